@@ -1,0 +1,50 @@
+# imgprep: `make` alone prints this help.  CI calls the same targets.
+IMAGE ?=
+DEST ?= out/store
+PROFILE ?= rackspace
+BIN := .venv/bin
+
+.DEFAULT_GOAL := help
+.PHONY: help setup setup-test run test lint format bench fuzz sample clean
+
+help:  ## print this help
+	@echo "imgprep: prepare a disk image for a cloud's import, and store it there"
+	@echo
+	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@echo
+	@echo "  make run IMAGE=disk.qcow2 [DEST=out/store] [PROFILE=rackspace]"
+
+setup:  ## install what imgprep needs to run, and only what is missing
+	@.ci/setup run
+
+setup-test:  ## … and what its tests need: servers, builders of images, linters
+	@.ci/setup test
+
+run: setup  ## the main job on IMAGE (none: on a real Debian image that it builds) into DEST
+	@image="$(IMAGE)"; \
+	if [ -z "$$image" ]; then .ci/setup sample && image=$$(fixtures/debian/build) || exit 3; fi; \
+	$(BIN)/imgprep run "$$image" "$(DEST)" --profile "$(PROFILE)" --if-exists replace
+
+sample: setup  ## build the sample image (a bootable Debian 12) and print its path
+	@.ci/setup sample && fixtures/debian/build
+
+test: setup-test  ## all tests, with the real tools and servers, and the linters
+	@CI=$${CI:-true} $(BIN)/python -m pytest -n 2 --dist loadgroup $(TESTS)
+
+lint: setup-test  ## formatting, lint and types
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+format: setup-test  ## format the code
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+bench: setup-test  ## measure against the by-hand commands; the figures go into BENCHMARKS.md
+	$(BIN)/python tests/bench/run.py
+
+fuzz: setup-test  ## fuzz every parser for longer (SECONDS_EACH=60)
+	$(BIN)/python tests/fuzz/run.py --seconds $${SECONDS_EACH:-60}
+
+clean:  ## remove what make run and make test made (not .venv)
+	rm -rf out .cache build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -1,0 +1,231 @@
+"""The commands that do a job on an image: inspect, check, convert, run."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import typer
+
+from pipeline.cli import options as opt
+from pipeline.cli import output
+from pipeline.errors import UsageError
+from pipeline.model import Job, Options, Report
+from pipeline.stage import Stage
+
+DEFAULT_PROFILE = "rackspace"
+
+
+def add_to(app: typer.Typer) -> None:
+    """Add this room's commands, in the order in which a newcomer meets them."""
+    for command in (inspect, check, convert, run):
+        app.command()(command)
+
+
+def inspect(
+    image: opt.Image,
+    guest: opt.GuestMode = opt.Guest.AUTO,
+    json: opt.Json = False,
+    unpack: opt.Unpack = False,
+    allow_device: opt.AllowDevice = False,
+    quiet: opt.Quiet = False,
+    events: opt.Events = None,
+) -> None:
+    """Say what IMAGE is: its container, its disk, and the system inside. Judges nothing."""
+    from stages import INSPECTION
+
+    job = Job(
+        image,
+        DEFAULT_PROFILE,
+        options=Options(guest=guest.value, unpack=unpack, allow_device=allow_device),
+    )
+    _do(job, INSPECTION, output.parse([], json=json), quiet=quiet, events=events)
+
+
+def check(
+    image: opt.Image,
+    reports: opt.Reports,
+    allow: opt.Allow,
+    profile: opt.ProfileName = DEFAULT_PROFILE,
+    guest: opt.GuestMode = opt.Guest.AUTO,
+    fail_on: opt.FailOnLevel = opt.FailOn.ERROR,
+    strict: opt.Strict = False,
+    json: opt.Json = False,
+    unpack: opt.Unpack = False,
+    allow_device: opt.AllowDevice = False,
+    quiet: opt.Quiet = False,
+    events: opt.Events = None,
+) -> None:
+    """Judge IMAGE by a cloud's requirements and list every finding."""
+    from stages import CHECK
+
+    job = Job(
+        image,
+        profile,
+        options=Options(
+            guest=guest.value,
+            fail_on=fail_on.value,
+            strict=strict,
+            allow=_waivers(allow),
+            unpack=unpack,
+            allow_device=allow_device,
+        ),
+    )
+    _do(job, CHECK, output.parse(reports, json=json), quiet=quiet, events=events)
+
+
+def convert(
+    image: opt.Image,
+    target: str = typer.Argument(
+        ..., metavar="OUTPUT", help="The file to write.", show_default=False
+    ),
+    profile: opt.ProfileName = DEFAULT_PROFILE,
+    format_name: opt.FormatName = None,
+    allow: list[str] = typer.Option(
+        [],
+        "--allow",
+        metavar="RULE=REASON",
+        help="Accept that this requirement does not hold; may be given several times.",
+        show_default=False,
+    ),
+    json: opt.Json = False,
+    unpack: opt.Unpack = False,
+    allow_device: opt.AllowDevice = False,
+    force: bool = typer.Option(False, "--force", help="Replace OUTPUT when it exists."),
+    quiet: opt.Quiet = False,
+    events: opt.Events = None,
+) -> None:
+    """Write the artifact, the image as the cloud wants it, to a local file.
+
+    Whatever needs no look at the system inside is judged first; a refused image is not converted.
+    """
+    from stages import CONVERSION
+
+    job = Job(
+        image,
+        profile,
+        options=Options(
+            guest="off",
+            format=format_name,
+            keep=target,
+            if_exists="replace" if force else "fail",
+            allow=_waivers(allow),
+            unpack=unpack,
+            allow_device=allow_device,
+        ),
+    )
+    _do(job, CONVERSION, output.parse([], json=json), quiet=quiet, events=events)
+
+
+def run(
+    image: opt.Image,
+    destination: opt.Destination,
+    reports: opt.Reports,
+    allow: opt.Allow,
+    profile: opt.ProfileName = DEFAULT_PROFILE,
+    name: opt.Name = None,
+    format_name: opt.FormatName = None,
+    guest: opt.GuestMode = opt.Guest.AUTO,
+    if_exists: opt.IfExistsMode = opt.IfExists.FAIL,
+    create: opt.Create = False,
+    dry_run: bool = typer.Option(False, "--dry-run", help="Plan everything, store nothing."),
+    keep: str | None = typer.Option(
+        None, "--keep", metavar="PATH", help="Also write the artifact to a local file."
+    ),
+    verify: opt.Verify = opt.VerifyBy.MANIFEST,
+    fail_on: opt.FailOnLevel = opt.FailOn.ERROR,
+    strict: opt.Strict = False,
+    connections: opt.Connections = None,
+    job_dir: opt.JobDir = None,
+    json: opt.Json = False,
+    unpack: opt.Unpack = False,
+    allow_device: opt.AllowDevice = False,
+    quiet: opt.Quiet = False,
+    events: opt.Events = None,
+) -> None:
+    """The whole way: inspect, check, convert, store in DEST, and prove what is stored.
+
+    Killed at any moment, the same command continues.
+    """
+    from stages import ALL
+
+    job = Job(
+        image,
+        profile,
+        destination,
+        Options(
+            guest=guest.value,
+            name=name,
+            format=format_name,
+            if_exists=if_exists.value,
+            verify=verify.value,
+            keep=keep,
+            fail_on=fail_on.value,
+            strict=strict,
+            allow=_waivers(allow),
+            dry_run=dry_run,
+            unpack=unpack,
+            allow_device=allow_device,
+            create=create,
+            connections=connections,
+        ),
+    )
+    out = output.parse(reports, json=json)
+    _do(job, ALL, out, quiet=quiet, events=events, job_dir=job_dir or _state())
+
+
+def _do(
+    job: Job,
+    stages: Sequence[Stage],
+    out: output.Output,
+    *,
+    quiet: bool,
+    events: Path | None,
+    job_dir: Path | None = None,
+) -> None:
+    """Run one job and end the process with its exit code.
+
+    Without ``job_dir`` nothing is kept: there is nothing to resume in a job that stores nothing.
+    """
+    from pipeline.cli.monitors import monitors
+    from pipeline.cli.signals import cancel_on_signals
+    from pipeline.engine import run_job
+
+    report: Report
+    with (
+        cancel_on_signals() as cancellation,
+        _job_directory(job_dir) as directory,
+        monitors(quiet=quiet, events=events) as monitor,
+    ):
+        report = run_job(job, stages, monitor, cancellation=cancellation, job_dir=directory)
+    out.write(report)
+    raise typer.Exit(report.exit_code)
+
+
+@contextmanager
+def _job_directory(wanted: Path | None) -> Iterator[Path]:
+    if wanted is not None:
+        yield wanted
+        return
+    with tempfile.TemporaryDirectory(prefix="imgprep-") as directory:
+        yield Path(directory)
+
+
+def _state() -> Path:
+    from pipeline.journal import default_directory
+
+    return default_directory()
+
+
+def _waivers(values: Sequence[str]) -> dict[str, str]:
+    pairs = {rule: reason for rule, _, reason in (value.partition("=") for value in values)}
+    unreasoned = sorted(rule for rule, reason in pairs.items() if not reason.strip())
+    if unreasoned:
+        raise UsageError(
+            "waiver-without-reason",
+            f"--allow {', '.join(unreasoned)}: a reason is missing",
+            hint="write --allow RULE=REASON; the reason stands in every report",
+        )
+    return pairs

@@ -1,0 +1,153 @@
+"""Monitors: what a person or a program sees of a run while it goes on.
+
+All of them write to stderr or to a file of their own; stdout belongs to results.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import TextIO
+
+from pipeline.errors import UsageError
+from pipeline.events import Event, Monitor, Note, Progress, StageFinished, StageStarted, ignore
+from pipeline.model import StageStatus, to_json
+from pipeline.text import clean, duration, size
+
+LINE_EVERY_S = 10.0
+"""Without a terminal, a stage's progress is one line in so many seconds."""
+
+WORDS = {
+    "identify": "reading the container",
+    "inspect_disk": "inspecting the disk",
+    "inspect_guest": "inspecting the guest inside",
+    "check": "judging the requirements",
+    "convert": "laying out the artifact",
+    "upload": "storing",
+    "verify": "proving what is stored",
+}
+
+
+@contextmanager
+def monitors(*, quiet: bool, events: Path | None) -> Iterator[Monitor]:
+    """Everything that shall watch, as one monitor."""
+    with ExitStack() as stack:
+        watching: list[Monitor] = []
+        if not quiet:
+            live = sys.stderr.isatty()
+            watching.append(stack.enter_context(_live()) if live else _lines(sys.stderr))
+        if events is not None:
+            watching.append(stack.enter_context(_json_lines(events)))
+        yield _all(watching) if watching else ignore
+
+
+def _all(watching: list[Monitor]) -> Monitor:
+    def monitor(event: Event) -> None:
+        for each in watching:
+            each(event)
+
+    return monitor
+
+
+@contextmanager
+def _json_lines(path: Path) -> Iterator[Monitor]:
+    try:
+        out = path.open("a", encoding="utf-8")
+    except OSError as error:
+        raise UsageError(
+            "events-unwritable",
+            f"--events {path}: {error.strerror}",
+            hint="give a file in a directory that you may write to",
+        ) from error
+    with out:
+
+        def monitor(event: Event) -> None:
+            record = {"event": type(event).__name__, "time": round(time.time(), 3)}
+            out.write(json.dumps(record | to_json(event)) + "\n")
+            out.flush()
+
+        yield monitor
+
+
+def _lines(out: TextIO) -> Monitor:
+    """Plain lines: a stage's start and end, notes, and progress now and then."""
+    last = 0.0
+
+    def monitor(event: Event) -> None:
+        nonlocal last
+        match event:
+            case StageStarted():
+                last = time.monotonic()
+            case Progress() if time.monotonic() - last >= LINE_EVERY_S:
+                last = time.monotonic()
+                total = f" of {size(event.total)}" if event.total is not None else ""
+                print(
+                    f"{event.stage}: {size(event.done)}{total} {event.activity}".rstrip(), file=out
+                )
+            case Note():
+                print(f"{event.stage}: {event.level}: {clean(event.text)}", file=out)
+            case StageFinished():
+                print(_ended(event), file=out)
+
+    return monitor
+
+
+def _ended(event: StageFinished) -> str:
+    reason = f": {clean(event.reason)}" if event.reason else ""
+    return f"{event.stage}: {event.status} in {duration(event.seconds)}{reason}"
+
+
+@contextmanager
+def _live() -> Iterator[Monitor]:
+    """A live display on a terminal: the stage, a bar, bytes, rate and time left."""
+    from rich.console import Console
+    from rich.progress import (
+        BarColumn,
+        DownloadColumn,
+        SpinnerColumn,
+        TextColumn,
+        TimeRemainingColumn,
+        TransferSpeedColumn,
+    )
+    from rich.progress import Progress as Bars
+
+    console = Console(stderr=True, highlight=False)
+    bars = Bars(
+        SpinnerColumn(),
+        TextColumn("{task.description}"),
+        BarColumn(),
+        DownloadColumn(binary_units=True),
+        TransferSpeedColumn(),
+        TimeRemainingColumn(),
+        console=console,
+        transient=True,
+    )
+    with bars:
+        task = bars.add_task("starting", total=None)
+        say: Callable[[str], None] = lambda text: console.print(text, markup=False)  # noqa: E731
+
+        def monitor(event: Event) -> None:
+            match event:
+                case StageStarted():
+                    words = WORDS.get(event.stage, event.stage)
+                    bars.reset(task, description=words, total=None)
+                case Progress():
+                    bars.update(task, completed=event.done, total=event.total)
+                case Note():
+                    say(f"  {'! ' if event.level == 'warning' else ''}{clean(event.text)}")
+                case StageFinished() if event.status is not StageStatus.SKIPPED:
+                    say(f"{_MARKS[event.status]} {_ended(event)}")
+
+        yield monitor
+
+
+_MARKS = {
+    StageStatus.DONE: "✓",
+    StageStatus.REUSED: "✓",
+    StageStatus.FAILED: "✗",
+    StageStatus.REFUSED: "✗",
+}

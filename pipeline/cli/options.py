@@ -1,0 +1,151 @@
+"""The options that several commands share, each with its help in one place."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+class Guest(StrEnum):
+    """Whether to look at the operating system inside."""
+
+    AUTO = "auto"
+    REQUIRE = "require"
+    OFF = "off"
+
+
+class FailOn(StrEnum):
+    """The least severity that makes the exit code 1."""
+
+    ERROR = "error"
+    WARNING = "warning"
+    INFO = "info"
+    NEVER = "never"
+
+
+class IfExists(StrEnum):
+    """What to do when the object is already there."""
+
+    FAIL = "fail"
+    SKIP = "skip"
+    REPLACE = "replace"
+
+
+class VerifyBy(StrEnum):
+    """How the stored object is proved."""
+
+    MANIFEST = "manifest"
+    READBACK = "readback"
+
+
+Image = Annotated[
+    str,
+    typer.Argument(
+        metavar="IMAGE",
+        help="The disk image, a local file: qcow2, VHD, raw, VMDK, VHDX or VDI. It is never changed.",
+        show_default=False,
+    ),
+]
+ProfileName = Annotated[
+    str,
+    typer.Option(
+        "--profile",
+        metavar="NAME|FILE",
+        help="Whose requirements to judge by; 'imgprep profiles' lists them.",
+    ),
+]
+GuestMode = Annotated[
+    Guest,
+    typer.Option(
+        "--guest",
+        help="Look at the system inside: auto (if this machine can), require (fail if it cannot), "
+        "off (requirements on it stay unknown).",
+    ),
+]
+FailOnLevel = Annotated[
+    FailOn, typer.Option("--fail-on", help="Exit with 1 from this severity on.")
+]
+Strict = Annotated[
+    bool, typer.Option("--strict", help="Exit with 7 when a requirement could not be judged.")
+]
+Allow = Annotated[
+    list[str],
+    typer.Option(
+        "--allow",
+        metavar="RULE=REASON",
+        help="Accept that this requirement does not hold; may be given several times.",
+        default_factory=list,
+        show_default=False,
+    ),
+]
+Reports = Annotated[
+    list[str],
+    typer.Option(
+        "--report",
+        metavar="KIND=PATH",
+        help="Also write a report: json, junit, sarif, markdown, html or github; PATH - is stdout. "
+        "May be given several times.",
+        default_factory=list,
+        show_default=False,
+    ),
+]
+Json = Annotated[bool, typer.Option("--json", help="Write the JSON report to stdout.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress on stderr.")]
+Events = Annotated[
+    Path | None,
+    typer.Option("--events", metavar="FILE", help="Append what happens as JSON Lines."),
+]
+Unpack = Annotated[
+    bool,
+    typer.Option("--unpack", help="Unpack a gz, xz, bz2, zstd or single-disk OVA file first."),
+]
+AllowDevice = Annotated[bool, typer.Option("--allow-device", help="IMAGE may be a block device.")]
+Name = Annotated[
+    str | None,
+    typer.Option("--name", metavar="NAME", help="The object's name [default: IMAGE's stem]."),
+]
+IfExistsMode = Annotated[
+    IfExists,
+    typer.Option("--if-exists", help="When the object is there already; skip needs equal content."),
+]
+Create = Annotated[
+    bool, typer.Option("--create", help="Make the container, bucket or directory if it is missing.")
+]
+Connections = Annotated[
+    int | None,
+    typer.Option(
+        "--connections", min=1, max=64, help="Uploads at a time [default: by the machine]."
+    ),
+]
+JobDir = Annotated[
+    Path | None,
+    typer.Option("--job-dir", metavar="DIR", help="Where the state for a resume is kept."),
+]
+Verify = Annotated[
+    VerifyBy,
+    typer.Option(
+        "--verify",
+        help="manifest: checksums and structure of what is stored; readback: all data again.",
+    ),
+]
+FormatName = Annotated[
+    str | None,
+    typer.Option(
+        "--format",
+        metavar="FORMAT",
+        help="Make this format instead of the profile's: vhd (dynamic, creator tap), vhd-fixed, "
+        "qcow2, qcow2-compressed, raw, vmdk, vmdk-sparse, vhdx, vdi.",
+    ),
+]
+Destination = Annotated[
+    str,
+    typer.Argument(
+        metavar="DEST",
+        help="A directory, file:///dir/, swift://container[/prefix/] or s3://bucket[/prefix/]. "
+        "Credentials come from the store's usual places (ST_*, OS_*, clouds.yaml; AWS_*).",
+        show_default=False,
+    ),
+]

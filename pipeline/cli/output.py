@@ -1,0 +1,81 @@
+"""Where results go: the readable summary, ``--json``, and every ``--report KIND=PATH``."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from pipeline import reports
+from pipeline.errors import EnvironmentFailed, UsageError
+from pipeline.journal import write_atomically
+from pipeline.model import Report
+
+
+@dataclass(frozen=True)
+class ReportTarget:
+    """One ``--report KIND=PATH``; the path ``-`` is stdout."""
+
+    kind: str
+    path: str
+
+
+@dataclass(frozen=True)
+class Output:
+    """Everything that shall be written about a job when it has ended."""
+
+    targets: tuple[ReportTarget, ...]
+
+    @property
+    def machine_on_stdout(self) -> bool:
+        """Whether stdout belongs to a program."""
+        return any(target.path == "-" for target in self.targets)
+
+    def write(self, report: Report) -> None:
+        """Write every report.
+
+        The readable summary goes to stdout, or to stderr when a program reads stdout.
+        """
+        out = sys.stderr if self.machine_on_stdout else sys.stdout
+        reports.print_summary(report, out)
+        for target in self.targets:
+            _deliver(target, reports.render(target.kind, report))
+
+
+def parse(values: Sequence[str], *, json: bool) -> Output:
+    """Read ``--report`` and ``--json``; raises ``UsageError`` with everything that is wrong."""
+    targets = [ReportTarget("json", "-")] if json else []
+    wrong = []
+    for value in values:
+        kind, separator, path = value.partition("=")
+        if not separator or not path or kind not in reports.KINDS:
+            wrong.append(value)
+        elif path != "-" and not Path(path).absolute().parent.is_dir():
+            wrong.append(f"{value} (no such directory)")
+        else:
+            targets.append(ReportTarget(kind, path))
+    if sum(target.path == "-" for target in targets) > 1:
+        wrong.append("two outputs for stdout")
+    if wrong:
+        raise UsageError(
+            "report-option",
+            f"--report: {'; '.join(wrong)}",
+            hint=f"write KIND=PATH, where KIND is one of {', '.join(reports.KINDS)}; "
+            "PATH may be - once",
+        )
+    return Output(tuple(targets))
+
+
+def _deliver(target: ReportTarget, text: str) -> None:
+    if target.path == "-":
+        sys.stdout.write(text if text.endswith("\n") else text + "\n")
+        return
+    try:
+        write_atomically(Path(target.path).absolute(), text.encode())
+    except OSError as error:
+        raise EnvironmentFailed(
+            "report-unwritable",
+            f"the {target.kind} report cannot be written to {target.path}: {error.strerror}",
+            hint="give a file in a directory that you may write to",
+        ) from error

@@ -1,0 +1,264 @@
+"""``run_job``: the one function that everybody calls.
+
+    Job ─▶ Source, Profile ─▶ for each stage: unchanged? ─ reuse or run ─ record ─ unchanged? ─▶ Report
+
+The engine knows no stage by name.  It hands each one a ``Context``, keeps what the ``Outcome`` adds,
+and stops where an outcome says that the image is refused, where an error is raised, or where somebody
+asks for a stop.  Whatever happens, there is a report.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from pipeline import __version__, journal
+from pipeline.errors import EnvironmentFailed, ImgprepError, Interrupted
+from pipeline.events import (
+    JobFinished,
+    JobStarted,
+    Monitor,
+    StageFinished,
+    StageStarted,
+)
+from pipeline.model import (
+    Artifact,
+    ErrorRecord,
+    ExitCode,
+    Facts,
+    Job,
+    Judgement,
+    Outcome,
+    Receipt,
+    Report,
+    StageRecord,
+    StageStatus,
+    Verdict,
+    digest,
+    to_json,
+)
+from pipeline.profile import Profile, load, verdict
+from pipeline.source import Source
+from pipeline.stage import Cancellation, Context, Stage
+
+
+@dataclass
+class _Progress:
+    """What a run has brought together so far: the makings of the report."""
+
+    facts: dict[str, Mapping[str, Any]] = field(default_factory=dict)
+    judgement: Judgement | None = None
+    artifact: Artifact | None = None
+    receipt: Receipt | None = None
+    tools: dict[str, str] = field(default_factory=dict)
+    records: list[StageRecord] = field(default_factory=list)
+    refused: bool = False
+
+    def add(self, outcome: Outcome) -> None:
+        self.facts.update(outcome.facts)
+        self.tools.update(outcome.tools)
+        self.judgement = outcome.judgement or self.judgement
+        self.artifact = outcome.artifact or self.artifact
+        self.receipt = outcome.receipt or self.receipt
+        self.refused = self.refused or outcome.status is StageStatus.REFUSED
+
+
+def run_job(
+    job: Job,
+    stages: Sequence[Stage],
+    monitor: Monitor,
+    *,
+    cancellation: Cancellation | None = None,
+    job_dir: Path | None = None,
+) -> Report:
+    """Do one job.  Never raises ``ImgprepError``: the report tells.  A bug of ours does raise."""
+    started = datetime.now(UTC)
+    progress = _Progress()
+    error: ImgprepError | None = None
+    job_id = ""
+    try:
+        profile = load(job.profile)
+        with Source.open(job.source, allow_device=job.options.allow_device) as source:
+            job_id = identify_job(job, source, profile)
+            root = job_dir or journal.default_directory()
+            with journal.open_journal(root, job_id) as records:
+                context = Context(
+                    job=job,
+                    job_id=job_id,
+                    source=source,
+                    profile=profile,
+                    scratch=records.scratch,
+                    notebook=records,
+                    cancellation=cancellation or Cancellation(),
+                    monitor=monitor,
+                )
+                monitor(JobStarted(job_id, str(source.path), tuple(item.name for item in stages)))
+                _run_stages(stages, context, records, progress)
+                records.finish()
+    except ImgprepError as raised:
+        error = raised
+    report = _report(job, job_id, progress, error, started)
+    monitor(JobFinished(report))
+    return report
+
+
+def identify_job(job: Job, source: Source, profile: Profile) -> str:
+    """The job's id: the same source bytes, profile content and object give the same one."""
+    return digest(
+        {
+            "source": dataclasses.asdict(source.identity()),
+            "path": str(source.path),
+            "profile": profile.digest,
+            "destination": job.destination,
+            "name": job.options.name,
+            "format": job.options.format,
+        }
+    )[:16]
+
+
+def _run_stages(
+    stages: Sequence[Stage], context: Context, records: journal.Journal, progress: _Progress
+) -> None:
+    chain = digest([context.job_id, __version__])
+    for stage in stages:
+        chain = digest([chain, stage.name, stage.version, dict(stage.options(context.job))])
+        if progress.refused:
+            _skip(stage, context, progress, "the image is refused")
+            continue
+        context.cancellation.check()
+        context.source.require_unchanged()
+        now = replace(
+            context,
+            stage=stage.name,
+            facts=dict(progress.facts),
+            judgement=progress.judgement,
+            artifact=progress.artifact,
+            receipt=progress.receipt,
+        )
+        progress.add(_run_stage(stage, now, records, chain, progress))
+
+
+def _run_stage(
+    stage: Stage, context: Context, records: journal.Journal, chain: str, progress: _Progress
+) -> Outcome:
+    found = records.find(stage.name, chain) if stage.reusable else None
+    if found is not None and _still_true(found[0]):
+        outcome, seconds = found
+        _finish(context, progress, StageStatus.REUSED, seconds, outcome.reason)
+        return outcome
+    context.monitor(StageStarted(stage.name))
+    begin = time.monotonic()
+    try:
+        outcome = stage.run(context)
+        context.source.require_unchanged()
+    except ImgprepError as error:
+        _finish(context, progress, StageStatus.FAILED, time.monotonic() - begin, error.message)
+        raise
+    except OSError as error:
+        _finish(context, progress, StageStatus.FAILED, time.monotonic() - begin, str(error))
+        raise _machine_failed(stage.name, error) from error
+    seconds = round(time.monotonic() - begin, 3)
+    if outcome.status is StageStatus.DONE:
+        records.record(stage.name, chain, outcome, seconds)
+    _finish(context, progress, outcome.status, seconds, outcome.reason)
+    return outcome
+
+
+def _machine_failed(stage: str, error: OSError) -> EnvironmentFailed:
+    where = f": {error.filename}" if error.filename else ""
+    return EnvironmentFailed(
+        "system-call-failed",
+        f"{stage}: {error.strerror or error}{where}",
+        hint="check free space, permissions and the health of the disk, then run again",
+    )
+
+
+def _still_true(outcome: Outcome) -> bool:
+    """A record whose artifact was a scratch file is worth nothing without that file."""
+    if outcome.artifact is None or "path" not in outcome.artifact.plan:
+        return True
+    return Path(outcome.artifact.plan["path"]).exists()
+
+
+def _skip(stage: Stage, context: Context, progress: _Progress, reason: str) -> None:
+    _finish(replace(context, stage=stage.name), progress, StageStatus.SKIPPED, 0.0, reason)
+
+
+def _finish(
+    context: Context,
+    progress: _Progress,
+    status: StageStatus,
+    seconds: float,
+    reason: str | None,
+) -> None:
+    record = StageRecord(context.stage, status, round(seconds, 3), reason)
+    progress.records.append(record)
+    context.monitor(StageFinished(record.name, record.status, record.seconds, record.reason))
+
+
+def _report(
+    job: Job,
+    job_id: str,
+    progress: _Progress,
+    error: ImgprepError | None,
+    started: datetime,
+) -> Report:
+    judgement = progress.judgement or Judgement()
+    word, code = _conclude(job, progress.judgement, error)
+    return Report(
+        imgprep_version=__version__,
+        job={
+            "id": job_id,
+            "source": job.source,
+            "profile": job.profile,
+            "destination": job.destination,
+            "options": to_json(job.options),
+        },
+        verdict=word,
+        exit_code=code,
+        findings=judgement.findings,
+        passed=judgement.passed,
+        not_applicable=judgement.not_applicable,
+        facts=progress.facts,
+        stages=tuple(progress.records),
+        artifact=_summary(progress.artifact, progress.receipt),
+        receipt=progress.receipt,
+        error=ErrorRecord(error.code, error.title, error.message, error.hint) if error else None,
+        tools=progress.tools,
+        started=started.isoformat(timespec="milliseconds"),
+        finished=datetime.now(UTC).isoformat(timespec="milliseconds"),
+    )
+
+
+def _conclude(
+    job: Job, judgement: Judgement | None, error: ImgprepError | None
+) -> tuple[Verdict, int]:
+    if isinstance(error, Interrupted):
+        return Verdict.INTERRUPTED, error.exit_code
+    if error is not None:
+        return Verdict.FAILED, error.exit_code
+    if judgement is None:
+        return Verdict.UNDETERMINED, ExitCode.OK
+    return verdict(judgement, fail_on=job.options.fail_on, strict=job.options.strict)
+
+
+def _summary(artifact: Artifact | None, receipt: Receipt | None) -> Facts | None:
+    if artifact is None:
+        return None
+    summary: dict[str, Any] = {
+        "format": artifact.format,
+        "virtual_size": artifact.virtual_size,
+        "size": artifact.size,
+    }
+    sha256 = artifact.sha256 or (receipt.sha256 if receipt else None)
+    segments = len(receipt.segments) if receipt and receipt.segments else artifact.segments
+    if sha256:
+        summary["sha256"] = sha256
+    if segments:
+        summary["segments"] = segments
+    return summary

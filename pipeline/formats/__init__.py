@@ -1,0 +1,1 @@
+"""Container formats, from bytes alone."""

@@ -1,0 +1,363 @@
+"""Facts against a profile: what holds, what does not, what nobody can tell.
+
+    facts ─▶ the profile's schema, validated once ─▶ errors ─┐ position in allOf -> requirement
+      │                                                     ├─▶ pass · fail · unknown · not applicable
+      └────▶ each requirement's ``if`` and ``needs`` ────────┘
+
+One pass of a stock JSON Schema validator over the whole profile decides; every error is then led back
+to the requirement in whose branch it arose.  So our yes and no are those of any other validator,
+parameters (``$dynamicRef``) included.  An unknown fact makes a requirement unknown, never passed.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, Literal
+
+from pipeline import words
+from pipeline.errors import UsageError
+from pipeline.model import (
+    ByteRange,
+    ExitCode,
+    Facts,
+    Finding,
+    JsonObject,
+    Judgement,
+    Severity,
+    Status,
+    Verdict,
+)
+from pipeline.requirements import Requirement
+
+if TYPE_CHECKING:
+    from pipeline.profile import Profile
+
+Subject = Literal["source", "result"]
+FailOn = Literal["error", "warning", "info", "never"]
+
+MOST_EVIDENCE = 20
+"""Findings that one rule may give; a broken image can break one rule a million times."""
+
+_RANK = {Severity.ERROR: 0, Severity.WARNING: 1, Severity.INFO: 2}
+_FAIL_ON_RANK: Mapping[str, int] = {"error": 0, "warning": 1, "info": 2, "never": -1}
+_NOT_READ = ("skipped", "failed")
+
+
+def judge(
+    profile: Profile,
+    facts: Facts,
+    *,
+    subject: Subject = "source",
+    waivers: Mapping[str, str] | None = None,
+) -> Judgement:
+    """Judge facts by a profile.
+
+    For ``subject="result"`` the sections of ``facts["result"]``, where there is one, stand for the
+    source's: the artifact is judged, and what the guest holds did not change.  ``waivers`` maps
+    rules to reasons; raises ``UsageError`` for a rule that does not exist or may not be waived.
+    """
+    _check_waivers(profile, waivers or {})
+    seen = _view(facts, subject)
+    return _sorted(
+        _outcomes(profile, profile.requirements, seen),
+        lambda requirement, outcome: _findings(
+            profile, requirement, outcome, seen, subject, waivers or {}
+        ),
+    )
+
+
+def gate_findings(profile: Profile, facts: Facts) -> tuple[Finding, ...]:
+    """The failing findings of the profile's gate requirements, whatever else is unknown."""
+    seen = _view(facts, "source")
+    gates = tuple(item for item in profile.requirements if item.words.gate)
+    return tuple(
+        finding
+        for requirement, outcome in _outcomes(profile, gates, seen)
+        if outcome.kind == "fail"
+        for finding in _findings(profile, requirement, outcome, seen, "source", {})
+    )
+
+
+def verdict(
+    judgement: Judgement, fail_on: FailOn = "error", *, strict: bool = False
+) -> tuple[Verdict, int]:
+    """The one word about an image, and the exit code that goes with it (0, 1 or 7).
+
+    An error is a rejection whatever ``fail_on`` says; ``fail_on`` only chooses the exit code.  An
+    unknown that could have been a rejection makes the image undetermined; ``strict`` makes that, and
+    every other unknown, exit code 7.
+    """
+    limit = _FAIL_ON_RANK[fail_on]
+    failed = [item for item in judgement.findings if item.status is Status.FAIL]
+    unknown = [item for item in judgement.findings if item.status is Status.UNKNOWN]
+    if any(_RANK[item.severity] <= limit for item in failed):
+        return Verdict.REJECTED, ExitCode.REFUSED
+    code = ExitCode.UNDETERMINED if unknown and strict else ExitCode.OK
+    if any(item.severity is Severity.ERROR for item in failed):
+        return Verdict.REJECTED, code
+    if code or any(_RANK[item.severity] <= max(limit, 0) for item in unknown):
+        return Verdict.UNDETERMINED, code
+    advice = any(not _will_be_mended(item) for item in judgement.findings)
+    return (Verdict.ACCEPTED_WITH_ADVICE if advice else Verdict.ACCEPTED), code
+
+
+def _will_be_mended(finding: Finding) -> bool:
+    return finding.fixed_by == "convert" and finding.severity is Severity.INFO
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What came out for one requirement."""
+
+    kind: Literal["pass", "fail", "unknown", "not applicable"]
+    reason: str = ""  # why it is unknown
+    missing: str = ""  # the fact that is unknown
+
+
+def _view(facts: Facts, subject: Subject) -> JsonObject:
+    result = facts.get("result")
+    if subject == "result" and result:
+        return {**facts, **{name: section for name, section in result.items() if section}}
+    return facts
+
+
+@dataclass(frozen=True)
+class _Compiled:
+    """A profile's validators.  Positions are paths of array indexes and keys in a schema."""
+
+    decisive: Any  # over the profile as it is
+    decisive_at: Mapping[tuple[str | int, ...], str]
+    advice: Any  # over a flat list of the advice
+    advice_at: Mapping[tuple[str | int, ...], str]
+    conditions: Any  # over a flat list of every requirement's "if"
+    conditions_at: Mapping[tuple[str | int, ...], str]
+
+
+@functools.lru_cache(maxsize=8)
+def _compiled(profile: Profile) -> _Compiled:
+    from jsonschema import Draft202012Validator
+    from referencing import Registry
+    from referencing.jsonschema import DRAFT202012
+
+    registry: Any = Registry().with_resources(
+        (address, DRAFT202012.create_resource(document))
+        for address, document in profile.documents.items()
+    )
+
+    def validator(references: Iterable[str] | None) -> Any:
+        schema = {**profile.schema, "$id": profile.address}
+        if references is not None:
+            schema["allOf"] = [{"$ref": reference} for reference in references]
+        return Draft202012Validator(schema, registry=registry.crawl())
+
+    advice = [item for item in profile.requirements if item.advice]
+    conditional = [item for item in profile.requirements if "if" in item.schema]
+    return _Compiled(
+        decisive=validator(None),
+        decisive_at={item.position: item.rule for item in profile.requirements if not item.advice},
+        advice=validator(item.address for item in advice),
+        advice_at={("allOf", index): item.rule for index, item in enumerate(advice)},
+        conditions=validator(f"{item.address}#/if" for item in conditional),
+        conditions_at={("allOf", index): item.rule for index, item in enumerate(conditional)},
+    )
+
+
+def _broken(validator: Any, at: Mapping[tuple[str | int, ...], str], facts: Facts) -> set[str]:
+    """The rules in whose branch of the schema the facts do not validate."""
+    lengths = sorted({len(position) for position in at})
+    broken: set[str] = set()
+    for error in validator.iter_errors(facts):
+        # A validator may or may not count "$ref" as a step; ours are told apart without it.
+        path = tuple(step for step in error.absolute_schema_path if step != "$ref")
+        broken.update(rule for size in lengths if (rule := at.get(path[:size])))
+    return broken
+
+
+def _outcomes(
+    profile: Profile, wanted: Sequence[Requirement], facts: Facts
+) -> Iterator[tuple[Requirement, Outcome]]:
+    compiled = _compiled(profile)
+    failed = _broken(compiled.decisive, compiled.decisive_at, facts)
+    failed |= _broken(compiled.advice, compiled.advice_at, facts)
+    elsewhere = _broken(compiled.conditions, compiled.conditions_at, facts)
+    for requirement in wanted:
+        yield requirement, _outcome(requirement, facts, failed, elsewhere)
+
+
+def _outcome(
+    requirement: Requirement, facts: Facts, failed: set[str], elsewhere: set[str]
+) -> Outcome:
+    if _evidence(requirement.rule, facts):
+        return Outcome("fail")  # what was seen stands, whatever else could not be seen
+    for path in fact_paths(requirement.schema.get("if", {})):
+        reason = unknown_reason(facts, path)
+        if reason:
+            return Outcome("unknown", reason, path)
+    if requirement.rule in elsewhere:
+        return Outcome("not applicable")
+    for path in requirement.words.needs:
+        reason = unknown_reason(facts, path)
+        if reason:
+            return Outcome("unknown", reason, path)
+    return Outcome("fail" if requirement.rule in failed else "pass")
+
+
+def fact_paths(schema: Any, base: str = "") -> tuple[str, ...]:
+    """The fact paths that a condition speaks of: its innermost ``properties``."""
+    if not isinstance(schema, Mapping):
+        return ()
+    found: list[str] = []
+    for name, part in schema.get("properties", {}).items():
+        path = f"{base}.{name}" if base else name
+        found.extend(fact_paths(part, path) or (path,))
+    for key in ("allOf", "anyOf", "oneOf"):
+        for part in schema.get(key, ()):
+            found.extend(fact_paths(part, base))
+    if "not" in schema:
+        found.extend(fact_paths(schema["not"], base))
+    return tuple(dict.fromkeys(found))
+
+
+def unknown_reason(facts: Facts, path: str) -> str:
+    """Why the fact at ``path`` is not known; empty when it is (null can mean "there is none")."""
+    name, _, rest = path.partition(".")
+    section = facts.get(name)
+    if not isinstance(section, Mapping):
+        return f"{name} was not inspected"
+    if section.get("status") in _NOT_READ:
+        return words.clean(str(section.get("reason") or f"{name} inspection {section['status']}"))
+    unknown = section.get("unknown") or {}
+    value: Any = section
+    gone: list[str] = []
+    for step in rest.split(".") if rest else ():
+        gone.append(step)
+        if ".".join(gone) in unknown:
+            return words.clean(str(unknown[".".join(gone)]))
+        if value is None:
+            return ""  # there is none of what this would be a part of
+        if not isinstance(value, Mapping) or step not in value:
+            return f"{path} was not determined"
+        value = value[step]
+    return ""
+
+
+# --- the findings ------------------------------------------------------------------------------
+
+
+def _evidence(rule: str, facts: Facts) -> list[JsonObject]:
+    return [
+        problem
+        for name in ("container", "disk")
+        for problem in (facts.get(name) or {}).get("problems") or ()
+        if problem.get("rule") == rule
+    ]
+
+
+def _findings(
+    profile: Profile,
+    requirement: Requirement,
+    outcome: Outcome,
+    facts: Facts,
+    subject: Subject,
+    waivers: Mapping[str, str],
+) -> tuple[Finding, ...]:
+    if outcome.kind == "unknown":
+        found: tuple[Finding, ...] = (_unknown(profile, requirement, outcome, facts),)
+    else:
+        found = tuple(_failures(profile, requirement, facts))
+        if requirement.words.fixed_by == "convert" and subject == "source":
+            found = tuple(_mended(item) for item in found)
+    reason = waivers.get(requirement.rule)
+    if reason is None:
+        return found
+    return tuple(replace(item, status=Status.WAIVED, reason=reason) for item in found)
+
+
+def _finding(
+    profile: Profile, requirement: Requirement, facts: Facts, detail: str, **changes: Any
+) -> Finding:
+    own = requirement.words
+    parameters = {**requirement.schema.get("$defs", {}), **profile.parameters}
+    values = {**facts, "detail": detail, "parameters": parameters}
+    observed = words.cleaned(words.lookup(facts, own.path)[1]) if own.path else None
+    severity = Severity.WARNING if requirement.advice else own.severity
+    base = Finding(
+        rule=requirement.rule,
+        severity=max(own.severity, severity, key=_RANK.__getitem__),
+        status=Status.FAIL,
+        title=requirement.title,
+        message=words.fill(own.message, values),
+        observed=observed,
+        expected=words.fill(own.expected, values),
+        remedy=words.fill(own.remedy, values),
+        source=own.source,
+        vendor_code=own.vendor_code,
+        path=own.path,
+        fixed_by="convert" if own.fixed_by == "convert" else None,
+    )
+    return replace(base, **changes)
+
+
+def _failures(profile: Profile, requirement: Requirement, facts: Facts) -> Iterator[Finding]:
+    evidence = _evidence(requirement.rule, facts)
+    if not evidence:
+        shown = words.lookup(facts, requirement.words.path or "")[1]
+        yield _finding(profile, requirement, facts, words.plain(shown))
+        return
+    for problem in evidence[:MOST_EVIDENCE]:
+        detail = words.clean(str(problem.get("detail") or ""))
+        yield _finding(profile, requirement, facts, detail, observed=detail, range=_range(problem))
+    if len(evidence) > MOST_EVIDENCE:
+        more = f"and {len(evidence) - MOST_EVIDENCE:,} more of the same kind"
+        yield _finding(profile, requirement, facts, more, observed=more)
+
+
+def _range(problem: JsonObject) -> ByteRange | None:
+    offset, length = problem.get("offset"), problem.get("length")
+    return None if offset is None else ByteRange(offset, length or 0)
+
+
+def _unknown(profile: Profile, requirement: Requirement, outcome: Outcome, facts: Facts) -> Finding:
+    found = _finding(profile, requirement, facts, "unknown", observed=None, status=Status.UNKNOWN)
+    return replace(found, message=f"This could not be judged: {outcome.reason}.")
+
+
+def _mended(finding: Finding) -> Finding:
+    return replace(
+        finding, severity=Severity.INFO, message=f"{finding.message} It will be converted."
+    )
+
+
+def _sorted(outcomes: Iterable[tuple[Requirement, Outcome]], findings: Any) -> Judgement:
+    found: list[Finding] = []
+    passed: list[str] = []
+    elsewhere: list[str] = []
+    for requirement, outcome in outcomes:
+        if outcome.kind == "pass":
+            passed.append(requirement.rule)
+        elif outcome.kind == "not applicable":
+            elsewhere.append(requirement.rule)
+        else:
+            found.extend(findings(requirement, outcome))
+    found.sort(key=lambda item: (_RANK[item.severity], item.status is Status.UNKNOWN))
+    return Judgement(tuple(found), tuple(passed), tuple(elsewhere))
+
+
+def _check_waivers(profile: Profile, waivers: Mapping[str, str]) -> None:
+    problems = []
+    for rule, reason in waivers.items():
+        requirement = profile.requirement(rule)
+        if requirement is None:
+            problems.append(f"{rule}: the profile {profile.name} has no such requirement")
+        elif requirement.words.gate:
+            problems.append(f"{rule}: it protects the machine that reads the image")
+        elif not reason.strip():
+            problems.append(f"{rule}: the reason is missing")
+    if problems:
+        raise UsageError(
+            "waiver-refused",
+            f"cannot allow {'; '.join(problems)}",
+            hint="write --allow RULE=REASON; imgprep profiles NAME lists the rules",
+        )

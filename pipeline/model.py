@@ -1,0 +1,269 @@
+"""The nouns of imgprep: frozen data, JSON in and out, no handles and no behaviour beyond that.
+
+    Job ──▶ stages ──▶ Outcome (facts, judgement, artifact, receipt) ──▶ Report
+
+Sizes are bytes.  A fact that is not known is ``null`` and its section's ``unknown`` says why.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields, is_dataclass
+from enum import IntEnum, StrEnum
+from typing import Any, Literal, TypeAlias, TypeVar
+
+import msgspec
+
+JsonObject: TypeAlias = Mapping[str, Any]
+"""A JSON object: what facts, plans and records are made of."""
+
+Facts: TypeAlias = Mapping[str, JsonObject]
+"""Section name (``container``, ``disk``, ``guest``, ``result``) to that section's facts."""
+
+T = TypeVar("T")
+
+
+class Severity(StrEnum):
+    """How bad a finding is."""
+
+    ERROR = "error"
+    WARNING = "warning"
+    INFO = "info"
+
+
+class Status(StrEnum):
+    """Why a finding stands in the list."""
+
+    FAIL = "fail"  # the requirement does not hold
+    UNKNOWN = "unknown"  # it could not be judged; never counted as passed
+    WAIVED = "waived"  # it does not hold, and the user allowed that with a reason
+
+
+class Verdict(StrEnum):
+    """The one word about a job."""
+
+    ACCEPTED = "accepted"
+    ACCEPTED_WITH_ADVICE = "accepted-with-advice"
+    REJECTED = "rejected"
+    UNDETERMINED = "undetermined"
+    FAILED = "failed"
+    INTERRUPTED = "interrupted"
+
+
+class StageStatus(StrEnum):
+    """How a stage ended."""
+
+    DONE = "done"
+    REUSED = "reused"  # an earlier run of the same job had done it, and it is still true
+    SKIPPED = "skipped"
+    FAILED = "failed"
+    REFUSED = "refused"  # the image goes no further
+
+
+class ExitCode(IntEnum):
+    """The process's exit codes; errors carry theirs (see ``pipeline.errors``)."""
+
+    OK = 0
+    REFUSED = 1
+    UNDETERMINED = 7
+    BUG = 70
+
+
+@dataclass(frozen=True)
+class ByteRange:
+    """Bytes ``offset`` to ``offset + length`` of the source file."""
+
+    offset: int
+    length: int
+
+
+@dataclass(frozen=True)
+class Provenance:
+    """Where a requirement comes from: its text's address, and the date of that text."""
+
+    address: str
+    date: str
+    note: str | None = None
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One requirement that does not hold, or could not be judged."""
+
+    rule: str
+    severity: Severity
+    status: Status
+    title: str
+    message: str  # one sentence, with the value seen
+    observed: Any
+    expected: str
+    remedy: str
+    source: Provenance
+    vendor_code: str | None = None
+    path: str | None = None  # the fact it speaks of, e.g. "container.virtual_size"
+    fixed_by: Literal["convert"] | None = None
+    range: ByteRange | None = None  # the bytes it speaks of, where they are known
+    reason: str | None = None  # of a waiver
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """What a profile says about facts: every requirement is in exactly one of the three."""
+
+    findings: tuple[Finding, ...] = ()
+    passed: tuple[str, ...] = ()
+    not_applicable: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Artifact:
+    """The converted image, which may never exist as a file.
+
+    ``plan`` is what ``pipeline.artifact.open_artifact`` makes its bytes from: plain JSON, so that any
+    later process makes the same bytes.
+    """
+
+    format: str
+    virtual_size: int
+    size: int
+    plan: JsonObject
+    sha256: str | None = None
+    segments: int | None = None
+
+
+@dataclass(frozen=True)
+class Receipt:
+    """What the store holds after an upload."""
+
+    url: str
+    size: int
+    segments: tuple[JsonObject, ...] = ()  # {name, offset, size, md5}, in order
+    checksum: str | None = None  # the store's own: "etag:…" or "sha256:…"
+    sha256: str | None = None  # of the whole object …
+    sha256_note: str | None = None  # … or why it is not known
+    verified: str | None = None  # None, "manifest" or "readback"
+    reused_bytes: int = 0  # what the store already held
+    sent_bytes: int = 0
+
+
+@dataclass(frozen=True)
+class Options:
+    """What the user may choose about a job.  The names are those of the command line."""
+
+    guest: Literal["auto", "require", "off"] = "auto"
+    name: str | None = None
+    format: str | None = None
+    if_exists: Literal["fail", "skip", "replace"] = "fail"
+    verify: Literal["manifest", "readback"] = "manifest"
+    keep: str | None = None
+    fail_on: Literal["error", "warning", "info", "never"] = "error"
+    strict: bool = False
+    allow: Mapping[str, str] = field(default_factory=dict)  # rule -> reason
+    dry_run: bool = False
+    unpack: bool = False
+    allow_device: bool = False
+    create: bool = False  # make the container or bucket when it is missing
+    connections: int | None = None
+
+
+@dataclass(frozen=True)
+class Job:
+    """One source, one profile, one destination: plain data that may travel between machines."""
+
+    source: str
+    profile: str
+    destination: str | None = None
+    options: Options = field(default_factory=Options)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a stage found out or made.  Everything in it can be written to the journal."""
+
+    status: StageStatus = StageStatus.DONE
+    reason: str | None = None
+    facts: Facts = field(default_factory=dict)  # sections that this stage adds
+    judgement: Judgement | None = None
+    artifact: Artifact | None = None
+    receipt: Receipt | None = None
+    tools: Mapping[str, str] = field(default_factory=dict)  # name -> version
+
+
+@dataclass(frozen=True)
+class StageRecord:
+    """One line of a report's ``stages``."""
+
+    name: str
+    status: StageStatus
+    seconds: float
+    reason: str | None = None
+
+
+@dataclass(frozen=True)
+class ErrorRecord:
+    """An error of ours, as a report holds it."""
+
+    code: str
+    title: str
+    message: str
+    hint: str
+
+
+@dataclass(frozen=True)
+class Report:
+    """The whole truth of one job; every other output is made from it."""
+
+    imgprep_version: str
+    job: JsonObject
+    verdict: Verdict
+    exit_code: int
+    findings: tuple[Finding, ...]
+    passed: tuple[str, ...]
+    not_applicable: tuple[str, ...]
+    facts: Facts
+    stages: tuple[StageRecord, ...]
+    artifact: JsonObject | None  # {format, virtual_size, size, sha256?, segments?}
+    receipt: Receipt | None
+    error: ErrorRecord | None
+    tools: Mapping[str, str]
+    started: str
+    finished: str
+    report_version: int = 1
+
+
+_OPTIONAL_IN_JSON = frozenset(
+    {"vendor_code", "path", "fixed_by", "range", "reason", "note", "sha256_note"}
+)
+
+
+def to_json(value: Any) -> Any:
+    """The JSON-shaped form of any value above; optional fields that are None are left out."""
+    if is_dataclass(value) and not isinstance(value, type):
+        return {
+            name: to_json(item)
+            for name in field_names(type(value))
+            if (item := getattr(value, name)) is not None or name not in _OPTIONAL_IN_JSON
+        }
+    if isinstance(value, Mapping):
+        return {key: to_json(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [to_json(item) for item in value]
+    return msgspec.to_builtins(value)
+
+
+def from_json(value: Any, kind: type[T]) -> T:
+    """Read one of the types above; raises ``msgspec.ValidationError`` on any other shape."""
+    return msgspec.convert(value, kind)
+
+
+def digest(value: Any) -> str:
+    """A stable sha256 (hex) of a JSON-shaped value or of one of the types above."""
+    text = json.dumps(to_json(value), sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def field_names(kind: type[Any]) -> tuple[str, ...]:
+    """The field names of one of the types above."""
+    return tuple(item.name for item in fields(kind))

@@ -1,0 +1,257 @@
+"""A cloud's profile: loading it, and the one door to judging by it.
+
+    load("rackspace") -> Profile           judge(profile, facts) -> Judgement
+    gate(facts)       -> findings          verdict(judgement, …) -> (Verdict, exit code)
+
+A profile is a plain JSON Schema over facts (``schemas/profiles/``): any validator gives the same yes
+or no.  What this program adds are the words, what is unknown, and what a conversion will mend.
+"""
+
+from __future__ import annotations
+
+import difflib
+import functools
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from urllib.parse import urljoin
+
+import msgspec
+
+from pipeline import profile_check, requirements
+from pipeline.errors import UsageError
+from pipeline.judging import gate_findings, judge, verdict
+from pipeline.model import Facts, Finding, JsonObject, Provenance, digest
+from pipeline.requirements import SCHEMAS, Collector, Library, Requirement, local_path
+
+__all__ = [
+    "Note",
+    "Profile",
+    "Requirement",
+    "Target",
+    "find_requirement",
+    "gate",
+    "judge",
+    "load",
+    "names",
+    "rules",
+    "verdict",
+]
+
+DIALECT = "https://json-schema.org/draft/2020-12/schema"
+SAFE_INPUT = (SCHEMAS / "profiles" / "safe-input.json").as_uri()
+"""The group that is judged whatever a profile says."""
+
+MIB = 1 << 20
+
+
+class Target(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What a source becomes for this cloud (``x-target``).  Sizes in bytes."""
+
+    format: str  # "vhd", "qcow2", "raw", …
+    suffix: str  # of the stored object's name, with its dot
+    variant: str | None = None  # "dynamic", "fixed", "streamOptimized", …
+    creator: str | None = None  # the VHD's creator application
+    segment_size: int = 128 * MIB  # of an object stored in parts
+    content_type: str = "application/octet-stream"
+
+
+class Note(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Something to know about a cloud that no image can pass or fail (``x-explain``)."""
+
+    title: str
+    text: str
+    source: Provenance
+
+
+@dataclass(frozen=True, eq=False)
+class Profile:
+    """One cloud's requirements and its target format."""
+
+    name: str
+    title: str
+    description: str
+    address: str  # file:///… of its document
+    schema: JsonObject  # the document itself, with safe-input in its allOf
+    documents: Mapping[str, JsonObject]  # every document it is made of, by address
+    requirements: tuple[Requirement, ...]
+    target: Target
+    parameters: Mapping[str, JsonObject]  # limits and lists: its $defs
+    notes: tuple[Note, ...]
+    digest: str  # of all its documents' contents
+    aliases: tuple[str, ...] = field(default=())  # the names that were given for it
+
+    def requirement(self, rule: str) -> Requirement | None:
+        """The requirement of that name, with this profile's words."""
+        return next((item for item in self.requirements if item.rule == rule), None)
+
+
+def names() -> tuple[str, ...]:
+    """The built-in profiles' names; groups, which have no target, are not profiles."""
+    found = []
+    for path in sorted((SCHEMAS / "profiles").glob("*.json")):
+        document = Library().open(path.as_uri()) or {}
+        if "x-target" in document or _alias_of(document):
+            found.append(path.stem)
+    return tuple(found)
+
+
+def rules() -> tuple[str, ...]:
+    """The names of all built-in requirements."""
+    return tuple(sorted(path.stem for path in (SCHEMAS / "requirements").glob("*.json")))
+
+
+def find_requirement(rule: str) -> Requirement:
+    """A built-in requirement by its name; raises ``UsageError`` with the nearest names."""
+    library = Library()
+    path = SCHEMAS / "requirements" / f"{rule}.json"
+    document = library.open(path.as_uri()) if rule in rules() else None
+    if document is None:
+        raise UsageError(
+            "rule-unknown",
+            f"there is no requirement {rule!r}",
+            hint=_nearest(rule, rules()) or "imgprep profiles NAME lists a profile's requirements",
+        )
+    return requirements.make(path.as_uri(), document)
+
+
+def load(name_or_path: str) -> Profile:
+    """A built-in profile by its name, or any other by its file's path.
+
+    Raises ``UsageError`` that lists *all* that is wrong: a file that is missing or not JSON, keys
+    that do not exist, a reference that leads nowhere, a schema that is none.
+    """
+    library = Library()
+    address, document, aliases = _open(name_or_path, library)
+    _require(library, name_or_path)
+    effective = _with_safe_input(address, document)
+    library.documents[address] = effective
+    collector = Collector(library)
+    collector.collect(address, effective)
+    profile_check.check(library, address)
+    target = _target(library, collector)
+    notes = _notes(library, effective)
+    _require(library, name_or_path)
+    assert target is not None
+    return Profile(
+        name=(local_path(address) or Path(name_or_path)).stem,
+        title=str(effective["title"]),
+        description=str(effective.get("description", "")),
+        address=address,
+        schema=effective,
+        documents=dict(library.documents),
+        requirements=tuple(sorted(collector.found.values(), key=lambda item: item.order)),
+        target=target,
+        parameters=effective.get("$defs", {}),
+        notes=notes,
+        digest=digest(sorted(digest(item) for item in library.documents.values())),
+        aliases=aliases,
+    )
+
+
+@functools.cache
+def _safety() -> Profile:
+    """The safe-input group as a profile of its own; it has no use for a target."""
+    library = Library()
+    document = library.open(SAFE_INPUT)
+    _require(library, "safe-input")
+    assert document is not None
+    collector = Collector(library)
+    collector.collect(SAFE_INPUT, document)
+    _require(library, "safe-input")
+    return Profile(
+        name="safe-input",
+        title=str(document.get("title", "")),
+        description=str(document.get("description", "")),
+        address=SAFE_INPUT,
+        schema=document,
+        documents=dict(library.documents),
+        requirements=tuple(collector.found.values()),
+        target=Target(format="raw", suffix=""),
+        parameters={},
+        notes=(),
+        digest="",
+    )
+
+
+def gate(facts: Facts) -> tuple[Finding, ...]:
+    """The safety requirements that already fail on what is known so far.
+
+    With any of these the image goes no further: no tool is started on it.  What cannot be judged yet
+    is not reported; the check after the inspection does that.
+    """
+    return gate_findings(_safety(), facts)
+
+
+def _open(name_or_path: str, library: Library) -> tuple[str, JsonObject, tuple[str, ...]]:
+    if "/" in name_or_path or name_or_path.endswith(".json"):
+        address = Path(name_or_path).absolute().as_uri()
+    else:
+        if name_or_path not in names():
+            raise UsageError(
+                "profile-unknown",
+                f"there is no profile {name_or_path!r}; there are: {', '.join(names())}",
+                hint=_nearest(name_or_path, names())
+                or "for a profile of your own give its file's path, for example ./mine.json",
+            )
+        address = (SCHEMAS / "profiles" / f"{name_or_path}.json").as_uri()
+    document = library.open(address) or {}
+    other = _alias_of(document)
+    if other is None:
+        return address, document, ()
+    real = library.follow(address, other)
+    library.documents.pop(address)
+    return real or address, library.documents.get(real or "", {}), (name_or_path,)
+
+
+def _alias_of(document: JsonObject) -> str | None:
+    """An alias is a profile that consists of one reference."""
+    reference = document.get("$ref")
+    is_alias = isinstance(reference, str) and not {"allOf", "x-target"} & set(document)
+    return reference if is_alias else None
+
+
+def _with_safe_input(address: str, document: JsonObject) -> JsonObject:
+    listed = document.get("allOf", [])
+    if not isinstance(listed, list):
+        return document  # profile.schema.json will say so
+    named = (item.get("$ref") for item in listed if isinstance(item, Mapping))
+    if any(isinstance(ref, str) and urljoin(address, ref) == SAFE_INPUT for ref in named):
+        return document
+    return {**document, "allOf": [*listed, {"$ref": SAFE_INPUT}]}
+
+
+def _target(library: Library, collector: Collector) -> Target | None:
+    if not collector.targets:
+        library.problems.append("no x-target: say at least the target's format and suffix")
+        return None
+    try:
+        return msgspec.convert(collector.targets[0], Target)
+    except msgspec.ValidationError as error:
+        library.problems.append(f"x-target: {error}")
+        return None
+
+
+def _notes(library: Library, document: JsonObject) -> tuple[Note, ...]:
+    try:
+        return msgspec.convert(document.get("x-explain", []), tuple[Note, ...])
+    except msgspec.ValidationError as error:
+        library.problems.append(f"x-explain: {error}")
+        return ()
+
+
+def _require(library: Library, name: str) -> None:
+    problems = list(dict.fromkeys(library.problems))
+    if not problems:
+        return
+    lines = problems[0] if len(problems) == 1 else "".join(f"\n  - {item}" for item in problems)
+    raise UsageError(
+        "profile-invalid",
+        f"the profile {name!r} cannot be used: {lines}",
+        hint="CONTRIBUTING.md shows how a profile and a requirement are written",
+    )
+
+
+def _nearest(word: str, known: Sequence[str]) -> str:
+    near = difflib.get_close_matches(word, known, n=3)
+    return f"did you mean {' or '.join(near)}?" if near else ""

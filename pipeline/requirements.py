@@ -1,0 +1,246 @@
+"""Requirements and profiles as data: finding the documents, following their references.
+
+    profile ──allOf──▶ {"$ref": "../requirements/x.json", "x-finding": {overrides}}  ──▶ requirement
+       │       └─────▶ {"$ref": "safe-input.json"}  ──▶ group ──allOf──▶ more of both
+       └──x-advice───▶ the same, but it never decides the plain yes or no
+
+A *document* is one JSON file with the address ``file:///…``.  The built-in ones live in ``schemas/``.
+A profile file of the user may refer to ``../requirements/NAME.json`` or ``requirements/NAME.json``:
+where no such file lies beside it, the built-in one is meant.  Nothing is ever fetched from a network.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote, urldefrag, urljoin, urlsplit
+
+import msgspec
+
+from pipeline.model import JsonObject, Provenance, Severity
+
+SCHEMAS = Path(__file__).resolve().parent.parent / "schemas"
+LARGEST_DOCUMENT = 4 << 20
+"""Bytes; a profile is a page of text."""
+
+
+class Words(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The ``x-finding`` of a requirement: everything about it that is not the schema."""
+
+    severity: Severity
+    message: str  # template: what is wrong, with the value seen
+    expected: str  # template
+    remedy: str  # template
+    source: Provenance
+    needs: tuple[str, ...] = ()  # fact paths without which it cannot be judged
+    gate: bool = False  # safety: the image goes no further, and no waiver helps
+    path: str | None = None  # the fact it speaks of
+    vendor_code: str | None = None
+    fixed_by: str | None = None  # "convert": on the source it is only information
+
+
+@dataclass(frozen=True)
+class Requirement:
+    """One requirement as one profile lists it."""
+
+    rule: str
+    title: str
+    description: str
+    schema: JsonObject
+    address: str
+    words: Words
+    advice: bool = False
+    position: tuple[str | int, ...] = ()  # in the profile: ("allOf", 3) or ("allOf", 0, "allOf", 2)
+    order: int = 0
+
+    @property
+    def cases(self) -> Mapping[str, list[JsonObject]]:
+        """Facts that pass and facts that fail, which the suite runs."""
+        return self.schema.get("x-cases", {})
+
+
+@dataclass
+class Library:
+    """The documents read so far, and everything that is wrong with them."""
+
+    documents: dict[str, JsonObject] = field(default_factory=dict)
+    problems: list[str] = field(default_factory=list)
+    foreign: set[str] = field(default_factory=set)  # addresses that are not ours
+
+    def open(self, address: str) -> JsonObject | None:
+        """The document at a ``file:`` address; None, and a problem noted, when it cannot be had."""
+        if address not in self.documents:
+            found = self._read(address)
+            if found is None:
+                return None
+            self.documents[address] = found
+        return self.documents[address]
+
+    def follow(self, base: str, reference: str) -> str | None:
+        """The address of the document that ``reference`` in ``base`` means, opened."""
+        address, _ = urldefrag(urljoin(base, reference))
+        return address if self.open(address) is not None else None
+
+    def _read(self, address: str) -> JsonObject | None:
+        path = local_path(address)
+        if path is None:
+            self.problems.append(
+                f"{address}: only files can be referred to, never a network address"
+            )
+            return None
+        real = path if path.is_file() else _built_in_twin(path)
+        if real is None:
+            self.problems.append(
+                f"{path}: there is no such file, and nothing built in of that name"
+            )
+            return None
+        if SCHEMAS not in real.parents:
+            self.foreign.add(address)
+        return self._parse(real)
+
+    def _parse(self, path: Path) -> JsonObject | None:
+        try:
+            if path.stat().st_size > LARGEST_DOCUMENT:
+                self.problems.append(f"{path}: larger than {LARGEST_DOCUMENT} bytes; not a profile")
+                return None
+            content = json.loads(path.read_bytes())
+        except OSError as error:
+            self.problems.append(f"{path}: cannot be read: {error.strerror}")
+        except (ValueError, RecursionError) as error:
+            self.problems.append(f"{path}: is not JSON: {error}")
+        else:
+            if isinstance(content, dict):
+                return content
+            self.problems.append(f"{path}: is not a JSON object")
+        return None
+
+
+def local_path(address: str) -> Path | None:
+    """The path of a ``file:`` address."""
+    parts = urlsplit(address)
+    if parts.scheme != "file" or parts.netloc not in ("", "localhost"):
+        return None
+    return Path(unquote(parts.path))
+
+
+def _built_in_twin(path: Path) -> Path | None:
+    twin = SCHEMAS / path.parent.name / path.name
+    known = path.parent.name in ("requirements", "profiles")
+    return twin if known and twin.is_file() else None
+
+
+def references(document: Any) -> Iterator[str]:
+    """Every ``$ref`` and ``$dynamicRef`` in a document, at any depth (not in its example cases)."""
+    if isinstance(document, Mapping):
+        for key, value in document.items():
+            if key in ("$ref", "$dynamicRef") and isinstance(value, str):
+                yield value
+            elif key not in ("x-cases", "const", "enum", "default", "examples"):
+                yield from references(value)
+    elif isinstance(document, list):
+        for item in document:
+            yield from references(item)
+
+
+@dataclass
+class Collector:
+    """Walks a profile's lists and collects its requirements, each rule once."""
+
+    library: Library
+    found: dict[str, Requirement] = field(default_factory=dict)
+    addresses: set[str] = field(default_factory=set)
+    targets: list[JsonObject] = field(default_factory=list)
+
+    def collect(self, address: str, document: JsonObject) -> None:
+        """The profile's own list, then its advice."""
+        self.addresses.add(address)
+        self._walk(address, document, (), {}, advice=False, trail=(address,))
+
+    def _walk(
+        self,
+        address: str,
+        document: JsonObject,
+        position: tuple[str | int, ...],
+        outer: JsonObject,
+        *,
+        advice: bool,
+        trail: tuple[str, ...],
+    ) -> None:
+        if isinstance(document.get("x-target"), Mapping):
+            self.targets.append(document["x-target"])
+        for key in ("allOf", "x-advice"):
+            for index, entry in enumerate(document.get(key, ())):
+                here = (*position, key, index)
+                is_advice = advice or key == "x-advice"
+                self._entry(address, entry, here, outer, advice=is_advice, trail=trail)
+
+    def _entry(
+        self,
+        base: str,
+        entry: Any,
+        position: tuple[str | int, ...],
+        outer: JsonObject,
+        *,
+        advice: bool,
+        trail: tuple[str, ...],
+    ) -> None:
+        reference = entry.get("$ref") if isinstance(entry, Mapping) else None
+        address = self.library.follow(base, reference) if isinstance(reference, str) else None
+        if address is None:
+            return  # a missing file is noted by the library, a missing $ref by profile.schema.json
+        if address in trail:
+            self.library.problems.append(f"{local_path(base)}: {reference} refers back to itself")
+            return
+        self.addresses.add(address)
+        words = {**entry.get("x-finding", {}), **outer}
+        document = self.library.documents[address]
+        if "x-finding" in document:
+            self._add(address, document, words, position, advice=advice)
+        else:
+            self._walk(address, document, position, words, advice=advice, trail=(*trail, address))
+
+    def _add(
+        self,
+        address: str,
+        document: JsonObject,
+        overrides: JsonObject,
+        position: tuple[str | int, ...],
+        *,
+        advice: bool,
+    ) -> None:
+        try:
+            found = make(address, document, overrides)
+        except msgspec.ValidationError as error:
+            self.library.problems.append(f"{local_path(address)}: x-finding: {error}")
+            return
+        weaker = found.words.gate and overrides.get("severity", "error") != "error"
+        if weaker:
+            self.library.problems.append(
+                f"{found.rule} protects the machine that reads the image: its severity stays error"
+            )
+        earlier = self.found.get(found.rule)
+        if earlier and (advice or not overrides):
+            return  # the same rule again, with no other words
+        self.found[found.rule] = replace(
+            found,
+            advice=advice,
+            position=position,
+            order=earlier.order if earlier else len(self.found),
+        )
+
+
+def make(address: str, document: JsonObject, overrides: JsonObject | None = None) -> Requirement:
+    """A requirement of a document; raises ``msgspec.ValidationError`` for a wrong ``x-finding``."""
+    words = msgspec.convert({**document["x-finding"], **(overrides or {})}, Words)
+    name = unquote(urlsplit(address).path).rsplit("/", 1)[-1]
+    return Requirement(
+        rule=name.removesuffix(".json"),
+        title=str(document.get("title", name)),
+        description=str(document.get("description", "")),
+        schema=document,
+        address=address,
+        words=words,
+    )

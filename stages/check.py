@@ -1,0 +1,40 @@
+"""Judge everything that is known by the profile, and stop what is refused.
+
+What a gate requirement refuses (a hostile or broken file, an ISO) goes no further whatever the user
+allows.  Anything else is refused from the severity that ``--fail-on`` names.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from pipeline import profile
+from pipeline.model import Job, Outcome, StageStatus
+from pipeline.stage import Context
+
+
+class Check:
+    """Facts in, judgement out."""
+
+    name = "check"
+    version = 1
+    reusable = False  # cheap, and its words may have been mended since
+
+    def options(self, job: Job) -> Mapping[str, Any]:
+        """The verdict depends on what the user allows and where the line is drawn."""
+        chosen = job.options
+        return {"allow": dict(chosen.allow), "fail_on": chosen.fail_on, "strict": chosen.strict}
+
+    def run(self, context: Context) -> Outcome:
+        """Judge, and say whether the image goes on.  Raises ``UsageError`` for a wrong waiver."""
+        chosen = context.job.options
+        judgement = profile.judge(context.profile, context.facts, waivers=chosen.allow)
+        word, code = profile.verdict(judgement, fail_on=chosen.fail_on, strict=chosen.strict)
+        unsafe = profile.gate(context.facts)
+        refused = bool(unsafe) or code != 0
+        return Outcome(
+            status=StageStatus.REFUSED if refused else StageStatus.DONE,
+            reason=f"the verdict is {word}" if refused else None,
+            judgement=judgement,
+        )

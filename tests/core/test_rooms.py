@@ -1,0 +1,157 @@
+"""The house keeps its rooms: who may import whom, who may start processes, print, or open sockets."""
+
+import ast
+import re
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+FILES = sorted([*ROOT.glob("pipeline/**/*.py"), *ROOT.glob("stages/*.py")])
+
+NOUNS = {"pipeline", "pipeline.model", "pipeline.errors", "pipeline.events", "pipeline.text"}
+KNOWLEDGE = NOUNS | {"pipeline.source", "pipeline.formats"}
+JUDGING = NOUNS | {"pipeline.requirements", "pipeline.words", "pipeline.profile"}
+
+# room (longest matching prefix wins) -> what of ours it may import (a name or anything below it)
+MAY_IMPORT = {
+    "pipeline": set(),
+    "pipeline.model": set(),
+    "pipeline.errors": set(),
+    "pipeline.text": set(),
+    "pipeline.events": {"pipeline.model"},
+    "pipeline.source": {"pipeline.errors", "pipeline.text"},
+    "pipeline.formats": KNOWLEDGE,
+    "pipeline.requirements": JUDGING,
+    "pipeline.words": JUDGING,
+    "pipeline.profile": JUDGING | {"pipeline.judging"},
+    "pipeline.judging": JUDGING,
+    "pipeline.explain": JUDGING,
+    "pipeline.stage": NOUNS | {"pipeline.source", "pipeline.profile"},
+    "pipeline.journal": NOUNS,
+    "pipeline.tools": KNOWLEDGE | {"pipeline.tools", "pipeline.stage"},
+    "pipeline.artifact": KNOWLEDGE | {"pipeline.tools", "pipeline.stage"},
+    "pipeline.stores": KNOWLEDGE | {"pipeline.stores", "pipeline.stage", "pipeline.artifact"},
+    "pipeline.unpack": KNOWLEDGE | {"pipeline.stage", "pipeline.unpack"},
+    "pipeline.reports": JUDGING | {"pipeline.reports"},
+    "pipeline.engine": NOUNS
+    | {"pipeline.journal", "pipeline.profile", "pipeline.source", "pipeline.stage"}
+    | {"pipeline.unpack"},
+    "pipeline.cli": {"pipeline", "stages"},
+    "stages": JUDGING
+    | KNOWLEDGE
+    | {"pipeline.stage", "pipeline.tools", "pipeline.stores", "pipeline.artifact", "stages"},
+}
+
+
+def module_name(path: Path) -> str:
+    parts = path.relative_to(ROOT).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+def imports(path: Path) -> set[str]:
+    """Every module of ours that a file imports anywhere, also inside functions."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            found |= {_target(node.module, alias.name) for alias in node.names}
+    return {name for name in found if name.split(".")[0] in ("pipeline", "stages")}
+
+
+def _target(module: str, name: str) -> str:
+    candidate = ROOT.joinpath(*module.split("."), name)
+    is_module = candidate.with_suffix(".py").exists() or (candidate / "__init__.py").exists()
+    return f"{module}.{name}" if is_module else module
+
+
+def room_of(name: str) -> str:
+    parts = name.split(".")
+    for length in range(len(parts), 0, -1):
+        prefix = ".".join(parts[:length])
+        if prefix in MAY_IMPORT:
+            return prefix
+    raise AssertionError(f"{name} is in no room")
+
+
+def allowed(name: str, rooms: set[str]) -> bool:
+    exact_only = {"pipeline"} if "stages" not in rooms else set()
+    return any(
+        name == room or (room not in exact_only and name.startswith(f"{room}.")) for room in rooms
+    )
+
+
+@pytest.mark.parametrize("path", FILES, ids=module_name)
+def test_imports_point_inward(path):
+    name = module_name(path)
+    room = room_of(name)
+    assert name == room or name.startswith(f"{room}.")
+    if room == "pipeline" and name != "pipeline":
+        pytest.fail(f"{name} stands in no room of MAY_IMPORT: say what it may import")
+
+    strangers = {
+        other
+        for other in imports(path)
+        if not allowed(other, MAY_IMPORT[room]) and not other.startswith(room)
+    }
+
+    assert not strangers, f"{name} may not import {sorted(strangers)}"
+
+
+def test_the_test_sees_imports_inside_functions(tmp_path):
+    file = tmp_path / "x.py"
+    file.write_text("def f():\n    from pipeline import engine\n    import stages.check\n")
+
+    assert imports(file) == {"pipeline.engine", "stages.check"}
+
+
+STARTS_PROCESSES = re.compile(
+    r"\b(subprocess|os\.(system|popen|exec\w+|spawn\w+|posix_spawn)|pty)\b"
+)
+PRINTS = re.compile(r"(^|[^\w.])print\(|sys\.std(out|err)\.write")
+CONNECTS = re.compile(
+    r"^\s*(import|from) (socket|http|urllib\.request|requests|urllib3|boto3|swiftclient)\b",
+    re.MULTILINE,
+)
+
+
+@pytest.mark.parametrize("path", FILES, ids=module_name)
+def test_processes_printing_and_network_have_one_room_each(path):
+    name, text = module_name(path), path.read_text()
+    code = "\n".join(ast.unparse(node) for node in ast.parse(text).body if not _is_text(node))
+
+    if not name.startswith("pipeline.tools"):
+        assert not STARTS_PROCESSES.search(code)
+    if not name.startswith(("pipeline.cli", "pipeline.tools.guest_worker")):
+        assert not PRINTS.search(code)
+    if not name.startswith("pipeline.stores"):
+        assert not CONNECTS.search(code)
+
+
+def _is_text(node: ast.stmt) -> bool:
+    return isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
+
+
+def test_importing_the_command_line_is_light():
+    """What makes `imgprep --help` slow must be imported where it is used."""
+    import subprocess
+    import sys
+
+    code = "import sys, pipeline.cli.main; print(*sys.modules)"
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    heavy = {
+        "jsonschema",
+        "rich",
+        "boto3",
+        "botocore",
+        "swiftclient",
+        "requests",
+        "jinja2",
+        "guestfs",
+        "nbd",
+    }
+
+    assert not heavy & set(done.stdout.split())
