@@ -12,6 +12,7 @@ from __future__ import annotations
 import dataclasses
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -58,6 +59,7 @@ class _Progress:
     tools: dict[str, str] = field(default_factory=dict)
     records: list[StageRecord] = field(default_factory=list)
     refused: bool = False
+    cut_short: bool = False  # stages were left out because the image is refused
 
     def add(self, outcome: Outcome) -> None:
         self.facts.update(outcome.facts)
@@ -125,22 +127,28 @@ def _run_stages(
     stages: Sequence[Stage], context: Context, records: journal.Journal, progress: _Progress
 ) -> None:
     chain = digest([context.job_id, __version__])
-    for stage in stages:
-        chain = digest([chain, stage.name, stage.version, dict(stage.options(context.job))])
-        if progress.refused:
-            _skip(stage, context, progress, "the image is refused")
-            continue
-        context.cancellation.check()
-        context.source.require_unchanged()
-        now = replace(
-            context,
-            stage=stage.name,
-            facts=dict(progress.facts),
-            judgement=progress.judgement,
-            artifact=progress.artifact,
-            receipt=progress.receipt,
-        )
-        progress.add(_run_stage(stage, now, records, chain, progress))
+    with ExitStack() as opened:
+        for stage in stages:
+            chain = digest([chain, stage.name, stage.version, dict(stage.options(context.job))])
+            if progress.refused:
+                progress.cut_short = True
+                _skip(stage, context, progress, "the image is refused")
+                continue
+            context.cancellation.check()
+            context.source.require_unchanged()
+            now = replace(
+                context,
+                stage=stage.name,
+                facts=dict(progress.facts),
+                judgement=progress.judgement,
+                artifact=progress.artifact,
+                receipt=progress.receipt,
+            )
+            outcome = _run_stage(stage, now, records, chain, progress)
+            progress.add(outcome)
+            if outcome.unpacked is not None:
+                inner = opened.enter_context(Source.open(outcome.unpacked))
+                context = replace(context, source=inner)
 
 
 def _run_stage(
@@ -179,10 +187,9 @@ def _machine_failed(stage: str, error: OSError) -> EnvironmentFailed:
 
 
 def _still_true(outcome: Outcome) -> bool:
-    """A record whose artifact was a scratch file is worth nothing without that file."""
-    if outcome.artifact is None or "path" not in outcome.artifact.plan:
-        return True
-    return Path(outcome.artifact.plan["path"]).exists()
+    """A record of a file in scratch is worth nothing without that file."""
+    planned = outcome.artifact.plan.get("path") if outcome.artifact else None
+    return all(Path(path).exists() for path in (planned, outcome.unpacked) if path)
 
 
 def _skip(stage: Stage, context: Context, progress: _Progress, reason: str) -> None:
@@ -209,7 +216,7 @@ def _report(
     started: datetime,
 ) -> Report:
     judgement = progress.judgement or Judgement()
-    word, code = _conclude(job, progress.judgement, error)
+    word, code = _conclude(job, progress, error)
     return Report(
         imgprep_version=__version__,
         job={
@@ -235,16 +242,19 @@ def _report(
     )
 
 
-def _conclude(
-    job: Job, judgement: Judgement | None, error: ImgprepError | None
-) -> tuple[Verdict, int]:
+def _conclude(job: Job, progress: _Progress, error: ImgprepError | None) -> tuple[Verdict, int]:
     if isinstance(error, Interrupted):
         return Verdict.INTERRUPTED, error.exit_code
     if error is not None:
         return Verdict.FAILED, error.exit_code
-    if judgement is None:
+    if progress.judgement is None:
         return Verdict.UNDETERMINED, ExitCode.OK
-    return verdict(judgement, fail_on=job.options.fail_on, strict=job.options.strict)
+    chosen = job.options
+    word, code = verdict(progress.judgement, fail_on=chosen.fail_on, strict=chosen.strict)
+    if code == ExitCode.OK and progress.cut_short:
+        # --fail-on never makes no difference to an image that was too dangerous to go on with
+        return word, ExitCode.REFUSED
+    return word, code
 
 
 def _summary(artifact: Artifact | None, receipt: Receipt | None) -> Facts | None:

@@ -30,6 +30,7 @@ from pipeline.model import (
     Verdict,
 )
 from pipeline.requirements import Requirement
+from pipeline.text import clean
 
 if TYPE_CHECKING:
     from pipeline.profile import Profile
@@ -87,10 +88,14 @@ def verdict(
 
     An error is a rejection whatever ``fail_on`` says; ``fail_on`` only chooses the exit code.  An
     unknown that could have been a rejection makes the image undetermined; ``strict`` makes that, and
-    every other unknown, exit code 7.
+    every other unknown, exit code 7.  What the conversion mends never counts.
     """
     limit = _FAIL_ON_RANK[fail_on]
-    failed = [item for item in judgement.findings if item.status is Status.FAIL]
+    failed = [
+        item
+        for item in judgement.findings
+        if item.status is Status.FAIL and not _will_be_mended(item)
+    ]
     unknown = [item for item in judgement.findings if item.status is Status.UNKNOWN]
     if any(_RANK[item.severity] <= limit for item in failed):
         return Verdict.REJECTED, ExitCode.REFUSED
@@ -227,14 +232,14 @@ def unknown_reason(facts: Facts, path: str) -> str:
     if not isinstance(section, Mapping):
         return f"{name} was not inspected"
     if section.get("status") in _NOT_READ:
-        return words.clean(str(section.get("reason") or f"{name} inspection {section['status']}"))
+        return clean(str(section.get("reason") or f"{name} inspection {section['status']}"))
     unknown = section.get("unknown") or {}
     value: Any = section
     gone: list[str] = []
     for step in rest.split(".") if rest else ():
         gone.append(step)
         if ".".join(gone) in unknown:
-            return words.clean(str(unknown[".".join(gone)]))
+            return clean(str(unknown[".".join(gone)]))
         if value is None:
             return ""  # there is none of what this would be a part of
         if not isinstance(value, Mapping) or step not in value:
@@ -307,7 +312,7 @@ def _failures(profile: Profile, requirement: Requirement, facts: Facts) -> Itera
         yield _finding(profile, requirement, facts, words.plain(shown))
         return
     for problem in evidence[:MOST_EVIDENCE]:
-        detail = words.clean(str(problem.get("detail") or ""))
+        detail = clean(str(problem.get("detail") or ""))
         yield _finding(profile, requirement, facts, detail, observed=detail, range=_range(problem))
     if len(evidence) > MOST_EVIDENCE:
         more = f"and {len(evidence) - MOST_EVIDENCE:,} more of the same kind"

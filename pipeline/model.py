@@ -189,6 +189,7 @@ class Outcome:
     artifact: Artifact | None = None
     receipt: Receipt | None = None
     tools: Mapping[str, str] = field(default_factory=dict)  # name -> version
+    unpacked: str | None = None  # a file in scratch that later stages shall see as the source
 
 
 @dataclass(frozen=True)

@@ -174,13 +174,13 @@ def _safety() -> Profile:
     )
 
 
-def gate(facts: Facts) -> tuple[Finding, ...]:
-    """The safety requirements that already fail on what is known so far.
+def gate(facts: Facts, profile: Profile | None = None) -> tuple[Finding, ...]:
+    """The safety requirements that already fail on what is known so far, in the profile's words.
 
     With any of these the image goes no further: no tool is started on it.  What cannot be judged yet
     is not reported; the check after the inspection does that.
     """
-    return gate_findings(_safety(), facts)
+    return gate_findings(profile or _safety(), facts)
 
 
 def _open(name_or_path: str, library: Library) -> tuple[str, JsonObject, tuple[str, ...]]:

@@ -6,6 +6,7 @@ built-in ones are checked by the suite, and compiling each of them here would co
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from pipeline import schemas_check, words
@@ -59,6 +60,8 @@ def _check_references(library: Library, address: str) -> None:
 
 def _check_templates(library: Library, address: str) -> None:
     finding = library.documents[address].get("x-finding")
-    for key in ("message", "expected", "remedy") if isinstance(finding, dict) else ():
+    if not isinstance(finding, Mapping):
+        return
+    for key in ("message", "expected", "remedy"):
         for problem in words.template_problems(str(finding.get(key, ""))):
             library.problems.append(f"{local_path(address)}: x-finding.{key}: {problem}")

@@ -59,7 +59,8 @@ class Requirement:
     @property
     def cases(self) -> Mapping[str, list[JsonObject]]:
         """Facts that pass and facts that fail, which the suite runs."""
-        return self.schema.get("x-cases", {})
+        found: Mapping[str, list[JsonObject]] = self.schema.get("x-cases", {})
+        return found
 
 
 @dataclass

@@ -9,8 +9,8 @@ import functools
 import json
 from typing import Any
 
-from pipeline import words
 from pipeline.requirements import SCHEMAS
+from pipeline.text import clean
 
 MOST_PROBLEMS = 50
 
@@ -44,4 +44,4 @@ def problems(name: str, value: Any) -> list[str]:
 
 def problem(error: Any) -> str:
     """One validation error as one line: the place and what is wrong there."""
-    return f"{error.json_path}: {words.clean(str(error.message), 200)}"
+    return f"{error.json_path}: {clean(str(error.message), 200)}"

@@ -11,26 +11,14 @@ from __future__ import annotations
 
 import json
 import re
-import unicodedata
 from collections.abc import Callable, Mapping
 from typing import Any
 
-LONGEST = 300
-"""Characters of one value that a sentence may hold; the facts in the report hold all of it."""
+from pipeline.text import clean
 
 _FIELD = re.compile(r"\{([a-z0-9_][a-z0-9_.\-]*)(?::([a-z]+))?\}")
-_HIDDEN = frozenset({"Cc", "Cf", "Cs", "Co", "Zl", "Zp"})
 _DECIMAL = ("bytes", "kB", "MB", "GB", "TB", "PB", "EB")
 _BINARY = ("bytes", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB")
-
-
-def clean(text: str, limit: int = LONGEST) -> str:
-    """``text`` without control, format and bidirectional characters, at most ``limit`` long."""
-    shown = "".join(
-        f"\\x{ord(char):02x}" if unicodedata.category(char) in _HIDDEN else char
-        for char in text[: limit + 1]
-    )
-    return shown if len(shown) <= limit and len(text) <= limit else shown[: limit - 1] + "…"
 
 
 def cleaned(value: Any) -> Any:
@@ -125,6 +113,21 @@ def fill(template: str, values: Mapping[str, Any]) -> str:
         return FORMATS.get(match[2] or "", plain)(value) if known else "unknown"
 
     return _FIELD.sub(one, template)
+
+
+def fill_known(template: str, values: Mapping[str, Any]) -> str:
+    """Like ``fill``, but what is not known keeps its place: ``<container.virtual_size>``."""
+
+    def one(match: re.Match[str]) -> str:
+        known, value = lookup(values, match[1])
+        return FORMATS.get(match[2] or "", plain)(value) if known else f"<{match[1]}>"
+
+    return _FIELD.sub(one, template)
+
+
+def fields(template: str) -> tuple[str, ...]:
+    """The paths that a template names."""
+    return tuple(match[1] for match in _FIELD.finditer(template))
 
 
 def template_problems(template: str) -> list[str]:

@@ -5,10 +5,17 @@ one skips the test with its name; under ``CI=true`` it fails, so that nothing is
 """
 
 import importlib.util
+import json
 import os
 import shutil
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
 
 
 def missing(need: str) -> bool:
@@ -29,3 +36,67 @@ def _needs(request: pytest.FixtureRequest) -> None:
     absent = [need for need in needs if missing(need)]
     if absent:
         skip_or_fail(f"missing: {', '.join(absent)}")
+
+
+@dataclass(frozen=True)
+class Ended:
+    """A command line that ended."""
+
+    code: int
+    stdout: str
+    stderr: str
+
+    @property
+    def report(self) -> dict:
+        return json.loads(self.stdout)
+
+    def rules(self, *statuses: str) -> set[str]:
+        wanted = statuses or ("fail",)
+        return {item["rule"] for item in self.report["findings"] if item["status"] in wanted}
+
+
+class CommandLine:
+    """The real command ``imgprep`` in a process of its own, with a home directory of its own."""
+
+    def __init__(self, home: Path) -> None:
+        self.env = {
+            "HOME": str(home),
+            "PATH": os.environ["PATH"],
+            "LC_ALL": "C.UTF-8",
+            "NO_COLOR": "1",
+            "TMPDIR": str(home / "tmp"),
+            "COLUMNS": "120",
+        }
+        (home / "tmp").mkdir(parents=True)
+
+    def argv(self, *arguments: object) -> list[str]:
+        return [sys.executable, "-m", "pipeline.cli.main", *map(str, arguments)]
+
+    def __call__(self, *arguments: object, timeout: float = 120, **env: str) -> Ended:
+        done = subprocess.run(
+            self.argv(*arguments),
+            cwd=ROOT,
+            env=self.env | env,
+            capture_output=True,
+            text=True,
+            errors="surrogateescape",
+            timeout=timeout,
+            stdin=subprocess.DEVNULL,
+        )
+        return Ended(done.returncode, done.stdout, done.stderr)
+
+    def start(self, *arguments: object, **env: str) -> subprocess.Popen[str]:
+        return subprocess.Popen(
+            self.argv(*arguments),
+            cwd=ROOT,
+            env=self.env | env,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            stdin=subprocess.DEVNULL,
+        )
+
+
+@pytest.fixture
+def imgprep(tmp_path_factory: pytest.TempPathFactory) -> CommandLine:
+    return CommandLine(tmp_path_factory.mktemp("home"))

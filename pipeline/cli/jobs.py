@@ -33,7 +33,10 @@ def inspect(
     quiet: opt.Quiet = False,
     events: opt.Events = None,
 ) -> None:
-    """Say what IMAGE is: its container, its disk, and the system inside. Judges nothing."""
+    """Say what IMAGE is, and judge nothing.
+
+    Its container, its disk, its partitions and file systems, and the system inside.
+    """
     from stages import INSPECTION
 
     job = Job(
@@ -58,7 +61,10 @@ def check(
     quiet: opt.Quiet = False,
     events: opt.Events = None,
 ) -> None:
-    """Judge IMAGE by a cloud's requirements and list every finding."""
+    """Judge IMAGE by a cloud's requirements.
+
+    Lists every finding at once: what was seen, what is expected, what to do. Changes nothing.
+    """
     from stages import CHECK
 
     job = Job(
@@ -97,7 +103,7 @@ def convert(
     quiet: opt.Quiet = False,
     events: opt.Events = None,
 ) -> None:
-    """Write the artifact, the image as the cloud wants it, to a local file.
+    """Write IMAGE as the cloud wants it to OUTPUT.
 
     Whatever needs no look at the system inside is judged first; a refused image is not converted.
     """
@@ -145,9 +151,9 @@ def run(
     quiet: opt.Quiet = False,
     events: opt.Events = None,
 ) -> None:
-    """The whole way: inspect, check, convert, store in DEST, and prove what is stored.
+    """Check, convert, store in DEST, and prove it.
 
-    Killed at any moment, the same command continues.
+    The whole way, without a scratch copy of the image. Killed at any moment, the same command continues.
     """
     from stages import ALL
 

@@ -35,9 +35,10 @@ class Output:
     def write(self, report: Report) -> None:
         """Write every report.
 
-        The readable summary goes to stdout, or to stderr when a program reads stdout.
+        The readable summary goes to stdout, or to stderr when a program reads stdout or when it
+        tells of an error.
         """
-        out = sys.stderr if self.machine_on_stdout else sys.stdout
+        out = sys.stderr if self.machine_on_stdout or report.error else sys.stdout
         reports.print_summary(report, out)
         for target in self.targets:
             _deliver(target, reports.render(target.kind, report))

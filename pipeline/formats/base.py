@@ -3,6 +3,9 @@
 A format is pure knowledge of bytes: it gets a ``Reader`` and starts no process.  It never raises for
 what it finds in the bytes: trouble is a ``Problem`` whose ``rule`` is the id of a requirement in
 ``schemas/requirements/``, which holds the words.  A format without declared checks cannot be made.
+
+All parsers that look at one file share a budget of ``bounded.READ_BUDGET`` bytes, so each keeps its
+own share well below it (1 MiB for tables) and samples what is larger.
 """
 
 from __future__ import annotations
@@ -46,8 +49,10 @@ class Container:
 
 
 class Format(ABC):
-    """One container format.  Subclasses set ``name`` and ``checks`` and are registered in
-    ``pipeline.formats``."""
+    """One container format.
+
+    Subclasses set ``name`` and ``checks`` and are registered in ``pipeline.formats``.
+    """
 
     name: ClassVar[str]
     checks: ClassVar[tuple[str, ...]]  # ids of the rules that ``inspect`` may report
@@ -60,6 +65,10 @@ class Format(ABC):
     @abstractmethod
     def matches(self, reader: Reader) -> bool:
         """Whether this format's signature holds, from a few bounded reads."""
+
+    def signature(self, reader: Reader) -> str | None:
+        """The name under which ``matches`` holds: a family of formats has several."""
+        return self.name if self.matches(reader) else None
 
     @abstractmethod
     def inspect(self, reader: Reader) -> Container:

@@ -1,9 +1,9 @@
-"""The bytes of a VHD: offset tables, and the records that are read from and written to them.
+r"""The bytes of a VHD: offset tables, and the records that are read from and written to them.
 
 Microsoft's "Virtual Hard Disk Image Format Specification", version 1.0 of 2006-10-11
-(https://www.microsoft.com/en-us/download/details.aspx?id=23850), and what XenServer adds to it: the
-batmap and the hidden mark (https://github.com/xapi-project/blktap, vhd/include/vhd.h).  All integers are
-big-endian.
+(https://www.microsoft.com/en-us/download/details.aspx?id=23850), and what XenServer adds to it:
+the batmap and the hidden mark (https://github.com/xapi-project/blktap, vhd/include/vhd.h).  All
+integers are big-endian.
 
 Footer, 512 bytes, last in the file; a dynamic disk has a copy at offset 0:
 
@@ -12,7 +12,7 @@ Footer, 512 bytes, last in the file; a dynamic disk has a copy at offset 0:
     12  4  version         0x00010000
     16  8  data offset     of the dynamic header; all ones in a fixed disk
     24  4  time stamp      seconds since 2000-01-01T00:00:00Z
-    28  4  creator         "tap\\0" for XenServer
+    28  4  creator         "tap\0" for XenServer
     32  4  creator version major and minor, 16 bits each
     36  4  creator's host OS
     40  8  original size   bytes

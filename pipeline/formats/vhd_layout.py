@@ -1,15 +1,15 @@
 """The VHD that XenServer takes, laid out before a byte of data is read.
 
-    0      512     1536          1536+bat        eoh        f·512          … 4104 sectors a block …
-    ├copy──┼header─┼BAT──────────┼batmap hdr+map─┼zeros─────┼bitmap┬2 MiB──┬zeros┬bitmap┬2 MiB──┬footer┤
-                                                            └── block 0 ───┘     └── block 1 ───┘
+    0      512      1536   1536+BAT     headers' end  first                  4104 sectors later
+    │copy  │header  │BAT   │batmap      │zeros        │bitmap│2 MiB│zeros    │bitmap│2 MiB│footer│
+                                                      └─ block ──────┘       └─ block ────┘
 
-Everything is a function of (virtual size, which blocks hold data, unique id, time stamp): the total size
-is known at once, and any range of the file can be produced on its own, from the headers in memory and
-the few source blocks that it overlaps.  Offset tables: ``pipeline.formats.vhd_bytes``.
+Everything is a function of (virtual size, which blocks hold data, unique id, time stamp): the total
+size is known at once, and any range of the file can be produced on its own, from the headers in
+memory and the few source blocks that it overlaps.  Offsets: ``pipeline.formats.vhd_bytes``.
 
-The first data byte of every block lies on a 4096-byte boundary, because XenServer's tapdisk reads with
-O_DIRECT; this is how blktap itself places blocks (vhd/lib/libvhd.c, __vhd_io_allocate_block).
+The first data byte of every block lies on a 4096-byte boundary, because XenServer's tapdisk reads
+with O_DIRECT; blktap itself places blocks so (vhd/lib/libvhd.c, __vhd_io_allocate_block).
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from bisect import bisect_left
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import pairwise
 from typing import Any, Literal, Self
 from uuid import UUID
 
@@ -46,7 +47,7 @@ _ONES = b"\xff" * vhd.SECTOR
 class Piece:
     """A run of the file's bytes and where they come from.
 
-    ``literal``: ``data`` itself.  ``source``: the guest-visible disk at ``source_offset``.  ``zero``.
+    ``literal``: ``data`` itself.  ``source``: the disk's bytes at ``source_offset``.  ``zero``.
     """
 
     offset: int
@@ -59,9 +60,10 @@ class Piece:
 def target_size(source_size: int) -> int:
     """The virtual size of the VHD for a disk of ``source_size`` bytes.
 
-    Rounded up to XenServer's 2 MiB.  A block count just above a multiple of 4096 is raised a little
-    more: libvhd allocates its batmap from size / 16 MiB rounded down, and then tests bits behind the
-    end of it, which makes a last block read as zeros (seen with blktap's own coalesce at 8194 MiB).
+    Rounded up to XenServer's 2 MiB.  A block count just above a multiple of 4096 is raised a
+    little more: libvhd allocates its batmap from size / 16 MiB rounded down, and then tests bits
+    behind its end, which makes a last block read as zeros (seen with blktap's own coalesce at
+    8194 MiB).
     Raises ``ConversionFailed`` above 2040 GiB.
     """
     if source_size > MAX_SIZE:
@@ -112,8 +114,10 @@ class Layout:
         """The layout that ``plan()`` described; raises ``ValueError`` for anything else."""
         try:
             packed = base64.b64decode(plan["blocks"], validate=True)
-            bitmap = zlib.decompress(packed)
-            return cls(plan["virtual_size"], _numbers(bitmap), UUID(plan["uuid"]), plan["timestamp"])
+            blocks = _numbers(
+                zlib.decompressobj().decompress(packed, MAX_SIZE // vhd.BLOCK_SIZE // 8)
+            )
+            return cls(plan["virtual_size"], blocks, UUID(plan["uuid"]), plan["timestamp"])
         except (KeyError, TypeError, AttributeError, zlib.error, binascii.Error) as error:
             raise ValueError(f"not the plan of a VHD: {error}") from error
 
@@ -136,7 +140,7 @@ class Layout:
         return self._first + index * _STRIDE + vhd.SECTOR
 
     def pieces(self, offset: int, length: int) -> Iterator[Piece]:
-        """The runs that make up ``length`` bytes at ``offset``, ascending; fewer only at the end."""
+        """The runs that make up ``length`` bytes at ``offset``; fewer only at the end."""
         end = min(offset + length, self.size)
         while offset < end:
             piece = self._piece(offset, end)
@@ -241,7 +245,7 @@ def _first_block(headers_end: int) -> int:
 
 
 def _require_ascending(blocks: array[int], entries: int) -> None:
-    if any(left >= right for left, right in zip(blocks, blocks[1:], strict=False)):
+    if any(left >= right for left, right in pairwise(blocks)):
         raise ValueError("the block numbers are not ascending")
     if blocks and blocks[-1] >= entries:
         raise ValueError(f"block {blocks[-1]} lies behind the disk's {entries} blocks")

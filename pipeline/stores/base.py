@@ -19,6 +19,8 @@ The only exception is authentication: an expired token is renewed once, for all 
 
 from __future__ import annotations
 
+import hashlib
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Literal, Protocol, TypeAlias
@@ -30,6 +32,20 @@ Piece: TypeAlias = bytes | memoryview
 
 PIECE_SIZE = 1 << 20
 """The largest piece of a segment that is in memory at once."""
+
+READ_SIZE = 4 << 20
+"""How much of an object is read back with one request."""
+
+UPLOAD_ID = re.compile(r"imgprep-(?P<job>[A-Za-z0-9]{1,16})-(?P<content>[0-9a-f]{16})")
+"""What tells our leftovers from anybody else's objects; see ``upload_id``."""
+
+OCTETS = "application/octet-stream"
+
+SAFE = " !#$&'()*+,-./:;<=>?@[]^_`{|}~"
+"""What metadata keep as they are when they travel as a header; all else is percent-encoded."""
+
+UPLOAD_KEY = "imgprep-upload"
+"""The metadata key whose value is the upload id: how an object is known to be this upload's."""
 
 
 @dataclass(frozen=True)
@@ -69,10 +85,12 @@ class Upload:
     """One upload under way.  Equal values mean the same place in the store, in any process."""
 
     name: str  # the object's name in the store
-    id: str  # from job and content, see ``transfer.upload_id``
+    id: str  # from job and content, see ``upload_id``
     size: int
     segment_size: int
     token: str = ""  # the store's own handle, e.g. an S3 UploadId; kept in the journal
+    metadata: Mapping[str, str] = field(default_factory=dict)  # ASCII or not, no secrets
+    content_type: str = OCTETS
 
 
 @dataclass(frozen=True)
@@ -110,6 +128,11 @@ class Body(Protocol):
         ...
 
     @property
+    def sha256(self) -> str | None:
+        """Hex SHA-256, where the store wants it (``wants_sha256``), known when ``md5`` is."""
+        ...
+
+    @property
     def number(self) -> int:
         """The segment's number, from 0."""
         ...
@@ -139,6 +162,8 @@ class ObjectStore(Protocol):
 
     scheme: Scheme
     connections: int  # a good number of parallel transfers
+    keeps_holes: bool  # zeros take no room
+    wants_sha256: bool  # the store checks it, so bodies shall know it
 
     @property
     def limits(self) -> Limits:
@@ -161,10 +186,22 @@ class ObjectStore(Protocol):
         """The committed object; None when there is none.  Never answers from a listing."""
         ...
 
-    def begin(self, name: str, upload_id: str, size: int, segment_size: int, token: str) -> Upload:
+    def begin(
+        self,
+        name: str,
+        upload_id: str,
+        size: int,
+        segment_size: int,
+        token: str,
+        *,
+        metadata: Mapping[str, str] | None = None,
+        content_type: str = OCTETS,
+    ) -> Upload:
         """A place for the upload.  Idempotent; ``token`` is what an earlier ``begin`` returned.
 
         A token that the store forgot is replaced by a new one, and nothing is reused then.
+        The object's metadata are known here, because S3 takes them at no other time; ``UPLOAD_KEY``
+        is added to them.
         """
         ...
 
@@ -193,8 +230,6 @@ class ObjectStore(Protocol):
         upload: Upload,
         segments: tuple[StoredSegment, ...],
         *,
-        metadata: Mapping[str, str],
-        content_type: str,
         replace: bool,
     ) -> StoredObject:
         """Make the object of these segments, all at once; returns what ``stat`` then says.
@@ -215,7 +250,7 @@ class ObjectStore(Protocol):
         ...
 
     def discard(self, upload: Upload) -> None:
-        """Remove what this upload stored; nothing when there is nothing."""
+        """Remove what this upload stored and no committed object uses; it may be nothing."""
         ...
 
     def unfinished(self) -> tuple[Unfinished, ...]:
@@ -229,3 +264,28 @@ class ObjectStore(Protocol):
     def close(self) -> None:
         """Close the connections."""
         ...
+
+
+def upload_id(job: str, content: str) -> str:
+    """The name of an upload, unique to a job and to a content.
+
+    ``content`` is a digest of everything that decides the object's bytes: the same id means the same
+    bytes, so segments may be used again; another id never shares a name with this one.
+    """
+    clean = re.sub(r"[^A-Za-z0-9]", "", job)[:16] or "0"
+    digest = hashlib.sha256(content.encode()).hexdigest()[:16]
+    return f"imgprep-{clean}-{digest}"
+
+
+def marked(metadata: Mapping[str, str] | None, upload_id: str) -> Mapping[str, str]:
+    """The object's metadata with the mark by which it is known to be this upload's."""
+    return {**(metadata or {}), UPLOAD_KEY: upload_id}
+
+
+def slo_etag(segments: tuple[StoredSegment, ...]) -> str:
+    """The MD5 of the segments' MD5s in hex: what Swift calls the ETag of a large object.
+
+    https://docs.openstack.org/swift/latest/overview_large_objects.html
+    """
+    joined = "".join(segment.md5 or "" for segment in segments)
+    return hashlib.md5(joined.encode(), usedforsecurity=False).hexdigest()

@@ -26,6 +26,11 @@ _SMALLEST_ZERO_RUN = 64 << 10  # a shorter one is cheaper to read than to treat 
 _ZEROS = memoryview(bytes(PIECE_SIZE))
 
 
+def is_shared_zeros(piece: Piece) -> bool:
+    """Whether a piece comes from the shared block, that is from a known zero run."""
+    return isinstance(piece, memoryview) and piece.obj is _ZEROS.obj
+
+
 class ArtifactReader(Reader, Protocol):
     """What is uploaded: ``pipeline.artifact.open_artifact`` yields one.  Thread-safe."""
 
@@ -49,6 +54,11 @@ class ZeroMap:
                 self._starts.append(extent.offset)
                 self._ends.append(extent.offset + extent.length)
 
+    @property
+    def total(self) -> int:
+        """Bytes known to be zeros."""
+        return sum(self._ends) - sum(self._starts)
+
     def runs(self, offset: int, length: int) -> Iterator[tuple[int, int, bool]]:
         """``(offset, length, is_zero)``, contiguous and ascending, covering the range."""
         end = offset + length
@@ -71,8 +81,8 @@ class ZeroMap:
 class SegmentBody:
     """One segment of an artifact; ``pieces`` may be called again and makes the same bytes.
 
-    ``watch`` is called with each piece before it is handed out; it may raise, which is how a
-    cancelled upload stops in the middle of a segment.
+    ``check`` is called before each piece is made and may raise, which is how a cancelled upload
+    stops in the middle of a segment; ``watch`` is called with each piece before it is handed out.
     """
 
     def __init__(
@@ -83,15 +93,19 @@ class SegmentBody:
         number: int,
         offset: int,
         size: int,
-        watch: Callable[[Piece], None] | None = None,
+        want_sha256: bool = False,
+        check: Callable[[], None] | None = None,
+        watch: Callable[[int], None] | None = None,
     ) -> None:
         self._reader = reader
         self._zeros = zeros
         self._number = number
         self._offset = offset
         self._size = size
-        self._watch = watch
-        self._md5: str | None = None
+        self._want_sha256 = want_sha256
+        self._check = check or _nothing
+        self._watch = watch or _nothing
+        self._hashes: _Hashes | None = None
         self._kept: dict[int, bytes] = {}
 
     @property
@@ -102,7 +116,14 @@ class SegmentBody:
     @property
     def md5(self) -> str | None:
         """Hex MD5 of the bytes; None until they were made once."""
-        return self._md5
+        return self._hashes.md5.hexdigest() if self._hashes else None
+
+    @property
+    def sha256(self) -> str | None:
+        """Hex SHA-256 of the bytes, if it was wanted; None until they were made once."""
+        if self._hashes is None or self._hashes.sha256 is None:
+            return None
+        return self._hashes.sha256.hexdigest()
 
     @property
     def number(self) -> int:
@@ -120,35 +141,33 @@ class SegmentBody:
         They are hashed on the first complete pass only: a later pass that made other bytes would
         not match what the store computes, and that is compared.
         """
-        md5 = None if self._md5 else hashlib.md5(usedforsecurity=False)
-        for offset, length, zero in self._cuts():
-            piece = _ZEROS[:length] if zero else self._data(offset, length)
-            if md5 is not None:
-                md5.update(piece)
-            if self._watch is not None:
-                self._watch(piece)
+        hashes = None if self._hashes else _Hashes(self._want_sha256)
+        for _, piece in self._made():
+            if hashes is not None:
+                hashes.update(piece)
+            self._watch(len(piece))
             yield piece
-        if md5 is not None:
-            self._md5 = md5.hexdigest()
+        self._hashes = self._hashes or hashes
 
     def digest(self) -> str:
         """The MD5, by a pass of its own unless it is known; keeps up to ``KEEP_SIZE`` bytes."""
-        if self._md5 is None:
-            md5 = hashlib.md5(usedforsecurity=False)
+        if self._hashes is None:
+            hashes = _Hashes(self._want_sha256)
             room = KEEP_SIZE
-            for offset, length, zero in self._cuts():
-                piece = _ZEROS[:length] if zero else self._data(offset, length)
-                md5.update(piece)
+            for offset, piece in self._made():
+                hashes.update(piece)
                 if isinstance(piece, bytes) and len(piece) <= room:
                     self._kept[offset] = piece
                     room -= len(piece)
-            self._md5 = md5.hexdigest()
-        return self._md5
+            self._hashes = hashes
+        return self._hashes.md5.hexdigest()
 
-    def _cuts(self) -> Iterator[tuple[int, int, bool]]:
+    def _made(self) -> Iterator[tuple[int, Piece]]:
         for start, length, zero in self._zeros.runs(self._offset, self._size):
             for offset in range(start, start + length, PIECE_SIZE):
-                yield offset, min(PIECE_SIZE, start + length - offset), zero
+                self._check()
+                size = min(PIECE_SIZE, start + length - offset)
+                yield offset, _ZEROS[:size] if zero else self._data(offset, size)
 
     def _data(self, offset: int, length: int) -> bytes:
         kept = self._kept.get(offset)
@@ -162,3 +181,18 @@ class SegmentBody:
                 hint="the source may be truncated; see imgprep check",
             )
         return data
+
+
+class _Hashes:
+    def __init__(self, want_sha256: bool) -> None:
+        self.md5 = hashlib.md5(usedforsecurity=False)
+        self.sha256 = hashlib.sha256() if want_sha256 else None
+
+    def update(self, piece: Piece) -> None:
+        self.md5.update(piece)
+        if self.sha256 is not None:
+            self.sha256.update(piece)
+
+
+def _nothing(*_: object) -> None:
+    pass

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 _TEMPORARY = frozenset({408, 425, 429, 498, 499})
-_RATE_LIMITS = frozenset({429, 498})
+_NEVER = frozenset({501, 505})  # not implemented, HTTP version
 
 
 @dataclass(frozen=True)
@@ -67,11 +67,11 @@ class Retrier:
         policy: Policy,
         cancellation: Cancellation,
         *,
-        tell: Callable[[str], None] = lambda text: None,
+        tell: Callable[[str], None] | None = None,
     ) -> None:
         self.policy = policy
         self._cancellation = cancellation
-        self._tell = tell
+        self._tell = tell or (lambda _: None)
 
     def call(self, action: Callable[[], T]) -> T:
         """The function's value; its last error, with the number of attempts, when all failed."""
@@ -131,7 +131,7 @@ def _give_up(state: RetryCallState) -> None:
 
 def is_temporary(status: int) -> bool:
     """Whether the same request may succeed later, by its HTTP status."""
-    return status in _TEMPORARY or 500 <= status <= 599
+    return status in _TEMPORARY or (500 <= status <= 599 and status not in _NEVER)
 
 
 def retry_after(value: str | None) -> float | None:

@@ -25,8 +25,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pipeline.errors import ToolError
-from pipeline.tools import command, seccomp
-from pipeline.tools.command import Limits, Sandbox
+from pipeline.tools import seccomp
+from pipeline.tools.limits import Limits, Sandbox, find
 
 SYSTEM = ("/bin", "/sbin", "/lib", "/lib64", "/lib32", "/libx32")
 SYSTEM_FILES = ("/etc/ld.so.cache", "/etc/ld.so.conf", "/etc/ld.so.conf.d", "/etc/alternatives")
@@ -48,7 +48,7 @@ class Confinement:
 # processes (ptrace access is asked in the namespace of the process that is looked at).
 _COMMON = ("--unshare-ipc", "--unshare-net", "--unshare-uts", "--unshare-cgroup-try")
 _OWN_PROC = ("--unshare-pid", "--proc", "/proc")
-_WAYS = {
+WAYS = {
     "root, own process namespace": (*_COMMON, *_OWN_PROC),
     "user namespace, own process namespace": ("--unshare-user", *_COMMON, *_OWN_PROC),
     "user namespace, the machine's /proc": (
@@ -65,17 +65,24 @@ _detecting = threading.Lock()
 def detect() -> Confinement:
     """Whether bubblewrap works here, found out once a process by trying it (about 10 ms)."""
     with _detecting:
-        return _detect()
+        return _detected()
 
 
 @functools.cache
-def _detect() -> Confinement:
+def _detected() -> Confinement:
+    return examine()
+
+
+def examine() -> Confinement:
+    """Try the ways that ``WAYS`` lists, anew."""
+    from pipeline.tools import command  # which confines by this module
+
     try:
-        bwrap, true = command.find("bwrap"), command.find("true")
+        bwrap, true = find("bwrap"), find("true")
     except ToolError as error:
         return Confinement(False, error.message)
     said = ""
-    for name, options in _WAYS.items():
+    for name, options in WAYS.items():
         if name.startswith("root") and os.geteuid() != 0:
             continue
         argv = [bwrap, *_frame(options), "--remount-ro", "/", "--", true]
@@ -124,7 +131,7 @@ def wrapping(sandbox: Sandbox | None, program: str) -> Iterator[Wrapping]:
     try:
         fds = () if filter_fd is None else (filter_fd,)
         options += [word for fd in fds for word in ("--seccomp", str(fd))]
-        yield Wrapping((command.find("bwrap"), *options, "--remount-ro", "/", "--"), fds)
+        yield Wrapping((find("bwrap"), *options, "--remount-ro", "/", "--"), fds)
     finally:
         if filter_fd is not None:
             os.close(filter_fd)

@@ -8,7 +8,7 @@ import pytest
 from pipeline.engine import run_job
 from pipeline.errors import ConversionFailed, Interrupted
 from pipeline.events import JobFinished, JobStarted, StageFinished, StageStarted, ignore
-from pipeline.model import Artifact, Job, Options, Outcome, StageStatus, Verdict, to_json
+from pipeline.model import Artifact, Job, Judgement, Options, Outcome, StageStatus, Verdict, to_json
 from pipeline.stage import Cancellation
 
 
@@ -128,6 +128,15 @@ def test_a_refused_image_goes_no_further(image, tmp_path):
     assert after.runs == 0
     assert [record.status for record in report.stages] == [StageStatus.REFUSED, StageStatus.SKIPPED]
     assert report.stages[1].reason == "the image is refused"
+
+
+def test_a_job_that_was_cut_short_is_never_a_success(image, tmp_path):
+    passing = Outcome(status=StageStatus.REFUSED, judgement=Judgement(passed=("single-file",)))
+
+    checked = do(image, tmp_path, Step("check", passing), fail_on="never")
+    run = do(image, tmp_path, Step("check", passing), Step("convert"), fail_on="never")
+
+    assert (checked.exit_code, run.exit_code) == (0, 1)
 
 
 def test_an_error_ends_the_job_and_stands_in_the_report(image, tmp_path):

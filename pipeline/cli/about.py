@@ -1,0 +1,96 @@
+"""The commands that tell about imgprep itself: profiles, explain, doctor."""
+
+from __future__ import annotations
+
+import json as json_module
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import typer
+
+from pipeline.cli import options as opt
+from pipeline.text import clean
+
+if TYPE_CHECKING:
+    from pipeline.tools.doctor import Check
+
+ENVIRONMENT_FAILED = 3
+
+
+def add_to(app: typer.Typer) -> None:
+    """Add this room's commands."""
+    for command in (profiles, explain, doctor):
+        app.command()(command)
+
+
+def profiles(
+    name: str | None = typer.Argument(
+        None, metavar="[NAME|FILE]", help="Show this one: target, limits, every requirement."
+    ),
+    json: opt.Json = False,
+) -> None:
+    """List the profiles, or show one."""
+    from pipeline import explain as words
+
+    if json:
+        data = words.profile_data(name) if name else [asdict(line) for line in words.profiles()]
+        typer.echo(json_module.dumps(data, indent=2))
+        return
+    typer.echo(words.profile_text(name) if name else words.profiles_text(), nl=False)
+
+
+def explain(
+    name: str = typer.Argument(
+        ...,
+        metavar="RULE-OR-ERROR",
+        help="A rule of a finding, the code of an error, or a vendor's error code.",
+        show_default=False,
+    ),
+) -> None:
+    """Explain a rule or an error.
+
+    What it means, what to do, where it comes from, and facts that pass and fail.
+    """
+    from pipeline import explain as words
+
+    typer.echo("\n".join(words.text(item) for item in words.explain(name)), nl=False)
+
+
+def doctor(
+    launch: bool = typer.Option(
+        True, "--launch/--no-launch", help="Try to start the appliance (10-20 s without KVM)."
+    ),
+    json: opt.Json = False,
+) -> None:
+    """Check this machine, and say what to do.
+
+    Tools and versions, confinement, KVM, the appliance (by trying them), and disk space.
+    """
+    from pipeline.tools import doctor as machine
+
+    checks = machine.diagnose(_directories(), launch=launch)
+    if json:
+        typer.echo(json_module.dumps([asdict(check) for check in checks], indent=2))
+    else:
+        for check in checks:
+            _show(check)
+    if any(check.status == "error" for check in checks):
+        raise typer.Exit(ENVIRONMENT_FAILED)
+
+
+def _directories() -> dict[str, Path]:
+    import tempfile
+
+    from pipeline.journal import default_directory
+
+    return {"state": default_directory(), "temporary files": Path(tempfile.gettempdir())}
+
+
+_MARKS = {"ok": "✓", "warning": "!", "error": "✗"}
+
+
+def _show(check: Check) -> None:
+    typer.echo(f"{_MARKS[check.status]} {check.name:<22} {clean(check.found)}")
+    if check.remedy:
+        typer.echo(f"    for {check.needed_for}; to do: {clean(check.remedy, 2000)}")

@@ -1,0 +1,311 @@
+"""What ``imgprep explain NAME`` and ``imgprep profiles [NAME]`` tell: data first, then text.
+
+name ─▶ a rule's requirement  ┐
+        an error's code       ├─▶ Explanation(s) ─▶ text
+        a vendor's code       ┘
+"""
+
+from __future__ import annotations
+
+import difflib
+import functools
+import json
+import textwrap
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import msgspec
+
+from pipeline import profile, words
+from pipeline.errors import UsageError
+from pipeline.model import JsonObject, Provenance
+from pipeline.requirements import SCHEMAS, Requirement, Words
+
+WIDTH = 100
+
+
+class ErrorExplanation(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="error"):
+    """What an error code means (``schemas/errors.json``)."""
+
+    title: str
+    exit_code: int
+    explanation: str
+    remedy: str
+    name: str = ""
+
+
+@dataclass(frozen=True)
+class RuleExplanation:
+    """Everything about a requirement, with its proof."""
+
+    name: str
+    title: str
+    description: str
+    words: Words  # message, expected and remedy with their placeholders filled where they can be
+    profiles: tuple[
+        tuple[str, str, str | None], ...
+    ]  # profile, severity or "advice", vendor's code
+    passes: tuple[JsonObject, ...]  # facts that meet it
+    fails: tuple[JsonObject, ...]  # facts that do not
+
+
+Explanation = RuleExplanation | ErrorExplanation
+
+
+@functools.cache
+def error_catalogue() -> Mapping[str, ErrorExplanation]:
+    """Every error code that this program knows."""
+    content = json.loads((SCHEMAS / "errors.json").read_bytes())["errors"]
+    found = msgspec.convert(content, dict[str, ErrorExplanation])
+    return {code: msgspec.structs.replace(item, name=code) for code, item in found.items()}
+
+
+def explain(name: str) -> tuple[Explanation, ...]:
+    """What a rule, an error code or a vendor's code means; a vendor's code may have several rules.
+
+    Raises ``UsageError`` with the nearest names when nothing is called that.
+    """
+    if name in profile.rules():
+        return (_rule(name),)
+    if name in error_catalogue():
+        return (error_catalogue()[name],)
+    by_code = _rules_of_vendor_code(name)
+    if by_code:
+        return tuple(_rule(rule) for rule in by_code)
+    known = (*profile.rules(), *error_catalogue())
+    near = difflib.get_close_matches(name, known, n=3)
+    raise UsageError(
+        "name-unknown",
+        f"there is no rule, error or vendor's code {name!r}",
+        hint=f"did you mean {' or '.join(near)}?"
+        if near
+        else "imgprep profiles NAME lists a profile's rules",
+    )
+
+
+@functools.cache
+def _profiles() -> tuple[profile.Profile, ...]:
+    # the default first: its words are the ones that are shown
+    named = ("rackspace", *profile.names())
+    loaded = {found.name: found for found in map(profile.load, named)}
+    return tuple(loaded.values())
+
+
+def _rules_of_vendor_code(code: str) -> tuple[str, ...]:
+    return tuple(
+        dict.fromkeys(
+            item.rule
+            for each in _profiles()
+            for item in each.requirements
+            if item.words.vendor_code == code
+        )
+    )
+
+
+def _rule(name: str) -> RuleExplanation:
+    requirement = profile.find_requirement(name)
+    uses = []
+    for each in _profiles():
+        used = each.requirement(name)
+        if used is not None:
+            kind = "advice" if used.advice else used.words.severity
+            uses.append((each.name, str(kind), used.words.vendor_code))
+            if len(uses) == 1:
+                requirement = replace(requirement, words=_filled(used, each.parameters))
+    return RuleExplanation(
+        name=name,
+        title=requirement.title,
+        description=requirement.description,
+        words=requirement.words,
+        profiles=tuple(uses),
+        passes=tuple(requirement.cases.get("pass", ())),
+        fails=tuple(requirement.cases.get("fail", ())),
+    )
+
+
+def _filled(requirement: Requirement, parameters: Mapping[str, JsonObject]) -> Words:
+    """Words with the profile's limits in them; what only an image can say stays a placeholder."""
+    values = {"parameters": {**requirement.schema.get("$defs", {}), **parameters}}
+    own = requirement.words
+    return msgspec.structs.replace(
+        own,
+        expected=words.fill(own.expected, values),
+        remedy=words.fill(own.remedy, values),
+        message=words.fill_known(own.message, values),
+    )
+
+
+def text(explanation: Explanation) -> str:
+    """An explanation for people."""
+    if isinstance(explanation, ErrorExplanation):
+        lines = _error_lines(explanation)
+    else:
+        lines = _rule_lines(explanation)
+    return "\n".join(lines) + "\n"
+
+
+def _error_lines(found: ErrorExplanation) -> Iterator[str]:
+    yield f"{found.name}: {found.title} (error, exit code {found.exit_code})"
+    yield ""
+    yield from _wrap(found.explanation)
+    yield from _labelled("to do", found.remedy)
+
+
+def _rule_lines(found: RuleExplanation) -> Iterator[str]:
+    own = found.words
+    yield f"{found.name}: {found.title} (requirement, {own.severity})"
+    yield ""
+    yield from _wrap(found.description)
+    yield ""
+    yield from _labelled("says", own.message)
+    yield from _labelled("expected", own.expected)
+    yield from _labelled("to do", own.remedy)
+    yield from _labelled("source", _source(own.source))
+    if own.gate:
+        yield from _labelled("safety", "an image that fails goes no further; it cannot be allowed")
+    if own.fixed_by == "convert":
+        yield from _labelled("mended", "by the conversion; on a source it is information only")
+    yield from _labelled("needs", ", ".join(own.needs))
+    for name, kind, code in found.profiles:
+        vendor = f", the vendor's error {code}" if code else ""
+        yield from _labelled("profile", f"{name}: {kind}{vendor}")
+    for label, cases in (("passes", found.passes), ("fails", found.fails)):
+        yield ""
+        yield f"  Facts that make it {'pass' if label == 'passes' else 'fail'}:"
+        for case in cases:
+            yield f"    {json.dumps(case, ensure_ascii=False)}"
+
+
+def _source(found: Provenance) -> str:
+    note = f"; {found.note}" if found.note else ""
+    return f"{found.address} ({found.date}{note})"
+
+
+def _wrap(content: str, indent: str = "  ") -> Iterator[str]:
+    yield from textwrap.wrap(
+        content,
+        WIDTH,
+        initial_indent=indent,
+        subsequent_indent=indent,
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
+
+
+def _labelled(label: str, content: str) -> Iterator[str]:
+    pieces = textwrap.wrap(content, WIDTH - 12, break_long_words=False, break_on_hyphens=False)
+    for number, piece in enumerate(pieces):
+        yield f"  {label if number == 0 else '':<10}{piece}"
+
+
+# --- profiles ------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class ProfileLine:
+    """One profile in the list of all."""
+
+    name: str
+    title: str
+    alias_of: str | None = None
+
+
+def profiles() -> tuple[ProfileLine, ...]:
+    """The built-in profiles."""
+    found = []
+    for name in profile.names():
+        each = profile.load(name)
+        found.append(ProfileLine(name, each.title, each.name if each.name != name else None))
+    return tuple(found)
+
+
+def profiles_text(found: Sequence[ProfileLine] | None = None) -> str:
+    """The list of profiles for people."""
+    lines = []
+    for each in profiles() if found is None else found:
+        title = f"the same as {each.alias_of}" if each.alias_of else each.title
+        lines.append(f"{each.name:<18}{title}")
+    lines += ["", "imgprep profiles NAME shows one; a file of your own is given by its path."]
+    return "\n".join(lines) + "\n"
+
+
+def profile_data(name_or_path: str) -> JsonObject:
+    """One profile as JSON-shaped data: target, parameters, requirements with their words, notes."""
+    found = profile.load(name_or_path)
+    data: JsonObject = msgspec.to_builtins(
+        {
+            "name": found.name,
+            "title": found.title,
+            "description": found.description,
+            "target": found.target,
+            "parameters": found.parameters,
+            "requirements": [
+                {
+                    "rule": item.rule,
+                    "title": item.title,
+                    "advice": item.advice,
+                    "severity": item.words.severity,
+                    "gate": item.words.gate,
+                    "fixed_by": item.words.fixed_by,
+                    "vendor_code": item.words.vendor_code,
+                    "source": item.words.source,
+                }
+                for item in found.requirements
+            ],
+            "notes": found.notes,
+        }
+    )
+    return data
+
+
+def profile_text(name_or_path: str) -> str:
+    """One profile for people."""
+    return "\n".join(_profile_lines(profile.load(name_or_path))) + "\n"
+
+
+def _profile_lines(found: profile.Profile) -> Iterator[str]:
+    yield f"{found.name}: {found.title}"
+    yield ""
+    yield from _wrap(found.description)
+    yield from _labelled("target", _target(found.target))
+    for name, parameter in found.parameters.items():
+        yield from _labelled("parameter", f"{name}: {_parameter(parameter)}")
+    groups = (
+        ("Safety, judged first, whatever the cloud", lambda item: item.words.gate),
+        ("Decides", lambda item: not item.words.gate and not item.advice),
+        ("Advice", lambda item: item.advice),
+    )
+    for title, belongs in groups:
+        yield ""
+        yield f"{title}:"
+        for item in filter(belongs, found.requirements):
+            yield f"  {item.rule:<28}{_mark(item):<22}{item.title}"
+    if found.notes:
+        yield ""
+        yield "Not to be read from an image, but to be known:"
+        for note in found.notes:
+            yield from _wrap(f"{note.title}. {note.text} [{_source(note.source)}]", "  ")
+
+
+def _target(target: profile.Target) -> str:
+    kind = " ".join(part for part in (target.variant, target.format.upper()) if part)
+    creator = f", creator {target.creator}" if target.creator else ""
+    segments = words.size(target.segment_size)
+    return f"{kind}{creator}, suffix {target.suffix}, large objects in segments of {segments}"
+
+
+def _parameter(parameter: JsonObject) -> str:
+    shown = {key: value for key, value in parameter.items() if not key.startswith("$")}
+    return ", ".join(f"{key} {_value(value)}" for key, value in shown.items())
+
+
+def _value(value: Any) -> str:
+    large = isinstance(value, int) and value >= 1_000_000
+    return words.size(value) if large else words.plain(value)
+
+
+def _mark(item: Requirement) -> str:
+    own = item.words
+    code = f" {own.vendor_code}" if own.vendor_code else ""
+    return f"{own.severity}{code}{', mended' if own.fixed_by else ''}"

@@ -1,0 +1,37 @@
+"""Whether a partition table stands at the start: its signature only.
+
+UEFI specification 2.10, chapter 5 (https://uefi.org/specs/UEFI/2.10/05_GUID_Partition_Table_Format.html):
+
+    446  16 each  four entries: 0 boot mark 0x00 or 0x80, 4 type, 8 first sector, 12 sectors
+    510  2        0x55 0xAA
+    512  8        "EFI PART" (4096 with sectors of 4 KiB)
+
+What the tables say is read in ``partitions``; this is for the question which formats a file has.
+"""
+
+from __future__ import annotations
+
+from pipeline.source import Reader
+
+_GPT = b"EFI PART"
+_FAT = (b"FAT12", b"FAT16", b"FAT32", b"NTFS", b"EXFAT")
+
+
+def disk_labels(reader: Reader, offset: int = 0) -> tuple[str, ...]:
+    """Both "mbr" and "gpt", each when its signature holds at ``offset``."""
+    found = []
+    sector = reader.read(offset, 512)
+    if _is_mbr(sector):
+        found.append("mbr")
+    if any(reader.read(offset + place, 8) == _GPT for place in (512, 4096)):
+        found.append("gpt")
+    return tuple(found)
+
+
+def _is_mbr(sector: bytes) -> bool:
+    """Four sane entries, at least one of them used: a FAT boot sector ends in 0x55 0xAA as well."""
+    if sector[510:512] != b"\x55\xaa":
+        return False
+    entries = [sector[at : at + 16] for at in range(446, 510, 16)]
+    used = [entry for entry in entries if entry[4] and any(entry[12:16])]
+    return bool(used) and all(entry[0] in (0, 0x80) for entry in entries)

@@ -1,0 +1,182 @@
+"""LVM2 physical volumes: which logical volumes a disk holds, and where the simple ones begin.
+
+    label, in one of the first four sectors      physical volume header, at the label's offset
+      0  8  "LABELONE"                             0 32  UUID of the physical volume
+      8  8  its own sector                        32  8  device size
+     16  4  CRC32, seed F597A6CF                  40  …  data areas {8 offset, 8 size}, ended by zeros
+     20  4  offset of the header                      …  metadata areas, the same, ended by zeros
+     24  8  "LVM2 001"
+    metadata area header (512 bytes)
+      4 16  " LVM2 x[5A%r0N*>"                    40 24  raw location {8 offset, 8 size, 4 CRC, 4 flags}
+     24  8  start   32  8  size                          the text may wrap around the area's end
+
+The text is LVM's own configuration language: ``name { key = value … }``.
+https://github.com/lvmteam/lvm2/blob/main/lib/format_text/layout.h
+"""
+
+from __future__ import annotations
+
+import re
+import struct
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from pipeline.source import Reader
+
+SECTOR = 512
+MAX_TEXT = 1 << 20  # bytes of metadata text that are read
+MAX_DEPTH = 16  # sections within sections; LVM itself needs five
+_LABELS = range(0, 4 * SECTOR, SECTOR)
+_TOKEN = re.compile(r'#[^\n]*|"(?:[^"\\]|\\.)*"|[{}\[\]=,]|[^\s{}\[\]=,"#]+')
+
+
+@dataclass(frozen=True)
+class LogicalVolume:
+    """One logical volume."""
+
+    name: str
+    size: int  # bytes
+    offset: int | None  # from the start of the physical volume; None: not in one piece there
+
+
+@dataclass(frozen=True)
+class VolumeGroup:
+    """What one physical volume knows about its group."""
+
+    name: str
+    physical_volumes: int
+    logical_volumes: tuple[LogicalVolume, ...]
+
+
+def parse(reader: Reader, offset: int) -> VolumeGroup | None:
+    """The volume group of the physical volume at byte ``offset``; None when it cannot be read."""
+    text = _metadata(reader, offset)
+    if text is None:
+        return None
+    try:
+        tree = _parse(text)
+        name, group = next((key, item) for key, item in tree.items() if isinstance(item, dict))
+        return _group(name, group, _own_name(reader, offset, group))
+    except (StopIteration, KeyError, ValueError, TypeError, IndexError, AttributeError):
+        return None
+
+
+def _label(reader: Reader, offset: int) -> bytes | None:
+    """The physical volume header, up to the end of its sector."""
+    for at in _LABELS:
+        sector = reader.read(offset + at, SECTOR)
+        if sector[:8] == b"LABELONE" and sector[24:32] == b"LVM2 001":
+            return sector[min(int.from_bytes(sector[20:24], "little"), SECTOR) :]
+    return None
+
+
+def _metadata(reader: Reader, offset: int) -> str | None:
+    header = _label(reader, offset)
+    if header is None:
+        return None
+    areas = [struct.unpack_from("<QQ", header, at) for at in range(40, len(header) - 15, 16)]
+    ends = [index for index, area in enumerate(areas) if area == (0, 0)][:2]
+    if len(ends) < 2:
+        return None
+    for start, size in areas[ends[0] + 1 : ends[1]]:
+        text = _text(reader, offset + start, size)
+        if text:
+            return text
+    return None
+
+
+def _text(reader: Reader, start: int, size: int) -> str | None:
+    head = reader.read(start, SECTOR)
+    if head[4:20] != b" LVM2 x[5A%r0N*>":
+        return None
+    at, length = struct.unpack_from("<QQ", head, 40)
+    if not SECTOR <= at < size or not 0 < length <= min(MAX_TEXT, size - SECTOR):
+        return None
+    first = min(length, size - at)
+    raw = reader.read(start + at, first) + reader.read(start + SECTOR, length - first)
+    return raw.rstrip(b"\0").decode("utf-8", "replace")
+
+
+def _parse(text: str) -> dict[str, Any]:
+    """LVM's text as nested mappings; raises ValueError for anything else."""
+    tokens = [token for token in _TOKEN.findall(text) if token[0] != "#"][::-1]
+    stack: list[dict[str, Any]] = [{}]
+    while tokens:
+        name = tokens.pop()
+        if name == "}":
+            stack.pop()
+            if not stack:
+                raise ValueError("too many closing brackets")
+            continue
+        sign = tokens.pop() if tokens else ""
+        if sign == "{":
+            if len(stack) > MAX_DEPTH:
+                raise ValueError("too deep")
+            stack.append(stack[-1].setdefault(name, {}))
+        elif sign == "=":
+            stack[-1][name] = _value(tokens)
+        else:
+            raise ValueError(f"{name} is followed by {sign}")
+    return stack[0]
+
+
+def _value(tokens: list[str]) -> Any:
+    token = tokens.pop()
+    if token == "[":  # noqa: S105 - a bracket, not a password
+        items = []
+        while (token := tokens.pop()) != "]":
+            if token != ",":  # noqa: S105
+                items.append(_scalar(token))
+        return items
+    return _scalar(token)
+
+
+def _scalar(token: str) -> Any:
+    if token.startswith('"'):
+        return token[1:-1]
+    return int(token) if re.fullmatch(r"-?\d{1,20}", token) else token
+
+
+def _count(value: object) -> int:
+    """A number of sectors or extents; raises ValueError for a negative one."""
+    number = int(str(value))
+    if number < 0:
+        raise ValueError(f"{number} is negative")
+    return number
+
+
+def _own_name(reader: Reader, offset: int, group: Mapping[str, Any]) -> str | None:
+    """Which of the group's ``pvN`` this physical volume is, by its UUID."""
+    raw = (_label(reader, offset) or b"")[:32].decode("ascii", "replace")
+    for name, item in group["physical_volumes"].items():
+        if str(item["id"]).replace("-", "") == raw:
+            return str(name)
+    return None
+
+
+def _group(name: str, group: Mapping[str, Any], own: str | None) -> VolumeGroup:
+    extent = _count(group["extent_size"]) * SECTOR
+    physical = group["physical_volumes"]
+    start = _count(physical[own]["pe_start"]) * SECTOR if own else None
+    volumes = tuple(
+        _volume(key, item, extent, own, start)
+        for key, item in group.get("logical_volumes", {}).items()
+        if "VISIBLE" in item.get("status", [])
+    )
+    return VolumeGroup(name, len(physical), volumes)
+
+
+def _volume(
+    name: str, item: Mapping[str, Any], extent: int, own: str | None, start: int | None
+) -> LogicalVolume:
+    segments = [
+        value for key, value in item.items() if key.startswith("segment") and key != "segment_count"
+    ]
+    size = sum(_count(segment["extent_count"]) for segment in segments) * extent
+    offset = None
+    if len(segments) == 1 and segments[0].get("type") == "striped":
+        stripes = segments[0].get("stripes", [])
+        if len(stripes) == 2 and stripes[0] == own and start is not None:
+            offset = start + _count(stripes[1]) * extent
+    return LogicalVolume(name, size, offset)

@@ -1,0 +1,106 @@
+"""raw: the disk's bytes and nothing else, so whatever has no signature of an image format.
+
+A raw disk may hold anything, also nothing: blank disks, bare file systems and odd sizes are legal.
+What begins like a text, a program or a document and has no trace of a disk is none.
+
+Signatures: the `file` program's magic database, https://github.com/file/file/tree/master/magic.
+"""
+
+from __future__ import annotations
+
+from pipeline.formats.base import Container, Format, Problem
+from pipeline.formats.labels import disk_labels
+from pipeline.source import Reader
+
+_SECTOR = 512
+_TEXT = 4096  # bytes that are all text in a text file
+_EXT = (1024 + 56, b"\x53\xef")
+
+_DOCUMENTS = (
+    (0, b"\x7fELF", "an ELF program"),
+    (0, b"%PDF-", "a PDF document"),
+    (0, b"\x89PNG\r\n\x1a\n", "a PNG picture"),
+    (0, b"\xff\xd8\xff", "a JPEG picture"),
+    (0, b"GIF8", "a GIF picture"),
+    (0, b"SQLite format 3\0", "an SQLite database"),
+    (0, b"\xca\xfe\xba\xbe", "a Java class or macOS program"),
+    (0, b"\xcf\xfa\xed\xfe", "a macOS program"),
+    (0, b"OggS", "an Ogg recording"),
+    (0, b"ID3", "an MP3 recording"),
+    (4, b"ftyp", "an MP4 recording"),
+    (0, b"\x1aE\xdf\xa3", "a Matroska recording"),
+    (0, b"wOFF", "a font"),
+    (0, b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", "a Microsoft Office document"),
+    (0x202, b"HdrS", "a Linux kernel"),
+)
+_HTML = (b"<!doctype html", b"<html", b"<head", b"<?xml")
+_CONTROL = bytes(range(9)) + b"\x0b\x0e\x0f" + bytes(range(16, 27)) + b"\x1c\x1d\x1e\x1f\x7f"
+
+
+class Raw(Format):
+    """The fallback: always matches, so it comes last."""
+
+    name = "raw"
+    checks = ("empty-image", "truncated", "not-a-disk-image")
+
+    def matches(self, reader: Reader) -> bool:  # noqa: ARG002
+        """Always."""
+        return True
+
+    def inspect(self, reader: Reader) -> Container:
+        """The size; and whether the file is another thing altogether."""
+        if reader.size == 0:
+            problem = Problem("empty-image", "the file has zero bytes", 0, 0)
+            return Container(self.name, 0, problems=(problem,))
+        words = _document(reader)
+        if words is not None:
+            problem = Problem("not-a-disk-image", words, 0, min(reader.size, _SECTOR))
+            return Container("unknown", None, problems=(problem,))
+        problems: tuple[Problem, ...] = ()
+        if reader.size < _SECTOR:
+            detail = f"a sector has {_SECTOR} bytes, the file has {reader.size}"
+            problems = (Problem("truncated", detail, reader.size, _SECTOR - reader.size),)
+        return Container(self.name, reader.size, problems=problems)
+
+
+def _document(reader: Reader) -> str | None:
+    """What else the file is, unless something on it says disk."""
+    head = reader.read(0, _TEXT)
+    for offset, magic, words in _DOCUMENTS:
+        if head[offset : offset + len(magic)] == magic and not _is_disk(reader, words):
+            return words
+    start = head[:256].lstrip(b"\xef\xbb\xbf \t\r\n").lower()
+    if start.startswith(_HTML) and not disk_labels(reader):
+        return "an XML document" if start.startswith(b"<?xml") else "an HTML page"
+    if head[:2] == b"#!" and not disk_labels(reader):
+        return "a script"
+    if head[:2] == b"MZ" and _is_program(head) and "gpt" not in disk_labels(reader):
+        return "a Windows or EFI program"
+    if _is_text(head) and not disk_labels(reader):
+        return "a text"
+    return None
+
+
+def _is_disk(reader: Reader, words: str) -> bool:
+    if words == "a Linux kernel":  # whose own boot sector ends like an MBR
+        return "gpt" in disk_labels(reader) or reader.read(0, 2) not in (b"MZ", b"\xea\x05")
+    superblock = reader.read(_EXT[0], 2) == _EXT[1]
+    return superblock or bool(disk_labels(reader))
+
+
+def _is_program(head: bytes) -> bool:
+    at = int.from_bytes(head[60:64], "little")
+    return head[at : at + 4] == b"PE\0\0" or at > len(head)
+
+
+def _is_text(head: bytes) -> bool:
+    """No control characters, and UTF-8 but for a cut last character; a blank file is no text."""
+    if not head or head.translate(None, _CONTROL) != head:
+        return False
+    try:
+        text = head.decode()
+    except UnicodeDecodeError as error:
+        if error.start < len(head) - 3:
+            return False
+        text = head[: error.start].decode()
+    return len(text) > 8

@@ -1,0 +1,95 @@
+"""What all table-driven formats check alike: places inside the file, not on top of each other.
+
+A pointer beyond the end of the file has two possible causes with two different remedies: the file was
+cut (copy it again), or the pointer is wild (the image is damaged).  A place that a file of this virtual
+size could have had is taken for the first.
+"""
+
+from __future__ import annotations
+
+import sys
+from array import array
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from pipeline.formats.base import Problem
+
+_SLACK = 64 << 20  # bytes of metadata that even a small image may have
+
+
+@dataclass(frozen=True)
+class Region:
+    """A named place in the file, in bytes."""
+
+    name: str
+    offset: int
+    length: int
+
+    @property
+    def end(self) -> int:
+        """The first byte behind it."""
+        return self.offset + self.length
+
+
+def integers(data: bytes, code: Literal["I", "Q"], order: Literal["big", "little"]) -> array[int]:
+    """``data`` as 32-bit (I) or 64-bit (Q) integers; an incomplete last one is dropped."""
+    found = array(code)
+    found.frombytes(data[: len(data) // found.itemsize * found.itemsize])
+    if sys.byteorder != order:
+        found.byteswap()
+    return found
+
+
+def plausible(end: int, virtual_size: int) -> bool:
+    """Whether an image of this virtual size could reach to ``end`` before it was cut."""
+    return end <= 2 * virtual_size + _SLACK
+
+
+def outside(
+    region: Region, file_size: int, virtual_size: int, *, wild: str = "corrupt-header"
+) -> Iterator[Problem]:
+    """The problem, if any, that ``region`` reaches beyond the end of the file."""
+    if region.end <= file_size:
+        return
+    detail = f"{region.name} is at {region.offset} to {region.end}, the file has {file_size} bytes"
+    if plausible(region.end, virtual_size):
+        yield Problem("truncated", detail, file_size, region.end - file_size)
+    else:
+        yield Problem(wild, detail, region.offset, region.length)
+
+
+def overlaps(regions: Iterable[Region], *, rule: str = "corrupt-header") -> Iterator[Problem]:
+    """One problem for every region that begins inside an earlier one."""
+    last: Region | None = None
+    for region in sorted(regions, key=lambda item: (item.offset, item.end)):
+        if not region.length:
+            continue
+        if last is not None and region.offset < last.end:
+            detail = f"{region.name} at {region.offset} lies inside {last.name}"
+            yield Problem(rule, detail, region.offset, min(region.end, last.end) - region.offset)
+        if last is None or region.end > last.end:
+            last = region
+
+
+def repeated(values: Sequence[int]) -> int | None:
+    """A value that occurs twice, if there is one."""
+    if len(set(values)) == len(values):
+        return None
+    seen: set[int] = set()
+    for value in values:
+        if value in seen:
+            return value
+        seen.add(value)
+    return None
+
+
+def sample(count: int, wanted: int) -> tuple[int, ...]:
+    """At most ``wanted`` indexes below ``count``: the first half and the last half of them.
+
+    The last ones matter most: they are what a cut file lacks.
+    """
+    if count <= wanted:
+        return tuple(range(count))
+    half = wanted // 2
+    return (*range(half), *range(count - (wanted - half), count))

@@ -1,0 +1,311 @@
+"""Any VHD: which kind it is, what it says about itself, and all that is wrong with it.
+
+    fixed     │ the disk, current_size bytes                              │footer│
+    dynamic   │footer's copy│header│BAT│(batmap)│ blocks, in any order      │footer│
+
+The byte tables are in ``pipeline.formats.vhd_bytes``, what is particular to dynamic disks in
+``vhd_dynamic``.  What XenServer insists on is taken from its own checker
+(https://github.com/xapi-project/blktap, vhd/lib/vhd-util-check.c), which unlike ours compares all pairs
+of blocks; where qemu reads a file otherwise than XenServer, that is a finding.
+
+Two kinds of trouble are told apart by the requirements' words: a file that is damaged or deceives goes
+no further, and one that merely is not what XenServer writes is mended by the conversion.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, fields
+from datetime import UTC, datetime
+from typing import Any
+from uuid import UUID
+
+from pipeline.formats import vhd_bytes as vhd
+from pipeline.formats import vhd_dynamic
+from pipeline.formats.base import Container, Format, Problem
+from pipeline.formats.vhd_bytes import Footer
+from pipeline.source import Reader
+from pipeline.text import clean
+
+TAP_CREATOR = b"tap\0"
+TAP_VERSION = 0x00010003
+CLOCK_SLACK_S = 1800
+"""What vhd-util check grants a time stamp before it is "in the future"."""
+
+# The creators for which qemu's driver takes the size in bytes (block/vpc.c); for any other it takes
+# the geometry, unless that is the largest one.
+_SIZED_BY_BYTES = frozenset({b"win ", b"qem2", b"d2v ", b"CTXS", b"tap\0"})
+_MAX_CHS_SIZE = vhd.MAX_CHS_SECTORS * vhd.SECTOR
+_COOKIES = (vhd.FOOTER_COOKIE, vhd.JOURNAL_COOKIE)
+_TAIL = 4096  # how far from the end a footer is looked for that something was appended to
+
+
+@dataclass(frozen=True)
+class Located:
+    """A footer in the file."""
+
+    offset: int
+    data: bytes  # 512 bytes, or 511
+    footer: Footer
+
+    @property
+    def sound(self) -> bool:
+        """Whether its checksum is right."""
+        return vhd.checksum(self.data, vhd.FOOTER_CHECKSUM_AT) == self.footer.checksum
+
+    @property
+    def end(self) -> int:
+        """The first byte behind it."""
+        return self.offset + len(self.data)
+
+
+class Vhd(Format):
+    """See the module."""
+
+    name = "vhd"
+    checks = (
+        "vhd-footer",
+        "vhd-footer-copy",
+        "vhd-footers-differ",
+        "vhd-version",
+        "vhd-type",
+        "vhd-journal",
+        "vhd-truncated",
+        "vhd-trailing-bytes",
+        "vhd-short-footer",
+        "vhd-size-ambiguous",
+        "vhd-dynamic",
+        "vhd-creator",
+        "vhd-creator-version",
+        "vhd-size-multiple",
+        "vhd-geometry",
+        "vhd-timestamp",
+        "vhd-uuid",
+        "vhd-hidden",
+        "vhd-saved-state",
+        "vhd-reserved-fields",
+        *vhd_dynamic.CHECKS,
+    )
+
+    def matches(self, reader: Reader) -> bool:
+        """A footer's cookie at either end, or a whole footer near the end."""
+        return reader.read(0, 8) in _COOKIES or _find_end(reader) is not None
+
+    def inspect(self, reader: Reader) -> Container:
+        """Everything that footers, header, table, batmap and some of the bitmaps tell."""
+        copy, end = _at(reader, 0, vhd.FOOTER_SIZE), _find_end(reader)
+        if copy is not None and end is not None and copy.offset == end.offset:
+            copy = None  # a file of one footer only
+        main = next((item for item in (end, copy) if item is not None and item.sound), end or copy)
+        if main is None:
+            return Container(self.name, None, problems=(_missing(reader),))
+        footer = main.footer
+        problems = [*_ends(reader, copy, end, footer), *_values(main)]
+        details = _details(footer, end, copy)
+        references: tuple[str, ...] = ()
+        if footer.disk_type == vhd.FIXED:
+            problems += _fixed(reader, footer, end)
+        else:
+            limit = reader.size if end is None else end.offset
+            dynamic = vhd_dynamic.inspect(reader, footer, limit, cut=end is None)
+            problems += dynamic.problems
+            details.update(dynamic.details)
+            references = dynamic.references
+        return Container(
+            format=self.name,
+            virtual_size=footer.current_size,
+            variant=vhd.VARIANTS.get(footer.disk_type),
+            creator=clean(footer.creator.rstrip(b"\0").decode("latin-1")),
+            uuid=str(UUID(bytes=footer.uuid)),
+            external_references=references,
+            problems=tuple(problems),
+            details=details,
+        )
+
+
+def _at(reader: Reader, offset: int, length: int) -> Located | None:
+    data = reader.read(offset, length)
+    if len(data) < length or data[:8] not in _COOKIES:
+        return None
+    return Located(offset, data, Footer.unpack(data))
+
+
+def _find_end(reader: Reader) -> Located | None:
+    size = reader.size
+    for length in (vhd.FOOTER_SIZE, vhd.FOOTER_SIZE - 1):
+        found = _at(reader, size - length, length) if size >= length else None
+        if found is not None:
+            return found
+    return _before_trailing_bytes(reader)
+
+
+def _before_trailing_bytes(reader: Reader) -> Located | None:
+    """A whole footer with a right checksum a little before the end of the file."""
+    start = max(0, reader.size - _TAIL)
+    tail = reader.read(start, _TAIL)
+    at = tail.rfind(vhd.FOOTER_COOKIE)
+    while at >= 0:
+        found = _at(reader, start + at, vhd.FOOTER_SIZE)
+        if found is not None and found.offset > 0 and found.sound:
+            return found
+        at = tail.rfind(vhd.FOOTER_COOKIE, 0, at)
+    return None
+
+
+def _missing(reader: Reader) -> Problem:
+    return Problem("vhd-footer", "there is no footer", max(0, reader.size - vhd.FOOTER_SIZE))
+
+
+def _ends(
+    reader: Reader, copy: Located | None, end: Located | None, footer: Footer
+) -> Iterator[Problem]:
+    """Whether the footers are there, sound, and the same."""
+    if end is None:
+        yield _missing(reader)
+    else:
+        yield from _sound(end, "vhd-footer")
+        if len(end.data) < vhd.FOOTER_SIZE:
+            yield Problem(
+                "vhd-short-footer", f"the file has {reader.size} bytes", end.offset, len(end.data)
+            )
+        if end.end < reader.size:
+            count = reader.size - end.end
+            detail = f"{count} bytes follow the footer at {end.offset}"
+            yield Problem("vhd-trailing-bytes", detail, end.end, count)
+    if copy is not None:
+        yield from _sound(copy, "vhd-footer-copy")
+    elif footer.disk_type != vhd.FIXED:
+        yield Problem("vhd-footer-copy", "there is no copy of the footer", 0, vhd.FOOTER_SIZE)
+    if copy is not None and end is not None:
+        yield from _same(copy, end)
+
+
+def _sound(found: Located, rule: str) -> Iterator[Problem]:
+    if found.data[:8] == vhd.JOURNAL_COOKIE:
+        yield Problem("vhd-journal", "the cookie is v_poison", found.offset, 8)
+    if not found.sound:
+        right = vhd.checksum(found.data, vhd.FOOTER_CHECKSUM_AT)
+        detail = f"the checksum is 0x{found.footer.checksum:08x}, the bytes give 0x{right:08x}"
+        yield Problem(rule, detail, found.offset, len(found.data))
+
+
+def _same(copy: Located, end: Located) -> Iterator[Problem]:
+    if copy.data[: len(end.data)] == end.data:
+        return
+    for item in fields(Footer):
+        one, other = getattr(copy.footer, item.name), getattr(end.footer, item.name)
+        if one != other:
+            words = [
+                clean(value.hex() if isinstance(value, bytes) else str(value), 40)
+                for value in (one, other)
+            ]
+            detail = f"{item.name} is {words[0]} in the copy and {words[1]} in the footer"
+            yield Problem("vhd-footers-differ", detail, copy.offset, vhd.FOOTER_SIZE)
+            return
+
+
+def _values(main: Located) -> Iterator[Problem]:
+    """The fields of the footer that counts, one by one."""
+    footer, base = main.footer, main.offset
+
+    def problem(rule: str, detail: str, at: int, length: int) -> Problem:
+        return Problem(rule, detail, base + at, length)
+
+    if footer.version != vhd.VERSION_1_0:
+        yield problem("vhd-version", f"file format version {dotted(footer.version)}", 12, 4)
+    if footer.disk_type not in vhd.VARIANTS:
+        yield problem("vhd-type", f"disk type {footer.disk_type}", 60, 4)
+    if footer.disk_type != vhd.DYNAMIC:
+        name = vhd.VARIANTS.get(footer.disk_type, "unknown")
+        yield problem("vhd-dynamic", f"disk type {footer.disk_type} ({name})", 60, 4)
+    if footer.creator != TAP_CREATOR:
+        name = clean(footer.creator.decode("latin-1"))
+        detail = f"creator application '{name}' ({footer.creator.hex()})"
+        yield problem("vhd-creator", detail, 28, 4)
+    if footer.creator_version != TAP_VERSION:
+        detail = f"creator version {dotted(footer.creator_version)}"
+        yield problem("vhd-creator-version", detail, 32, 4)
+    if footer.current_size % vhd.BLOCK_SIZE:
+        yield problem("vhd-size-multiple", f"{footer.current_size} bytes", 48, 8)
+    if not any(footer.uuid):
+        yield problem("vhd-uuid", "the unique id is all zeros", 68, 16)
+    if footer.saved_state:
+        yield problem("vhd-saved-state", f"saved state is {footer.saved_state}", 84, 1)
+    if footer.hidden:
+        yield problem("vhd-hidden", f"hidden is {footer.hidden}", 85, 1)
+    yield from _reserved(footer, base)
+    yield from _sizes(footer, base)
+    yield from _time(footer, base)
+
+
+def _reserved(footer: Footer, base: int) -> Iterator[Problem]:
+    if footer.features & ~1 != 2:
+        detail = f"features are 0x{footer.features:08x}"
+        yield Problem("vhd-reserved-fields", detail, base + 8, 4)
+    if footer.disk_type == vhd.FIXED and footer.data_offset != vhd.NO_OFFSET:
+        detail = f"the data offset of a fixed disk is 0x{footer.data_offset:x}"
+        yield Problem("vhd-reserved-fields", detail, base + 16, 8)
+    if any(footer.reserved):
+        yield Problem("vhd-reserved-fields", "reserved bytes are not zero", base + 86, 426)
+
+
+def _sizes(footer: Footer, base: int) -> Iterator[Problem]:
+    said = f"{footer.cylinders}/{footer.heads}/{footer.sectors}"
+    cylinders, heads, sectors = vhd.geometry(footer.current_size)
+    if footer.geometry_word > (cylinders << 16 | heads << 8 | sectors):
+        detail = f"{said} for {footer.current_size} bytes, at most {cylinders}/{heads}/{sectors}"
+        yield Problem("vhd-geometry", detail, base + 56, 4)
+    by_bytes = footer.creator in _SIZED_BY_BYTES or footer.size_by_chs == _MAX_CHS_SIZE
+    if not by_bytes and footer.size_by_chs != footer.current_size:
+        detail = (
+            f"{footer.current_size} bytes, and the geometry {said}, "
+            f"which makes {footer.size_by_chs} bytes"
+        )
+        yield Problem("vhd-size-ambiguous", detail, base + 48, 12)
+
+
+def _time(footer: Footer, base: int) -> Iterator[Problem]:
+    if vhd.EPOCH_2000 + footer.timestamp > time.time() + CLOCK_SLACK_S:
+        yield Problem("vhd-timestamp", moment(footer.timestamp), base + 24, 4)
+
+
+def _fixed(reader: Reader, footer: Footer, end: Located | None) -> Iterator[Problem]:
+    """Whether the disk fills the file up to the footer."""
+    room = reader.size if end is None else end.offset
+    if room < footer.current_size:
+        detail = f"a fixed disk of {footer.current_size} bytes, and {room} are there"
+        yield Problem("vhd-truncated", detail, 0, room)
+    elif room > footer.current_size:
+        count = room - footer.current_size
+        detail = f"{count} bytes lie between the disk's {footer.current_size} and the footer"
+        yield Problem("vhd-trailing-bytes", detail, footer.current_size, count)
+
+
+def _details(footer: Footer, end: Located | None, copy: Located | None) -> dict[str, Any]:
+    return {
+        "disk_type": footer.disk_type,
+        "current_size": footer.current_size,
+        "original_size": footer.original_size,
+        "size_by_chs": footer.size_by_chs,
+        "geometry": [footer.cylinders, footer.heads, footer.sectors],
+        "creator_code": footer.creator.hex(),
+        "creator_version": dotted(footer.creator_version),
+        "creator_os": clean(footer.creator_os.to_bytes(4, "big").rstrip(b"\0").decode("latin-1")),
+        "timestamp": moment(footer.timestamp),
+        "features": footer.features,
+        "saved_state": footer.saved_state,
+        "hidden": footer.hidden,
+        "footer_size": None if end is None else len(end.data),
+        "footer_copy": copy is not None,
+    }
+
+
+def dotted(version: int) -> str:
+    """``0x00010003`` as ``1.3``."""
+    return f"{version >> 16}.{version & 0xFFFF}"
+
+
+def moment(timestamp: int) -> str:
+    """Seconds since 2000 as a date and time in UTC."""
+    return datetime.fromtimestamp(vhd.EPOCH_2000 + timestamp, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

@@ -1,0 +1,403 @@
+"""What is particular to a dynamic VHD: header, block table, batmap, sector bitmaps, parent.
+
+    footer.data_offset ─▶ header ─▶ table_offset ─▶ BAT ─▶ each entry: sector of a block
+                                                     │      │ sector bitmap │ block_size bytes │
+                                                     └ batmap follows, when XenServer wrote the file
+
+Blocks are compared by one sorted sweep: a table may have a million entries.  A reader with a budget
+is not asked for such a table; ``details["table_checked"]`` is False then, and whoever wants to use the
+disk must inspect the file once more without a budget.
+"""
+
+from __future__ import annotations
+
+import sys
+from array import array
+from bisect import bisect_left
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from itertools import pairwise
+from typing import Any
+from uuid import UUID
+
+from pipeline.formats import vhd_bytes as vhd
+from pipeline.formats.base import Problem
+from pipeline.formats.bounded import BoundedReader
+from pipeline.formats.vhd_bytes import BatmapHeader, Footer, Header, Locator
+from pipeline.source import Reader
+from pipeline.text import clean
+
+CHECKS = (
+    "vhd-header",
+    "vhd-parent",
+    "vhd-bat",
+    "vhd-bat-exact",
+    "vhd-block-size",
+    "vhd-block-bounds",
+    "vhd-block-overlap",
+    "vhd-batmap",
+    "vhd-sector-bitmap",
+)
+
+MIN_BLOCK, MAX_BLOCK = 512, 64 << 20
+MAX_TABLE = 32 << 20  # bytes: 4 TiB in blocks of 512 KiB
+BOUNDED_TABLE = 1 << 20  # bytes of a table that a reader with a budget is asked for: 512 GiB
+BATMAP_VERSION = 0x00010002
+BATMAP_SIGNED = 0x00010001  # its checksum adds signed bytes
+SAMPLED_BITMAPS = 64
+SAMPLED_DATA = 256 << 10  # bytes of data behind clear bits that are looked at
+_MOST = 8  # problems of one rule that are listed; a damaged table may have a million
+_BITS = 8 * vhd.SECTOR  # of the batmap, in one sector
+
+
+@dataclass
+class Dynamic:
+    """What was found out."""
+
+    problems: list[Problem] = field(default_factory=list)
+    details: dict[str, Any] = field(default_factory=dict)
+    references: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Table:
+    """The BAT."""
+
+    offset: int
+    size: int  # bytes, with the padding
+    entries: array[int]  # sectors; vhd.UNALLOCATED
+    bitmap_size: int  # bytes of a block's sector bitmap
+    block_size: int
+
+    @property
+    def stride(self) -> int:
+        """Bytes that one block takes."""
+        return self.bitmap_size + self.block_size
+
+    def allocated(self) -> list[int]:
+        """The sectors of all stored blocks, ascending."""
+        return sorted(entry for entry in self.entries if entry != vhd.UNALLOCATED)
+
+    def number(self, sector: int) -> int:
+        """Which block is stored at that sector."""
+        return self.entries.index(sector)
+
+    def problem(self, rule: str, detail: str, number: int) -> Problem:
+        """A problem with the entry of block ``number``."""
+        return Problem(rule, detail, self.offset + 4 * number, 4)
+
+
+def inspect(reader: Reader, footer: Footer, limit: int, *, cut: bool) -> Dynamic:
+    """Judge what lies before the footer at ``limit``; ``cut``: there is none, the file just ends."""
+    found = Dynamic()
+    data = reader.read(footer.data_offset, vhd.HEADER_SIZE)
+    if footer.data_offset + vhd.HEADER_SIZE > limit or len(data) < vhd.HEADER_SIZE:
+        detail = f"the header should be at {footer.data_offset}, the file ends at {limit}"
+        found.problems.append(Problem("vhd-header", detail, 16, 8))
+        return found
+    header = Header.unpack(data)
+    found.details.update(
+        block_size=header.block_size, bat_entries=header.entries, bat_offset=header.table_offset
+    )
+    found.problems += _header(header, data, footer.data_offset)
+    if any(problem.rule == "vhd-header" for problem in found.problems):
+        return found  # the fields mean nothing then
+    found.problems += _parent(reader, header, footer, found)
+    broken = list(_table_place(header, footer, limit))
+    found.problems += broken
+    if broken:
+        return found
+    found.problems += _table_fit(header, footer)
+    small = 4 * header.entries <= BOUNDED_TABLE
+    found.details["table_checked"] = small or not isinstance(reader, BoundedReader)
+    if not found.details["table_checked"]:
+        return found
+    table = _read_table(reader, header)
+    batmap = Batmap(reader, header, table, footer.current_size, limit)
+    found.problems += batmap.problems
+    misplaced = list(_blocks(table, footer, limit, batmap.regions, cut=cut))
+    # What stands where a misplaced block should have its bitmap would only add noise.
+    found.problems += misplaced or _bitmaps(reader, table, batmap)
+    found.details.update(
+        allocated_blocks=sum(1 for entry in table.entries if entry != vhd.UNALLOCATED),
+        batmap=batmap.details,
+    )
+    return found
+
+
+def _sane_block(size: int) -> bool:
+    return MIN_BLOCK <= size <= MAX_BLOCK and size & (size - 1) == 0
+
+
+def _header(header: Header, data: bytes, at: int) -> Iterator[Problem]:
+    if header.cookie != vhd.HEADER_COOKIE:
+        detail = f"its cookie is '{clean(header.cookie.decode('latin-1'))}'"
+        yield Problem("vhd-header", detail, at, 8)
+    right = vhd.checksum(data, vhd.HEADER_CHECKSUM_AT)
+    if header.checksum != right:
+        detail = f"its checksum is 0x{header.checksum:08x}, the bytes give 0x{right:08x}"
+        yield Problem("vhd-header", detail, at, vhd.HEADER_SIZE)
+    if header.version != vhd.VERSION_1_0:
+        detail = f"its version is {header.version >> 16}.{header.version & 0xFFFF}"
+        yield Problem("vhd-header", detail, at + 24, 4)
+    if not _sane_block(header.block_size):
+        yield Problem("vhd-header", f"its block size is {header.block_size}", at + 32, 4)
+    elif header.block_size != vhd.BLOCK_SIZE:
+        yield Problem("vhd-block-size", f"{header.block_size} bytes", at + 32, 4)
+    if header.data_offset != vhd.NO_OFFSET:
+        detail = f"the header's data offset is 0x{header.data_offset:x}"
+        yield Problem("vhd-reserved-fields", detail, at + 8, 8)
+    if any(header.reserved1) or any(header.reserved2):
+        detail = "reserved bytes of the header are not zero"
+        yield Problem("vhd-reserved-fields", detail, at + 768, 256)
+
+
+def _parent(reader: Reader, header: Header, footer: Footer, found: Dynamic) -> Iterator[Problem]:
+    """What the file wants besides itself."""
+    names = [_text(header.parent_name, "utf-16-be")]
+    names += [_locator(reader, item) for item in header.locator_list]
+    if any(header.parent_uuid):
+        names.append(f"uuid {UUID(bytes=header.parent_uuid)}")
+    named = tuple(dict.fromkeys(name for name in names if name))
+    at = footer.data_offset
+    if footer.disk_type == vhd.DIFFERENCING:
+        found.references = named or ("an unnamed parent",)
+        detail = f"it is differencing, its parent is {', '.join(found.references)}"
+        yield Problem("vhd-parent", detail, at + 40, 728)
+    elif named or header.locator_list:
+        found.references = named or ("an unnamed parent",)
+        detail = f"it is dynamic but names a parent, {', '.join(found.references)}"
+        yield Problem("vhd-parent", detail, at + 40, 728)
+    elif header.parent_timestamp:
+        detail = "a dynamic disk has a parent's time stamp"
+        yield Problem("vhd-reserved-fields", detail, at + 56, 4)
+
+
+def _locator(reader: Reader, locator: Locator) -> str:
+    data = reader.read(locator.offset, min(locator.length, 1024))
+    encoding = "utf-16-le" if locator.code in (b"W2ru", b"W2ku") else "utf-8"
+    code = clean(locator.code.decode("latin-1"))
+    return _text(data, encoding) or f"a locator {code}"
+
+
+def _text(data: bytes, encoding: str) -> str:
+    return clean(data.decode(encoding, "replace").split("\0")[0], 200)
+
+
+def _table_place(header: Header, footer: Footer, limit: int) -> Iterator[Problem]:
+    """Whether the table can be read at all."""
+    at = footer.data_offset
+    end = header.table_offset + 4 * header.entries
+    if 4 * header.entries > MAX_TABLE:
+        detail = f"it has {header.entries} entries"
+        yield Problem("vhd-bat", detail, at + 28, 4)
+    elif end > limit:
+        detail = (
+            f"{header.entries} entries at {header.table_offset} need {4 * header.entries} bytes, "
+            f"the data ends at {limit}"
+        )
+        yield Problem("vhd-bat", detail, at + 16, 8)
+    elif header.table_offset % vhd.SECTOR:
+        detail = f"it begins at {header.table_offset}, which is no multiple of 512"
+        yield Problem("vhd-bat", detail, at + 16, 8)
+    elif header.table_offset < vhd.FOOTER_SIZE or (
+        header.table_offset < at + vhd.HEADER_SIZE and end > at
+    ):
+        detail = f"at {header.table_offset} it covers the footer's copy or the header"
+        yield Problem("vhd-bat", detail, at + 16, 8)
+
+
+def _table_fit(header: Header, footer: Footer) -> Iterator[Problem]:
+    needed = -(-footer.current_size // header.block_size)
+    at = footer.data_offset + 28
+    detail = f"{header.entries} entries for {needed} blocks"
+    if header.entries < needed:
+        yield Problem("vhd-bat", f"it has {detail}", at, 4)
+    elif header.entries > needed:
+        yield Problem("vhd-bat-exact", detail, at, 4)
+
+
+def _read_table(reader: Reader, header: Header) -> Table:
+    entries = array("I", reader.read(header.table_offset, 4 * header.entries))
+    if sys.byteorder == "little":
+        entries.byteswap()
+    bitmap = vhd.round_up(-(-header.block_size // vhd.SECTOR // 8) or 1, vhd.SECTOR)
+    return Table(header.table_offset, header.table_size, entries, bitmap, header.block_size)
+
+
+def _blocks(
+    table: Table, footer: Footer, limit: int, taken: tuple[tuple[int, int], ...], *, cut: bool
+) -> Iterator[Problem]:
+    """Whether every stored block has a place of its own between headers and footer."""
+    sectors = table.allocated()
+    if not sectors:
+        return
+    regions = (
+        (0, vhd.FOOTER_SIZE),
+        (footer.data_offset, footer.data_offset + vhd.HEADER_SIZE),
+        (table.offset, table.offset + 4 * len(table.entries)),
+        *taken,
+    )
+    yield from _first(
+        _behind(table, sectors, limit, "vhd-truncated" if cut else "vhd-block-bounds")
+    )
+    yield from _first(_covering(table, sectors, regions))
+    yield from _first(_overlapping(table, sectors))
+
+
+def _first(problems: Iterator[Problem]) -> Iterator[Problem]:
+    for count, problem in enumerate(problems):
+        if count == _MOST:
+            return
+        yield problem
+
+
+def _behind(table: Table, sectors: list[int], limit: int, rule: str) -> Iterator[Problem]:
+    last = (limit - table.stride) // vhd.SECTOR
+    for sector in sectors[bisect_left(sectors, last + 1) :]:
+        number = table.number(sector)
+        end = sector * vhd.SECTOR + table.stride
+        detail = f"block {number} ends at {end}, behind the end of the data at {limit}"
+        yield table.problem(rule, detail, number)
+
+
+def _covering(
+    table: Table, sectors: list[int], regions: tuple[tuple[int, int], ...]
+) -> Iterator[Problem]:
+    for start, end in regions:
+        low = (start - table.stride) // vhd.SECTOR + 1
+        high = -(-end // vhd.SECTOR)
+        for sector in sectors[bisect_left(sectors, low) : bisect_left(sectors, high)]:
+            number = table.number(sector)
+            detail = f"block {number} at {sector * vhd.SECTOR} covers metadata at {start}"
+            yield table.problem("vhd-block-bounds", detail, number)
+
+
+def _overlapping(table: Table, sectors: list[int]) -> Iterator[Problem]:
+    apart = table.stride // vhd.SECTOR
+    for left, right in pairwise(sectors):
+        if right - left < apart:
+            one = table.number(left)
+            other = table.entries.index(right, one + 1 if left == right else 0)
+            detail = f"blocks {one} and {other} both cover offset {right * vhd.SECTOR}"
+            yield table.problem("vhd-block-overlap", detail, other)
+
+
+class Batmap:
+    """XenServer's map of full blocks, behind the table."""
+
+    def __init__(self, reader: Reader, header: Header, table: Table, size: int, limit: int) -> None:
+        self.problems: list[Problem] = []
+        self.regions: tuple[tuple[int, int], ...] = ()
+        self.details: dict[str, Any] | None = None
+        self.bits = b""
+        self._table = table
+        self._at = header.table_offset + header.table_size
+        data = reader.read(self._at, vhd.BATMAP_HEADER_SIZE)
+        if len(data) < vhd.BATMAP_HEADER_SIZE or data[:8] != vhd.BATMAP_COOKIE:
+            self._wrong(f"there is no batmap at {self._at}", 0, 8)
+            return
+        batmap = BatmapHeader.unpack(data)
+        if self._readable(batmap, len(table.entries), limit):
+            self.bits = reader.read(batmap.offset, batmap.sectors * vhd.SECTOR)
+            self._judge(batmap, size)
+
+    def full(self, number: int) -> bool:
+        """Whether block ``number`` is marked as full."""
+        return len(self.bits) > number >> 3 and bool(self.bits[number >> 3] & 0x80 >> (number & 7))
+
+    def _wrong(self, detail: str, at: int, length: int) -> None:
+        self.problems.append(Problem("vhd-batmap", detail, self._at + at, length))
+
+    def _readable(self, batmap: BatmapHeader, entries: int, limit: int) -> bool:
+        if batmap.version not in (BATMAP_SIGNED, BATMAP_VERSION):
+            self._wrong(f"its version is 0x{batmap.version:08x}", 20, 4)
+        elif not 0 < batmap.sectors <= MAX_TABLE // _BITS or batmap.sectors * _BITS < entries:
+            self._wrong(f"{batmap.sectors} sectors for {entries} blocks", 16, 4)
+        elif batmap.offset < self._at + vhd.BATMAP_HEADER_SIZE or batmap.offset % vhd.SECTOR:
+            self._wrong(f"the map is at {batmap.offset}", 8, 8)
+        elif batmap.offset + batmap.sectors * vhd.SECTOR > limit:
+            self._wrong(f"the map at {batmap.offset} reaches behind the data's end", 8, 8)
+        else:
+            return True
+        return False
+
+    def _judge(self, batmap: BatmapHeader, size: int) -> None:
+        self.regions = (
+            (self._at, self._at + vhd.BATMAP_HEADER_SIZE),
+            (batmap.offset, batmap.offset + len(self.bits)),
+        )
+        self.details = {"offset": batmap.offset, "sectors": batmap.sectors}
+        # libvhd sums the prefix that its own idea of the size gives, xapi the whole map; a file that
+        # satisfies only one of them cannot be opened by the other.
+        prefix = vhd.round_up(max(1, size >> 24), vhd.SECTOR)
+        for part in (self.bits[:prefix], self.bits):
+            right = _map_checksum(part, batmap.version)
+            if right != batmap.checksum:
+                said = f"0x{batmap.checksum:08x}, the bytes give 0x{right:08x}"
+                self._wrong(f"its checksum is {said}", 24, 4)
+                break
+        self._judge_bits(batmap)
+
+    def _judge_bits(self, batmap: BatmapHeader) -> None:
+        entries = self._table.entries
+        marked = 0
+        for index, byte in enumerate(self.bits):
+            if not byte:
+                continue
+            marked += byte.bit_count()
+            for number in range(8 * index, 8 * index + 8):
+                if not byte & 0x80 >> (number & 7):
+                    continue
+                if number >= len(entries) or entries[number] == vhd.UNALLOCATED:
+                    at = batmap.offset + index - self._at
+                    self._wrong(f"it shows unallocated block {number} as full", at, 1)
+                    return
+        assert self.details is not None
+        self.details["full_blocks"] = marked
+
+
+def _map_checksum(data: bytes, version: int) -> int:
+    if version == BATMAP_SIGNED:
+        return ~(sum(data) - 256 * sum(1 for byte in data if byte > 127)) & 0xFFFFFFFF
+    return vhd.checksum(data)
+
+
+def _bitmaps(reader: Reader, table: Table, batmap: Batmap) -> Iterator[Problem]:
+    """Look into the sector bitmaps of some blocks, at both ends of the disk.
+
+    A clear bit means "never written": XenServer then reads zeros, qemu what is stored.  So behind a
+    clear bit there must be zeros, and a block that the batmap calls full may have none.
+    """
+    stored = [number for number, entry in enumerate(table.entries) if entry != vhd.UNALLOCATED]
+    half = SAMPLED_BITMAPS // 2
+    chosen = stored if len(stored) <= 2 * half else stored[:half] + stored[-half:]
+    budget = SAMPLED_DATA
+    used = table.block_size // vhd.SECTOR
+    for number in chosen:
+        at = table.entries[number] * vhd.SECTOR
+        bitmap = reader.read(at, table.bitmap_size)
+        clear = _clear_bits(bitmap, used)
+        if not clear:
+            continue
+        if batmap.full(number):
+            detail = f"it shows block {number} as full, whose bitmap has clear bits"
+            yield Problem("vhd-batmap", detail, at, table.bitmap_size)
+        for sector in clear[: budget // vhd.SECTOR]:
+            budget -= vhd.SECTOR
+            where = at + table.bitmap_size + sector * vhd.SECTOR
+            if any(reader.read(where, vhd.SECTOR)):
+                detail = f"sector {sector} of block {number}"
+                yield Problem("vhd-sector-bitmap", detail, where, vhd.SECTOR)
+                return
+
+
+def _clear_bits(bitmap: bytes, used: int) -> list[int]:
+    """The sectors of a block whose bit is clear."""
+    if bitmap[: used // 8] == b"\xff" * (used // 8) and used % 8 == 0:
+        return []
+    return [
+        sector
+        for sector in range(min(used, 8 * len(bitmap)))
+        if not bitmap[sector >> 3] & 0x80 >> (sector & 7)
+    ]

@@ -1,0 +1,65 @@
+"""GitHub workflow commands: one annotation a finding, unknown ones together.
+
+https://docs.github.com/en/actions/reference/workflow-commands-for-github-actions
+A table for ``$GITHUB_STEP_SUMMARY`` is the markdown report.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+from pipeline.model import JsonObject
+from pipeline.reports.summary import Line, Summary, summarize
+
+_COMMANDS: Mapping[str, str] = {"error": "error", "warning": "warning", "info": "notice"}
+
+
+def render(report: JsonObject) -> str:
+    """The report as workflow commands, one a line."""
+    summary = summarize(report)
+    return "\n".join(_commands(summary)) + "\n"
+
+
+def _commands(summary: Summary) -> Iterator[str]:
+    if summary.error:
+        title, message, hint, code = summary.error
+        yield _command("error", summary, f"{title} ({code})", f"{message}\n{hint}".strip())
+    for line in summary.failed:
+        yield _command(_COMMANDS[line.severity], summary, _title(line), _body(line))
+    for line in summary.waived:
+        yield _command("notice", summary, f"allowed: {_title(line)}", line.reason or "")
+    for unknown in summary.unknown:
+        names = ", ".join(unknown.rules)
+        count = len(unknown.rules)
+        yield _command(
+            "warning",
+            summary,
+            f"{count} not judged",
+            f"Because {unknown.reason} Not judged: {names}",
+        )
+    yield _command("notice", summary, f"imgprep: {summary.verdict}", _closing(summary))
+
+
+def _closing(summary: Summary) -> str:
+    return f"{summary.sentence} {summary.judged}." if summary.profile else summary.sentence
+
+
+def _title(line: Line) -> str:
+    return f"{line.title} ({line.rule})"
+
+
+def _body(line: Line) -> str:
+    code = f"\nvendor's code: {line.vendor_code}" if line.vendor_code else ""
+    return "\n".join(line.messages) + f"\nexpected: {line.expected}\nto do: {line.remedy}{code}"
+
+
+def _command(name: str, summary: Summary, title: str, message: str) -> str:
+    return f"::{name} file={_value(summary.source)},title={_value(title)}::{_data(message)}"
+
+
+def _data(text: str) -> str:
+    return text.replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")
+
+
+def _value(text: str) -> str:
+    return _data(text).replace(":", "%3A").replace(",", "%2C")

@@ -1,0 +1,148 @@
+"""The readable summary on a terminal (or as plain text, where there is none).
+
+disk.qcow2: accepted                       what it is, then what is wrong, then where the result is
+✗ error   title  [rule]                    each finding: what was seen, what is expected, what to do
+? 25 not judged: the guest was not …       unknown ones together, with their common reason
+next: imgprep run …                        always one thing to do
+"""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, TextIO
+
+from pipeline.model import JsonObject
+from pipeline.reports.summary import Line, Summary, summarize
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+Styled = tuple[str, str]  # text and style; a line is a sequence of them
+
+_VERDICT_STYLES: Mapping[str, str] = {
+    "accepted": "bold green",
+    "accepted-with-advice": "bold green",
+    "rejected": "bold red",
+    "undetermined": "bold yellow",
+    "failed": "bold red",
+    "interrupted": "bold yellow",
+}
+_MARKS: Mapping[str, tuple[str, str]] = {
+    "error": ("✗ error", "bold red"),
+    "warning": ("! warning", "yellow"),
+    "info": ("i info", "cyan"),
+}
+MOST_MESSAGES = 5
+"""Pieces of evidence of one rule that are shown; the other reports hold all."""
+
+
+def write(report: JsonObject, out: TextIO) -> None:
+    """Write the summary of a report's JSON."""
+    from rich.console import Console
+
+    console = Console(file=out, highlight=False, markup=False, emoji=False, soft_wrap=True)
+    width = min(console.width, 110) if console.is_terminal else 100
+    for line in lines(summarize(report), width):
+        _print(console, line)
+
+
+def _print(console: Console, line: Sequence[Styled]) -> None:
+    from rich.text import Text
+
+    # A stream that knows no UTF-8 (LANG=C) shows a question mark, it does not end the program.
+    encoding = console.encoding
+    parts = ((text.encode(encoding, "replace").decode(encoding), style) for text, style in line)
+    console.print(Text.assemble(*parts))
+
+
+def lines(summary: Summary, width: int = 100) -> Iterator[Sequence[Styled]]:
+    """The summary as styled lines of at most ``width`` columns, commands and addresses excepted."""
+    yield [(summary.source, "bold"), (": ", ""), _verdict(summary)]
+    yield [(f"  {summary.sentence}", "")]
+    if summary.profile:
+        yield [(f"  Profile {summary.profile}; {summary.judged}.", "dim")]
+    if summary.error:
+        yield from _error(summary.error, width)
+    yield from _pairs("what it is", summary.image, width)
+    for line in summary.failed:
+        yield from _finding(line, width)
+    if summary.waived:
+        yield []
+        for line in summary.waived:
+            yield [("✓ allowed ", "green"), (line.title, ""), (f"  [{line.rule}]", "dim")]
+            yield from _wrapped("because", line.reason or "", width)
+    yield from _mended(summary.mended, width)
+    yield from _not_judged(summary, width)
+    yield from _pairs("the result", summary.result, width)
+    if summary.next_command:
+        yield []
+        yield [("next: ", "dim"), (summary.next_command, "bold")]
+
+
+def _verdict(summary: Summary) -> Styled:
+    if summary.profile is None and summary.verdict == "undetermined":
+        return ("inspected", "bold")
+    return (summary.verdict, _VERDICT_STYLES[summary.verdict])
+
+
+def _error(error: tuple[str, str, str, str], width: int) -> Iterator[Sequence[Styled]]:
+    title, message, hint, code = error
+    yield []
+    yield [("✗ ", "bold red"), (title, "bold"), (f"  [{code}]", "dim")]
+    yield from _wrapped("seen", message, width)
+    if hint:
+        yield from _wrapped("to do", hint, width)
+
+
+def _pairs(title: str, pairs: Sequence[tuple[str, str]], width: int) -> Iterator[Sequence[Styled]]:
+    if not pairs:
+        return
+    yield []
+    yield [(title, "bold")]
+    for label, value in pairs:
+        if value.count(" ") < 2 or "://" in value:
+            yield [(f"  {label:<10}", "dim"), (value, "")]  # may be copied: never broken
+        else:
+            yield from _wrapped(label, value, width)
+
+
+def _finding(line: Line, width: int) -> Iterator[Sequence[Styled]]:
+    mark, style = _MARKS[line.severity]
+    vendor = f", the vendor's error {line.vendor_code}" if line.vendor_code else ""
+    yield []
+    yield [(mark, style), (f" {line.title}", "bold"), (f"  [{line.rule}{vendor}]", "dim")]
+    for message in line.messages[:MOST_MESSAGES]:
+        yield from _wrapped("seen", message, width)
+    if len(line.messages) > MOST_MESSAGES:
+        yield from _wrapped("", f"and {len(line.messages) - MOST_MESSAGES} more", width)
+    yield from _wrapped("expected", line.expected, width)
+    yield from _wrapped("to do", line.remedy, width)
+
+
+def _mended(mended: Sequence[Line], width: int) -> Iterator[Sequence[Styled]]:
+    if not mended:
+        return
+    yield []
+    yield [("mended by the conversion", "bold")]
+    for line in mended:
+        message = line.messages[0].removesuffix(" It will be converted.")
+        yield from _wrapped("", f"{message}  [{line.rule}]", width)
+
+
+def _not_judged(summary: Summary, width: int) -> Iterator[Sequence[Styled]]:
+    for unknown in summary.unknown:
+        yield []
+        count = len(unknown.rules)
+        things = "requirement was" if count == 1 else "requirements were"
+        yield [(f"? {count} {things} not judged", "yellow")]
+        yield from _wrapped("because", unknown.reason, width)
+        yield from _wrapped("these", ", ".join(unknown.rules), width)
+
+
+def _wrapped(label: str, text: str, width: int) -> Iterator[Sequence[Styled]]:
+    pieces = textwrap.wrap(
+        text, max(width - 12, 20), break_long_words=False, break_on_hyphens=False
+    )
+    for number, piece in enumerate(pieces or [""]):
+        yield [(f"  {label if number == 0 else '':<10}", "dim"), (piece, "")]

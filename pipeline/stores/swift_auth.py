@@ -1,0 +1,200 @@
+"""Who we are for Swift: found in the environment, proved once, renewed once for all workers.
+
+    OS_STORAGE_URL + OS_AUTH_TOKEN                   a ready token; cannot be renewed
+    ST_AUTH  ST_USER  ST_KEY                         auth v1 (tempauth, Rackspace v1.0)
+    RS_USERNAME  RS_API_KEY  [RS_REGION_NAME]        Rackspace identity v2, API key
+    OS_AUTH_TYPE=rackspace_apikey  OS_USERNAME  OS_API_KEY  [OS_AUTH_URL  OS_REGION_NAME]    the same
+    OS_CLOUD, clouds.yaml, OS_AUTH_URL  OS_USERNAME …     Keystone, through keystoneauth (an extra)
+
+The first that is complete is taken.  ``OS_INTERFACE=internal`` chooses the internal address (what
+Rackspace calls ServiceNet).  Nothing here is ever printed, logged, or kept in an exception.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+from urllib.parse import urlsplit, urlunsplit
+
+from pipeline.errors import EnvironmentFailed, StoreError
+from pipeline.stores import rackspace
+from pipeline.stores.answers import no_answer, refusal
+
+_ACTION = "logging in"
+
+
+@dataclass(frozen=True)
+class Access:
+    """An answer to a login.  Its ``repr`` does not show the token."""
+
+    storage_url: str
+    token: str = field(repr=False)
+
+
+@dataclass(frozen=True)
+class Login:
+    """A way to get access; ``enter`` raises ``StoreError``."""
+
+    kind: str  # for people: "auth v1", "Keystone", …
+    enter: Callable[[], Access] = field(repr=False)
+    renewable: bool = True
+
+
+class Session:
+    """One login for all threads.
+
+    ``generation`` counts logins: a worker whose token was refused says which one it used, and only
+    the first of them logs in again.
+    """
+
+    def __init__(self, login: Login) -> None:
+        self._login = login
+        self._lock = threading.Lock()
+        self._access: Access | None = None
+        self._generation = 0
+
+    def access(self) -> tuple[Access, int]:
+        """The current access and its generation; logs in when there is none."""
+        with self._lock:
+            if self._access is None:
+                self._access = self._login.enter()
+                self._generation += 1
+            return self._access, self._generation
+
+    def renew(self, refused: int) -> None:
+        """The token of this generation was refused.  Raises ``StoreError`` when it is final."""
+        with self._lock:
+            if refused != self._generation:
+                return
+            if not self._login.renewable:
+                raise StoreError(
+                    "store-authentication",
+                    "the store refused the token of OS_AUTH_TOKEN",
+                    hint="tokens expire: get a new one, or give credentials that can be renewed",
+                )
+            self._access = self._login.enter()
+            self._generation += 1
+
+
+def from_environment(stall_s: float, env: Mapping[str, str]) -> Login:
+    """The first complete set of credentials; ``StoreError`` code ``store-no-credentials``."""
+    internal = _wants_internal(env)
+    if env.get("OS_STORAGE_URL") and env.get("OS_AUTH_TOKEN"):
+        ready = Access(env["OS_STORAGE_URL"], env["OS_AUTH_TOKEN"])
+        return Login("a ready token", lambda: ready, renewable=False)
+    if env.get("ST_AUTH") and env.get("ST_USER") and env.get("ST_KEY"):
+        return Login("auth v1", lambda: _enter_v1(env, internal, stall_s))
+    key = rackspace.from_environment(env)
+    if key is not None:
+        return Login(
+            "a Rackspace API key", lambda: Access(*rackspace.enter(key, internal, stall_s))
+        )
+    if env.get("OS_CLOUD") or env.get("OS_AUTH_URL"):
+        return Login("Keystone", _keystone(stall_s))
+    raise StoreError(
+        "store-no-credentials",
+        "there are no credentials for swift:// in the environment",
+        hint="set ST_AUTH, ST_USER and ST_KEY; or OS_CLOUD with a clouds.yaml; or OS_AUTH_URL and "
+        "the other OS_* variables; or RS_USERNAME and RS_API_KEY",
+    )
+
+
+def _wants_internal(env: Mapping[str, str]) -> bool:
+    chosen = env.get("OS_INTERFACE") or env.get("OS_ENDPOINT_TYPE") or ""
+    return chosen.lower().startswith("internal")
+
+
+def _enter_v1(env: Mapping[str, str], internal: bool, stall_s: float) -> Access:
+    from requests import RequestException
+    from swiftclient import client
+
+    host = urlsplit(env["ST_AUTH"]).netloc.rpartition("@")[2]
+    try:
+        url, token = client.get_auth_1_0(
+            env["ST_AUTH"],
+            env["ST_USER"],
+            env["ST_KEY"],
+            timeout=stall_s,
+            cacert=env.get("OS_CACERT"),
+        )
+    except client.ClientException as error:
+        status = int(error.http_status or 0)
+        # A store answers a wrong v1 key with 401 or 403.
+        status = 401 if status == 403 else status
+        raise refusal(_ACTION, status, str(error.http_reason or "")) from None
+    except (RequestException, OSError) as error:
+        raise no_answer(_ACTION, host, error) from None
+    if not url or not token:
+        raise StoreError(
+            "store-authentication",
+            f"{_ACTION}: {host} answered without a storage URL",
+            hint="ST_AUTH must be the address of a v1 login, like https://host/auth/v1.0",
+        )
+    return Access(_service_net(url) if internal else url, token)
+
+
+def _service_net(url: str) -> str:
+    """The internal name of a v1 storage URL: ``snet-`` before the host."""
+    parts = urlsplit(url)
+    return urlunsplit(parts._replace(netloc=f"snet-{parts.netloc}"))
+
+
+def _keystone(stall_s: float) -> Callable[[], Access]:
+    """The settings are read now, as the environment is; the login comes later."""
+    try:
+        from keystoneauth1 import exceptions
+        from openstack import config
+        from openstack.exceptions import ConfigException
+    except ImportError:
+        raise EnvironmentFailed(
+            "keystone-missing",
+            "OS_CLOUD or OS_AUTH_URL is set, but keystoneauth1 and openstacksdk are missing",
+            hint="install them: pip install 'imgprep[keystone]'",
+        ) from None
+    failures = (exceptions.ClientException, ConfigException)
+    try:
+        region = config.OpenStackConfig().get_one()
+        session = region.get_session()
+    except failures as error:
+        raise _keystone_failed(error) from None
+    session.timeout = stall_s
+    entered = False
+
+    def enter() -> Access:
+        nonlocal entered
+        try:
+            if entered:
+                session.invalidate()
+            entered = True
+            token = session.get_token()
+            url = region.get_session_endpoint("object-store")
+        except exceptions.Unauthorized:
+            raise refusal(_ACTION, 401, "Unauthorized") from None
+        except exceptions.ConnectFailure as error:
+            raise no_answer(_ACTION, "the identity service", error) from None
+        except failures as error:
+            raise _keystone_failed(error) from None
+        if not url or not token:
+            raise _no_endpoint(region)
+        return Access(url, token)
+
+    return enter
+
+
+def _keystone_failed(error: Exception) -> StoreError:
+    return StoreError(
+        "store-authentication",
+        f"{_ACTION}: Keystone does not accept the settings ({type(error).__name__})",
+        hint="check OS_* or clouds.yaml with: openstack token issue",
+    )
+
+
+def _no_endpoint(region: Any) -> StoreError:
+    name = getattr(region, "region_name", None) or "any region"
+    return StoreError(
+        "store-no-endpoint",
+        f"{_ACTION}: the service catalog has no object-store in {name}",
+        hint="check OS_REGION_NAME and OS_INTERFACE",
+    )

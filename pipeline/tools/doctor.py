@@ -1,0 +1,193 @@
+"""Whether this machine can do the work: every program and its version, confinement, space.
+
+Whatever can be tried is tried: that a program is installed does not mean that it runs here.  Each
+check says what it found, what that is needed for, and what to do when it is not well.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import re
+import shutil
+import sys
+import tempfile
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from pipeline import text
+from pipeline.errors import ToolError
+from pipeline.tools import command, confine, guest, seccomp
+from pipeline.tools.guest_probe import Check as GuestCheck
+from pipeline.tools.limits import MIB, Limits
+
+PYTHON = (3, 11)
+LOW_SPACE = 2048 * MIB
+NO_SPACE = 64 * MIB
+_ASKING = Limits(wall_s=10, output=MIB)
+
+Status = Literal["ok", "warning", "error"]
+
+
+@dataclass(frozen=True)
+class Check:
+    """One thing that was looked at.  ``warning``: it works without, but less well or less safely."""
+
+    name: str
+    status: Status
+    found: str  # a version, a size, or what is wrong
+    needed_for: str
+    remedy: str = ""  # what to do; empty when all is well
+
+
+@dataclass(frozen=True)
+class Program:
+    """A program that we start.  ``package`` is its name in Debian and Ubuntu alike."""
+
+    name: str
+    package: str
+    minimum: tuple[int, ...]  # the oldest version that has every option we use
+    needed_for: str
+    required: bool = True
+    pattern: str = r"(\d+(?:\.\d+)+)"
+
+
+PROGRAMS = (
+    Program("qemu-img", "qemu-utils", (6, 2), "reading and writing image formats"),
+    Program("qemu-nbd", "qemu-utils", (6, 2), "reading the disk inside qcow2, VMDK, VHDX and VDI"),
+    Program("prlimit", "util-linux", (2, 33), "limits of child processes"),
+    Program("setpriv", "util-linux", (2, 33), "ending child processes with us"),
+    Program("bwrap", "bubblewrap", (0, 4), "confining image parsers", required=False),
+)
+
+
+def diagnose(
+    directories: Mapping[str, Path] | None = None, *, launch: bool = False
+) -> tuple[Check, ...]:
+    """Look at everything.
+
+    ``directories``: those that must take files, by what they are for.  ``launch`` also starts the
+    appliance (10 to 20 s), which is the only proof that it starts.
+    """
+    places = {"temporary files": Path(tempfile.gettempdir()), **(directories or {})}
+    return (
+        _python(),
+        *(_program(program) for program in PROGRAMS),
+        _nbd_module(),
+        _confinement(),
+        *(_guest(check) for check in guest.diagnose(launch=launch)),
+        *(_space(purpose, path) for purpose, path in places.items()),
+    )
+
+
+def versions() -> dict[str, str]:
+    """The versions of the programs that are installed, by name."""
+    found = ((program.name, _version(program)) for program in PROGRAMS)
+    return {name: version for name, version in found if version is not None}
+
+
+def _python() -> Check:
+    good = sys.version_info[:2] >= PYTHON
+    return Check(
+        "Python",
+        "ok" if good else "error",
+        f"{platform.python_version()} ({sys.executable})",
+        "imgprep itself",
+        "" if good else "install Python 3.11 or newer",
+    )
+
+
+def _version(program: Program) -> str | None:
+    """None: it is not installed, or does not run."""
+    try:
+        done = command.run([program.name, "--version"], limits=_ASKING)
+    except ToolError:
+        return None
+    match = re.search(program.pattern, done.stdout.decode("utf-8", "replace"))
+    return match.group(1) if match else "unknown"
+
+
+def _program(program: Program) -> Check:
+    bad: Status = "error" if program.required else "warning"
+    install = f"apt-get install {program.package}"
+    try:
+        path = command.find(program.name)
+    except ToolError as error:
+        return Check(program.name, bad, error.message, program.needed_for, install)
+    version = _version(program)
+    if version is None:
+        return Check(program.name, bad, f"{path} does not run", program.needed_for, install)
+    old = _numbers(version) < program.minimum
+    oldest = ".".join(map(str, program.minimum))
+    return Check(
+        program.name,
+        bad if old else "ok",
+        f"{version} ({path})" + (f", older than {oldest}" if old else ""),
+        program.needed_for,
+        f"install {program.package} {oldest} or newer" if old else "",
+    )
+
+
+def _numbers(version: str) -> tuple[int, ...]:
+    return tuple(int(part) for part in version.split(".") if part.isdigit())
+
+
+def _nbd_module() -> Check:
+    needed_for = "reading through qemu-nbd"
+    try:
+        import nbd
+    except ImportError as error:
+        remedy = "apt-get install python3-libnbd, and make .venv anew from the system's Python"
+        return Check("libnbd for Python", "error", text.clean(str(error)), needed_for, remedy)
+    return Check("libnbd for Python", "ok", str(nbd.NBD().get_version()), needed_for)
+
+
+def _confinement() -> Check:
+    needed_for = "keeping a hijacked image parser from everything but the one image"
+    found = confine.detect()
+    if not found.available:
+        return Check("confinement", "warning", found.reason, needed_for, _CONFINE_REMEDY)
+    if seccomp.program() is None:
+        seen = f"{found.reason}; no system-call filter for {platform.machine()}"
+        return Check("confinement", "warning", seen, needed_for, "use an x86_64 or arm64 machine")
+    return Check("confinement", "ok", f"{found.reason}, system-call filter", needed_for)
+
+
+_CONFINE_REMEDY = (
+    "apt-get install bubblewrap; in a container, allow it to make namespaces (docker run "
+    "--security-opt seccomp=unconfined --security-opt systempaths=unconfined); on Ubuntu 24.04, "
+    "copy /usr/share/apparmor/extra-profiles/bwrap-userns-restrict to /etc/apparmor.d and run "
+    "apparmor_parser -r on it"
+)
+
+
+def _guest(check: GuestCheck) -> Check:
+    status: Status = "ok" if check.ok else "error" if check.required else "warning"
+    needed_for = "looking into the guest system" if check.required else "speed of guest inspection"
+    return Check(check.name, status, check.seen, needed_for, check.remedy)
+
+
+def _space(purpose: str, path: Path) -> Check:
+    name = f"space for {purpose}"
+    place = next(item for item in (path, *path.absolute().parents) if item.exists())
+    if not os.access(place, os.W_OK | os.X_OK):
+        return Check(
+            name, "error", f"{place} may not be written", purpose, f"make {path} writable for you"
+        )
+    free = shutil.disk_usage(place).free
+    seen = f"{text.size(free)} free in {place}"
+    if free >= LOW_SPACE:
+        return Check(name, "ok", seen, purpose)
+    status: Status = "error" if free < NO_SPACE else "warning"
+    remedy = f"free some space in {place}, or choose another directory (TMPDIR, --job-dir)"
+    return Check(name, status, seen, purpose, remedy)
+
+
+def problems(checks: tuple[Check, ...]) -> Iterator[Check]:
+    """Those that are not well, errors first."""
+    yield from sorted(
+        (check for check in checks if check.status != "ok"),
+        key=lambda check: check.status != "error",
+    )

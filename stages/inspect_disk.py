@@ -1,0 +1,177 @@
+"""Look at the disk behind the container, once our own parser has cleared the container itself.
+
+    container facts ──gate──▶ unsafe: skipped, no tool is started
+                        │
+                        ├── raw, fixed VHD: read in place, no tool is started either
+                        └── others: qemu-img info (must agree with us), qemu-img check,
+                                    qemu-nbd for the disk's bytes
+                                                              │
+                              disk facts ◀── formats.disk ────┘
+
+For raw and fixed VHD there is nothing that qemu could know better: the disk's bytes are the file's,
+and the only metadata, the footer, was judged bit by bit.  Every process that is not started cannot be
+attacked, and 40 ms are saved.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, replace
+from typing import Any
+
+from pipeline import profile
+from pipeline.errors import ConversionFailed, SourceError, ToolError
+from pipeline.formats import disk
+from pipeline.formats.base import Problem
+from pipeline.model import Job, JsonObject, Outcome, StageStatus
+from pipeline.stage import Context
+from pipeline.text import clean
+from pipeline.tools import confine, nbd, qemu_img
+from pipeline.tools.qemu_img import Check, ImageSpec, Info
+
+_SECTOR = 512
+_UNSEEN = ("partition_table", "partitions", "optical", "nested_format", "content")
+_LIMITS_MET = frozenset({"tool-killed", "tool-output-limit"})
+
+
+class InspectDisk:
+    """Container facts in, disk facts out."""
+
+    name = "inspect_disk"
+    version = 1
+    reusable = True
+
+    def options(self, _job: Job) -> Mapping[str, Any]:
+        """It depends on nothing but the source."""
+        return {}
+
+    def run(self, context: Context) -> Outcome:
+        """Inspect the disk.  Raises ``SourceError`` when a running machine writes to the image."""
+        unsafe = profile.gate(context.facts)
+        if unsafe:
+            rules = ", ".join(dict.fromkeys(finding.rule for finding in unsafe))
+            return _skipped(f"the container is not safe to open ({rules})")
+        if qemu_img.in_use(context.source.fd):
+            raise SourceError(
+                "source-in-use",
+                f"{context.source.path} is being written by a virtual machine",
+                hint="shut the machine down, or copy a snapshot of its disk, then run again",
+            )
+        container = context.facts["container"]
+        if qemu_img.lies_in_file(container):
+            return _done(_look(context, container), (), {})
+        return _with_tools(context, container)
+
+
+def _with_tools(context: Context, container: JsonObject) -> Outcome:
+    warning = confine.warning()
+    if warning is not None:
+        context.note(warning, warning=True)
+    tools = {"qemu-img": qemu_img.version()}
+    problems = tuple(_second_opinion(context, container))
+    if any(problem.rule != "leaked-clusters" for problem in problems):
+        # Two readers that disagree, or tables that are damaged: the disk's bytes would mean nothing.
+        return _unseen(container, problems, tools)
+    try:
+        found = _look(context, container)
+    except ConversionFailed as error:
+        disagreement = Problem("container-disagreement", clean(error.message))
+        return _unseen(container, (*problems, disagreement), tools)
+    return _done(replace(found, problems=tuple(map(_in_words, found.problems))), problems, tools)
+
+
+def _look(context: Context, container: JsonObject) -> disk.Disk:
+    with nbd.open_view(context.source, container, scratch=context.scratch, connections=1) as view:
+        return disk.inspect(view, is_file=container["format"] == "raw")
+
+
+def _in_words(problem: Problem) -> Problem:
+    """A problem's range is the file's; behind a container the disk's offset is only words."""
+    if problem.offset is None:
+        return problem
+    return Problem(problem.rule, f"{problem.detail} (at byte {problem.offset} of the disk)")
+
+
+def _done(found: disk.Disk, problems: tuple[Problem, ...], tools: Mapping[str, str]) -> Outcome:
+    facts = found.facts()
+    facts["problems"] = [*map(asdict, problems), *facts["problems"]]
+    facts["unknown"] = {}
+    return Outcome(facts={"disk": facts}, tools=tools)
+
+
+def _unseen(
+    container: JsonObject, problems: tuple[Problem, ...], tools: Mapping[str, str]
+) -> Outcome:
+    """The outcome for a disk that must not, or could not, be looked at."""
+    facts = {
+        "virtual_size": container.get("virtual_size"),
+        **dict.fromkeys(_UNSEEN),
+        "problems": list(map(asdict, problems)),
+        "unknown": dict.fromkeys(_UNSEEN, f"not read, because {problems[-1].detail}"),
+    }
+    return Outcome(facts={"disk": facts}, tools=tools)
+
+
+def _second_opinion(context: Context, container: JsonObject) -> Iterator[Problem]:
+    """What qemu-img says about a container that we found sound."""
+    image = ImageSpec.of(context.source, container)
+    stop = context.cancellation
+    try:
+        info = qemu_img.info(image, stop=stop)
+        yield from _disagreements(info, image, container)
+        if image.format in qemu_img.CHECKED:
+            yield from _damage(qemu_img.check(image, stop=stop), info, context.source.size)
+    except ToolError as error:
+        yield _refused(error)
+
+
+def _refused(error: ToolError) -> Problem:
+    """The problem that a failing tool stands for; raises when the machine is at fault."""
+    said = clean(error.message)
+    if error.code in _LIMITS_MET or "Cannot allocate memory" in error.message:
+        return Problem("inspection-limit", said)
+    if error.code == "tool-failed":
+        return Problem("container-disagreement", said)
+    raise error
+
+
+def _disagreements(info: Info, image: ImageSpec, container: JsonObject) -> Iterator[Problem]:
+    ours, theirs = container.get("virtual_size"), info.virtual_size
+    if ours is None or -(-ours // _SECTOR) * _SECTOR != theirs:
+        yield _differs("the disk's size", ours, theirs)
+    if info.format != image.driver:
+        yield _differs("the format", image.driver, info.format)
+    if info.encrypted:
+        yield _differs("encryption", "none", "encrypted")
+    others = [info.backing_file, info.data_file, *info.extents]
+    for name in others:
+        if name is not None and name != image.path:
+            yield _differs("the files it consists of", "one", f"also '{clean(name)}'")
+    if info.snapshots != (container.get("snapshots") or 0):
+        yield _differs("the number of snapshots", container.get("snapshots"), info.snapshots)
+    if info.corrupt:
+        yield Problem("marked-corrupt", "qemu-img info shows the corrupt flag")
+
+
+def _differs(what: str, ours: object, theirs: object) -> Problem:
+    return Problem(
+        "container-disagreement", f"{what}: imgprep reads {ours}, qemu-img reads {theirs}"
+    )
+
+
+def _damage(check: Check, info: Info, file_size: int) -> Iterator[Problem]:
+    if check.corruptions or check.errors:
+        count = check.corruptions + check.errors
+        first = clean(check.said.splitlines()[0]) if check.said else "it gave no reason"
+        yield Problem("corrupt-metadata", f"qemu-img check counts {count} errors: {first}")
+    if check.leaks:
+        yield Problem("leaked-clusters", f"{check.leaks} leaked clusters")
+    missing = (check.image_end or 0) - file_size
+    if missing >= (info.cluster_size or _SECTOR):  # compressed images may end inside a cluster
+        detail = f"the last used cluster ends at {check.image_end}, the file has {file_size} bytes"
+        yield Problem("truncated", detail, file_size, missing)
+
+
+def _skipped(reason: str) -> Outcome:
+    facts = {"status": "skipped", "reason": reason}
+    return Outcome(status=StageStatus.SKIPPED, reason=reason, facts={"disk": facts})

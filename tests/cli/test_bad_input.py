@@ -1,0 +1,219 @@
+"""Every kind of bad input: one clear message, the contract's exit code, no traceback, nothing left."""
+
+import os
+import shutil
+import socket
+import subprocess
+import threading
+import time
+
+import pytest
+
+pytestmark = pytest.mark.needs("qemu-img")
+
+
+@pytest.fixture
+def qcow2(tmp_path):
+    path = tmp_path / "in" / "disk.qcow2"
+    path.parent.mkdir()
+    raw = tmp_path / "disk.raw"
+    with raw.open("wb") as out:
+        out.write(b"\x55" * (4 << 20))
+        out.truncate(64 << 20)
+    subprocess.run(
+        ["qemu-img", "convert", "-f", "raw", "-O", "qcow2", raw, path], check=True, timeout=60
+    )
+    raw.unlink()
+    return path
+
+
+def expect(ended, code, *words):
+    assert ended.code == code, ended.stderr
+    assert "Traceback" not in ended.stderr + ended.stdout
+    for word in words:
+        assert word in ended.stderr + ended.stdout, ended.stderr + ended.stdout
+
+
+def left_in(directory):
+    return sorted(
+        str(path.relative_to(directory)) for path in directory.rglob("*") if path.is_file()
+    )
+
+
+def test_a_missing_file(imgprep, tmp_path):
+    expect(
+        imgprep("check", tmp_path / "none.qcow2", "--guest=off"), 3, "source-missing", "none.qcow2"
+    )
+
+
+def test_a_directory_a_fifo_a_socket_and_a_device(imgprep, tmp_path):
+    os.mkfifo(tmp_path / "fifo")
+    with socket.socket(socket.AF_UNIX) as server:
+        server.bind(str(tmp_path / "sock"))
+        for path, kind in [
+            (tmp_path, "a directory"),
+            (tmp_path / "fifo", "a FIFO"),
+            (tmp_path / "sock", "a socket"),
+            ("/dev/zero", "a character device"),
+        ]:
+            expect(imgprep("check", path, "--guest=off"), 3, "source-not-a-file", kind)
+
+
+@pytest.mark.needs("setpriv")
+def test_a_file_that_may_not_be_read(imgprep, qcow2):
+    # given a user who may not read it (root may read everything, so root becomes nobody)
+    qcow2.chmod(0)
+    argv = imgprep.argv("check", qcow2, "--guest=off")
+    if os.geteuid() == 0:
+        for parent in [qcow2.parent, *qcow2.parents]:
+            if parent.owner() == "root" and str(parent).startswith("/tmp/"):
+                parent.chmod(0o755)
+        argv = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", *argv]
+    done = subprocess.run(
+        argv,
+        cwd="/" if os.geteuid() else None,
+        env=imgprep.env | {"TMPDIR": "/tmp", "PYTHONPATH": os.getcwd()},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+
+    assert done.returncode == 3, done.stderr
+    assert "source-unreadable" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_zero_bytes(imgprep, tmp_path):
+    (tmp_path / "empty.vhd").touch()
+
+    ended = imgprep("check", tmp_path / "empty.vhd", "--guest=off", "--json")
+
+    expect(ended, 1)
+    assert "empty-file" in ended.rules()
+
+
+def test_a_truncated_image(imgprep, qcow2):
+    os.truncate(qcow2, qcow2.stat().st_size // 2)
+
+    ended = imgprep("check", qcow2, "--guest=off", "--json")
+
+    expect(ended, 1)
+    assert ended.report["verdict"] == "rejected"
+
+
+def test_a_text_named_qcow2(imgprep, tmp_path):
+    text = tmp_path / "readme.qcow2"
+    text.write_text("dear cloud,\nplease take this.\n" * 200)
+
+    expect(imgprep("check", text, "--guest=off"), 1)
+
+
+def test_an_unknown_profile(imgprep, qcow2):
+    expect(imgprep("check", qcow2, "--profile", "rackspcae"), 2, "rackspcae", "rackspace")
+
+
+def test_a_profile_with_a_broken_schema(imgprep, qcow2, tmp_path):
+    profile = tmp_path / "mine.json"
+    profile.write_text(
+        '{"title": 7, "allOf": [{"$ref": "../requirements/no-such.json"}], "typ": 1}'
+    )
+
+    expect(imgprep("check", qcow2, "--profile", profile), 2, "no-such")
+
+
+def test_a_waiver_without_a_reason_and_a_report_of_no_kind(imgprep, qcow2):
+    expect(imgprep("check", qcow2, "--allow", "windows-guest"), 2, "waiver-without-reason")
+    expect(imgprep("check", qcow2, "--report", "pdf=x.pdf"), 2, "report-option", "pdf=x.pdf")
+
+
+@pytest.mark.parametrize(
+    "destination", ["ftp://host/x", "swift://", "s3:///x", "swift://a/../b", "file://host/x"]
+)
+def test_a_malformed_destination(imgprep, qcow2, destination):
+    expect(imgprep("run", qcow2, destination, "--guest=off"), 2)
+
+
+def test_a_destination_that_cannot_be_written(imgprep, qcow2, tmp_path):
+    (tmp_path / "file").touch()
+
+    expect(imgprep("run", qcow2, tmp_path / "file" / "store", "--guest=off"), 5)
+    assert left_in(tmp_path / "in") == ["disk.qcow2"]
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """A file system of 2 MiB, which is full at once."""
+    if os.geteuid() != 0:
+        pytest.skip("mounting a tmpfs needs root")
+    mounted = tmp_path / "small"
+    mounted.mkdir()
+    subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", mounted], check=True, timeout=30
+    )
+    yield mounted
+    subprocess.run(["umount", mounted], check=True, timeout=30)
+
+
+def test_a_full_disk_under_the_store(imgprep, qcow2, small_disk):
+    ended = imgprep("run", qcow2, small_disk, "--guest=off")
+
+    expect(ended, 5, "space")
+    assert not [name for name in left_in(small_disk) if name.endswith("disk.vhd")]
+
+
+def test_a_full_disk_under_the_output(imgprep, qcow2, small_disk):
+    ended = imgprep("convert", qcow2, small_disk / "disk.vhd")
+
+    expect(ended, 3, "space")
+    assert left_in(small_disk) == []
+
+
+def test_an_output_that_exists(imgprep, qcow2, tmp_path):
+    (tmp_path / "disk.vhd").write_text("mine")
+
+    expect(imgprep("convert", qcow2, tmp_path / "disk.vhd"), 2, "--force")
+    assert (tmp_path / "disk.vhd").read_text() == "mine"
+
+
+def test_a_source_that_changes_while_it_is_read(imgprep, tmp_path):
+    # given an image that somebody goes on writing to
+    image = tmp_path / "in" / "live.raw"
+    image.parent.mkdir()
+    with image.open("wb") as out:
+        out.write(os.urandom(1 << 20) * 192)
+    stop = threading.Event()
+
+    def write():
+        with image.open("r+b") as out:
+            while not stop.is_set():
+                out.seek(4096)
+                out.write(os.urandom(512))
+                out.flush()
+                time.sleep(0.01)
+
+    writer = threading.Thread(target=write)
+    writer.start()
+    try:
+        # when it is converted, then it stops with the reason and leaves no file
+        ended = imgprep("convert", image, tmp_path / "out.vhd")
+    finally:
+        stop.set()
+        writer.join()
+    expect(ended, 3, "source-changed")
+    assert not (tmp_path / "out.vhd").exists()
+
+
+def test_nothing_stays_behind_after_a_refusal(imgprep, tmp_path):
+    iso = tmp_path / "in" / "disc.vhd"
+    iso.parent.mkdir()
+    subprocess.run(
+        [shutil.which("genisoimage") or "genisoimage", "-quiet", "-o", iso, "/etc/hostname"],
+        check=True,
+        timeout=60,
+    )
+
+    expect(imgprep("run", iso, tmp_path / "store"), 1, "iso")
+
+    assert left_in(tmp_path / "in") == ["disc.vhd"]
+    assert left_in(tmp_path / "store") == []
+    assert os.listdir(imgprep.env["TMPDIR"]) == []

@@ -1,0 +1,37 @@
+"""Sites: a real server, a proxy that breaks requests before it, a container of one's own."""
+
+from pathlib import Path
+
+import places
+import pytest
+import servers
+from uploads import Site
+
+
+def make_site(config: pytest.Config, kind: str, scratch: Path) -> Site:
+    place = places.make(config, kind, scratch)
+    name = kind.split("-")[0]
+    server = servers.swift(config) if name == "swift" else servers.radosgw(config)
+    return Site(place, servers.faults(config, server, name))
+
+
+@pytest.fixture(params=["swift", "swift-s3"])
+def site(request: pytest.FixtureRequest, tmp_path: Path) -> Site:
+    """Swift by its own API and by S3."""
+    return make_site(request.config, request.param, tmp_path)
+
+
+@pytest.fixture
+def swift(request: pytest.FixtureRequest, tmp_path: Path) -> Site:
+    return make_site(request.config, "swift", tmp_path)
+
+
+@pytest.fixture
+def s3(request: pytest.FixtureRequest, tmp_path: Path) -> Site:
+    return make_site(request.config, "swift-s3", tmp_path)
+
+
+@pytest.fixture(params=["swift", "swift-s3", "radosgw-swift", "radosgw-s3"])
+def any_site(request: pytest.FixtureRequest, tmp_path: Path) -> Site:
+    """Also the gateway that checks less."""
+    return make_site(request.config, request.param, tmp_path)

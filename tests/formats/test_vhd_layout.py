@@ -1,0 +1,241 @@
+"""The VHD that we write: golden vectors, and that any way of reading it gives the same bytes."""
+
+from __future__ import annotations
+
+import hashlib
+import random
+import threading
+from itertools import pairwise
+from uuid import UUID
+
+import pytest
+import vhd_files as files
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pipeline.artifact import LaidOut
+from pipeline.errors import ConversionFailed
+from pipeline.formats import vhd_bytes
+from pipeline.formats.vhd import Vhd
+from pipeline.formats.vhd_layout import MAX_SIZE, Layout, target_size
+
+MIB, GIB = 1 << 20, 1 << 30
+
+
+def whole(layout: Layout, disk: files.MemoryDisk) -> bytes:
+    opened = LaidOut(layout, disk)
+    return opened.read(0, opened.size)
+
+
+def test_golden_vector_of_a_disk_of_one_byte() -> None:
+    layout = Layout(target_size(1), [0], files.UUID_1, 0)
+
+    data = whole(layout, files.MemoryDisk(1, {0: b"\xab"}))
+
+    assert len(data) == 2101760
+    assert hashlib.sha256(data).hexdigest() == (
+        "4560c67fdfdf80835f7262fded1f18f9806ad9f9f4d418538c7e3af76bae04f0"
+    )
+    assert data[64:68].hex() == "fffffabf"
+    assert data[512 + 36 : 512 + 40].hex() == "fffff476"
+    assert data[2048 + 24 : 2048 + 28].hex() == "ffffff7f"
+    assert (data[56:58], data[58], data[59]) == (b"\0\x3c", 4, 17)
+
+
+def test_golden_vector_of_an_empty_disk() -> None:
+    data = whole(Layout(10 * MIB, [], files.UUID_1, 0), files.MemoryDisk(10 * MIB, {}))
+
+    assert len(data) == 3584
+    assert hashlib.sha256(data).hexdigest() == (
+        "bbc8d87c1312ac6b787525b9367dabe5cdf669104bac6968b3df3f0bbe8c9e4f"
+    )
+
+
+@pytest.mark.parametrize(
+    ("size", "expected"),
+    [
+        (0, 2 * MIB),
+        (1, 2 * MIB),
+        (2 * MIB, 2 * MIB),
+        (2 * MIB + 1, 4 * MIB),
+        (401 * MIB + 1536, 402 * MIB),
+        (8 * GIB, 8 * GIB),
+        (8194 * MIB, 8208 * MIB),  # libvhd's batmap is too short for 1 to 7 blocks above 8 GiB
+        (8206 * MIB, 8208 * MIB),
+        (8208 * MIB, 8208 * MIB),
+        (16386 * MIB, 16400 * MIB),
+        (20 * GIB, 20 * GIB),
+        (127 * GIB, 127 * GIB),
+        (MAX_SIZE, MAX_SIZE),
+    ],
+)
+def test_target_size(size: int, expected: int) -> None:
+    assert target_size(size) == expected
+
+
+def test_a_disk_above_2040_gib_is_refused_with_its_size() -> None:
+    with pytest.raises(ConversionFailed, match="2190433320961") as caught:
+        target_size(MAX_SIZE + 1)
+
+    assert caught.value.code == "vhd-too-large"
+
+
+@given(st.integers(1, MAX_SIZE))
+def test_target_size_is_stable_and_never_cuts(size: int) -> None:
+    target = target_size(size)
+
+    assert size <= target <= size + 16 * MIB
+    assert target % (2 * MIB) == 0
+    assert target_size(target) == target
+    blocks = target // (2 * MIB)
+    assert blocks <= 4096 or not 1 <= blocks % 4096 <= 7
+
+
+@given(st.integers(1, MAX_SIZE))
+def test_the_geometry_never_exceeds_the_size(size: int) -> None:
+    cylinders, heads, sectors = vhd_bytes.geometry(size)
+
+    assert 0 <= cylinders <= 65535
+    assert cylinders * heads * sectors * 512 <= vhd_bytes.round_up(size, 512)
+
+
+@pytest.mark.parametrize(
+    ("size", "expected"),
+    [(402 * MIB, (816, 16, 63)), (10 * MIB, (301, 4, 17)), (160 * GIB, (65535, 16, 255))],
+)
+def test_geometry_of_known_sizes(size: int, expected: tuple[int, int, int]) -> None:
+    assert vhd_bytes.geometry(size) == expected
+
+
+disks = st.integers(1, 40).flatmap(
+    lambda blocks: st.tuples(
+        st.just(blocks), st.sets(st.integers(0, blocks - 1), max_size=5), st.integers(0, 2**31)
+    )
+)
+
+
+@settings(max_examples=40, deadline=None)
+@given(disks, st.randoms(use_true_random=False))
+def test_any_partition_in_any_order_is_the_whole(
+    disk: tuple[int, set[int], int], rng: random.Random
+) -> None:
+    blocks, stored, timestamp = disk
+    source = files.MemoryDisk(
+        blocks * files.BLOCK, {number * files.BLOCK: files.filled(number) for number in stored}
+    )
+    layout = Layout(source.size, sorted(stored), UUID(int=rng.randrange(1, 1 << 128)), timestamp)
+    expected = whole(layout, source)
+    cuts = sorted({0, layout.size, *(rng.randrange(layout.size) for _ in range(20))})
+    ranges = [(low, high - low) for low, high in pairwise(cuts)]
+    rng.shuffle(ranges)
+
+    again = LaidOut(Layout.from_plan(layout.plan()), source)
+    found = bytearray(layout.size)
+    for offset, length in ranges:
+        found[offset : offset + length] = again.read(offset, length)
+
+    assert found == expected
+
+
+@settings(max_examples=40, deadline=None)
+@given(disks)
+def test_our_inspector_accepts_every_layout(disk: tuple[int, set[int], int]) -> None:
+    blocks, stored, timestamp = disk
+    source = files.MemoryDisk(
+        blocks * files.BLOCK, {number * files.BLOCK: files.filled(number) for number in stored}
+    )
+    timestamp %= 800_000_000  # before 2025-05
+
+    data = whole(Layout(source.size, sorted(stored), files.UUID_1, timestamp), source)
+    found = Vhd().inspect(files.Bytes(data))
+
+    assert found.problems == ()
+    assert found.virtual_size == source.size
+    assert found.details["allocated_blocks"] == len(stored)
+
+
+@settings(max_examples=30, deadline=None)
+@given(disks)
+def test_extents_cover_the_file_and_zero_runs_are_zeros(disk: tuple[int, set[int], int]) -> None:
+    blocks, stored, _ = disk
+    source = files.MemoryDisk(
+        blocks * files.BLOCK, {number * files.BLOCK + 4096: b"x" * 8192 for number in stored}
+    )
+    opened = LaidOut(Layout(source.size, sorted(stored), files.UUID_1, 0), source)
+
+    position = 0
+    for extent in opened.extents():
+        assert extent.offset == position
+        position += extent.length
+        if extent.kind == "zero":
+            assert not any(opened.read(extent.offset, extent.length))
+
+    assert position == opened.size
+    asked = {offset for offset, _ in source.asked}
+    assert all(offset % files.BLOCK == 4096 for offset in asked), "a hole was read"
+
+
+def test_blocks_are_aligned_and_the_footer_follows_the_last() -> None:
+    layout = Layout(4096 * files.BLOCK, [0, 5, 4095], files.UUID_1, 0)
+
+    places = [layout.block_at(number) for number in (0, 5, 4095)]
+
+    assert all(place is not None and place % 4096 == 0 for place in places)
+    assert places[2] == layout.size - 512 - files.BLOCK
+    assert layout.block_at(1) is None
+
+
+def test_threads_read_the_same_bytes() -> None:
+    source = files.MemoryDisk(
+        64 * files.BLOCK, {number * files.BLOCK: files.filled(number) for number in range(0, 64, 7)}
+    )
+    opened = LaidOut(Layout(source.size, range(0, 64, 7), files.UUID_1, 0), source)
+    expected = opened.read(0, opened.size)
+    wrong: list[int] = []
+
+    def check(start: int) -> None:
+        for offset in range(start * 777_777, opened.size, 4 * 777_777):
+            if opened.read(offset, 777_777) != expected[offset : offset + 777_777]:
+                wrong.append(offset)
+
+    threads = [threading.Thread(target=check, args=(start,)) for start in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+    assert wrong == []
+
+
+@pytest.mark.parametrize(
+    ("size", "blocks", "uuid", "timestamp"),
+    [
+        (3 * MIB, [], files.UUID_1, 0),
+        (8194 * MIB, [], files.UUID_1, 0),
+        (4 * MIB, [2], files.UUID_1, 0),
+        (4 * MIB, [1, 0], files.UUID_1, 0),
+        (4 * MIB, [0, 0], files.UUID_1, 0),
+        (4 * MIB, [], UUID(int=0), 0),
+        (4 * MIB, [], files.UUID_1, 1 << 32),
+    ],
+)
+def test_a_layout_that_no_vhd_can_have_is_an_error(
+    size: int, blocks: list[int], uuid: UUID, timestamp: int
+) -> None:
+    with pytest.raises(ValueError, match=r"."):
+        Layout(size, blocks, uuid, timestamp)
+
+
+@pytest.mark.parametrize("change", [{"blocks": "!"}, {"uuid": 7}, {"virtual_size": None}])
+def test_a_broken_plan_is_a_value_error(change: dict[str, object]) -> None:
+    plan = {**Layout(4 * MIB, [1], files.UUID_1, 0).plan(), **change}
+
+    with pytest.raises(ValueError, match=r"."):
+        Layout.from_plan(plan)
+
+
+def test_the_plan_of_a_full_disk_of_2040_gib_is_small() -> None:
+    layout = Layout(MAX_SIZE, range(MAX_SIZE // files.BLOCK), files.UUID_1, 0)
+
+    assert len(str(layout.plan())) < 1000
+    assert Layout.from_plan(layout.plan()).size == layout.size

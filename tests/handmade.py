@@ -1,0 +1,393 @@
+"""Small images written field by field: golden bytes for the parsers, seeds for the fuzzers.
+
+Each builder follows the specification named in the parser's own module, not the parser's code.
+"""
+
+from __future__ import annotations
+
+import struct
+import uuid
+import zlib
+from dataclasses import dataclass
+
+MIB = 1 << 20
+NO_PARENT = "ffffffff"
+
+
+@dataclass(frozen=True)
+class Memory:
+    """A reader of bytes in memory."""
+
+    data: bytes
+
+    @property
+    def size(self) -> int:
+        return len(self.data)
+
+    def read(self, offset: int, length: int) -> bytes:
+        assert offset >= 0, "a parser read before the file"
+        assert length >= 0, "a parser asked for a negative length"
+        return self.data[offset : offset + length]
+
+
+def patched(data: bytes, offset: int, new: bytes) -> bytes:
+    """``data`` with ``new`` written over it at ``offset``."""
+    assert 0 <= offset <= len(data) - len(new)
+    return data[:offset] + new + data[offset + len(new) :]
+
+
+def be32(value: int) -> bytes:
+    return struct.pack(">I", value)
+
+
+def be64(value: int) -> bytes:
+    return struct.pack(">Q", value)
+
+
+def le32(value: int) -> bytes:
+    return struct.pack("<I", value)
+
+
+def le64(value: int) -> bytes:
+    return struct.pack("<Q", value)
+
+
+def mbr() -> bytes:
+    """One sector with a bootable Linux partition of 1 MiB at 1 MiB."""
+    entry = struct.pack("<B3sB3sII", 0x80, b"\0\x02\0", 0x83, b"\0\0\0", 2048, 2048)
+    return (b"\xeb\x63\x90".ljust(446, b"\0") + entry).ljust(510, b"\0") + b"\x55\xaa"
+
+
+def qcow2(
+    *,
+    version: int = 3,
+    bits: int = 12,
+    size: int = MIB,
+    backing: bytes = b"",
+    incompatible: int = 0,
+    encryption: int = 0,
+    extensions: tuple[tuple[int, bytes], ...] = (),
+    l2: tuple[int, ...] | None = None,
+    clusters: int = 3,
+    compression: int = 0,
+) -> bytes:
+    """Clusters: header, refcount table, refcount block, L1, L2, then data.
+
+    ``l2``: the first L2 entries as they are; by default ``clusters`` guest clusters have data.
+    """
+    cluster = 1 << bits
+    copied = 1 << 63
+    header_length = 104 if version >= 3 and not compression else 112 if version >= 3 else 72
+    entries = cluster // 8
+    needed = -(-size // (cluster * entries))
+    head = struct.pack(
+        ">4sIQIIQIIQQIIQ",
+        b"QFI\xfb",
+        version,
+        0,
+        len(backing),
+        bits,
+        size,
+        encryption,
+        max(needed, 1),
+        3 * cluster,
+        cluster,
+        1,
+        0,
+        0,
+    )
+    if version >= 3:
+        head += struct.pack(">QQQII", incompatible, 0, 0, 4, header_length)
+    if header_length == 112:
+        head += bytes([compression]).ljust(8, b"\0")
+    for kind, data in extensions:
+        head += struct.pack(">II", kind, len(data)) + data + bytes(-len(data) % 8)
+    head += bytes(8)
+    if backing:
+        head = head[:8] + be64(len(head)) + head[16:] + backing
+    if l2 is None:
+        l2 = tuple((5 + index) * cluster | copied for index in range(clusters))
+    used = 5 + clusters
+    parts = (
+        head,
+        be64(2 * cluster),
+        struct.pack(">H", 1) * used,
+        be64(4 * cluster | copied),
+        b"".join(be64(entry) for entry in l2),
+    )
+    assert all(len(part) <= cluster for part in parts)
+    data = b"".join(bytes([index + 1]) * cluster for index in range(clusters))
+    return b"".join(part.ljust(cluster, b"\0") for part in parts) + data
+
+
+DESCRIPTOR = """# Disk DescriptorFile
+version=1
+CID=12345678
+parentCID={parent}
+createType="{kind}"
+
+RW {sectors} {extent} "{name}"
+
+ddb.adapterType = "ide"
+"""
+
+
+def vmdk_descriptor(
+    *,
+    kind: str = "monolithicSparse",
+    extent: str = "SPARSE",
+    name: str = "disk.vmdk",
+    parent: str = NO_PARENT,
+    sectors: int = 2048,
+) -> bytes:
+    """The text alone."""
+    return DESCRIPTOR.format(
+        parent=parent, kind=kind, sectors=sectors, extent=extent, name=name
+    ).encode()
+
+
+def vmdk(
+    *, descriptor: bytes | None = None, capacity: int = 2048, unclean: int = 0, version: int = 1
+) -> bytes:
+    """Sectors: 0 header, 1-20 descriptor, 21 directory, 22-25 table, 128 the first grain."""
+    head = struct.pack(
+        "<4sIIQQQQIQQQB4sH",
+        b"KDMV",
+        version,
+        1,
+        capacity,
+        128,
+        1,
+        20,
+        512,
+        0,
+        21,
+        128,
+        unclean,
+        b"\n \r\n",
+        0,
+    )
+    text = vmdk_descriptor() if descriptor is None else descriptor
+    table = struct.pack("<3I", 128, 256, 1)
+    image = head.ljust(512, b"\0") + text.ljust(20 * 512, b"\0")
+    image += le32(22).ljust(512, b"\0") + table.ljust(4 * 512, b"\0")
+    return image.ljust(128 * 512, b"\0") + b"A" * 65536 + b"B" * 65536
+
+
+def vmdk_stream() -> bytes:
+    """streamOptimized: two compressed grains, the directory's place in the footer."""
+
+    def head(directory: int) -> bytes:
+        return struct.pack(
+            "<4sIIQQQQIQQQB4sH",
+            b"KDMV",
+            3,
+            0x30001,
+            2048,
+            128,
+            1,
+            20,
+            512,
+            0,
+            directory,
+            128,
+            0,
+            b"\n \r\n",
+            1,
+        ).ljust(512, b"\0")
+
+    def grain(number: int, data: bytes) -> bytes:
+        packed = zlib.compress(data)
+        whole = struct.pack("<QI", number * 128, len(packed)) + packed
+        return whole + bytes(-len(whole) % 512)
+
+    def marker(count: int, kind: int) -> bytes:
+        return struct.pack("<QII", count, 0, kind).ljust(512, b"\0")
+
+    image = head(2**64 - 1)
+    image += vmdk_descriptor(kind="streamOptimized").ljust(20 * 512, b"\0")
+    image = image.ljust(128 * 512, b"\0")
+    places = []
+    for number in range(2):
+        places.append(len(image) // 512)
+        image += grain(number, bytes([65 + number]) * 65536)
+    image += marker(4, 1)
+    table = len(image) // 512
+    image += struct.pack("<2I", *places).ljust(2048, b"\0") + marker(1, 2)
+    directory = len(image) // 512
+    image += le32(table).ljust(512, b"\0") + marker(1, 3)
+    return image + head(directory) + marker(0, 0)
+
+
+def vdi(*, kind: int = 1, blocks: int = 4, parent: bytes = bytes(16)) -> bytes:
+    """Blocks of 1 MiB, of which the first and third are in the file."""
+    head = b"<<< Oracle VM VirtualBox Disk Image >>>\n".ljust(64, b"\0")
+    head += struct.pack("<IIIII", 0xBEDA107F, 0x00010001, 0x190, kind, 0) + bytes(256)
+    head += struct.pack("<IIIIIII", 512, 1024, 0, 0, 0, 512, 0)
+    head += struct.pack("<QIIII", blocks * MIB, MIB, 0, blocks, 2)
+    head += uuid.UUID(int=7).bytes_le + uuid.UUID(int=8).bytes_le + parent + bytes(16)
+    table = struct.pack("<4I", 0, 0xFFFFFFFF, 1, 0xFFFFFFFE)
+    return head.ljust(512, b"\0") + table.ljust(512, b"\xff") + b"A" * MIB + b"B" * MIB
+
+
+def _crc32c(data: bytes) -> int:
+    state = 0xFFFFFFFF
+    for value in data.rstrip(b"\0"):
+        state ^= value
+        for _ in range(8):
+            state = state >> 1 ^ (0x82F63B78 if state & 1 else 0)
+    for _ in range(len(data) - len(data.rstrip(b"\0"))):
+        for _ in range(8):
+            state = state >> 1 ^ (0x82F63B78 if state & 1 else 0)
+    return state ^ 0xFFFFFFFF
+
+
+def summed(data: bytes) -> bytes:
+    """A VHDX structure with its checksum, at 4, made right."""
+    return patched(data, 4, le32(_crc32c(patched(data, 4, bytes(4)))))
+
+
+def _guid(text: str) -> bytes:
+    return uuid.UUID(text).bytes_le
+
+
+VHDX_BAT = _guid("2dc27766-f623-4200-9d64-115e9bfd4a08")
+VHDX_METADATA = _guid("8b7ca206-4790-4b9a-b8fe-575f050f886e")
+_VHDX_ITEMS = (
+    ("caa16737-fa36-4d43-b3b6-33f0aa44e76b", lambda size, flags: struct.pack("<II", MIB, flags)),
+    ("2fa54224-cd1b-4876-b211-5dbed83bf4b8", lambda size, flags: le64(size)),
+    ("8141bf1d-a96f-4709-ba47-f233a8faab5f", lambda size, flags: le32(512)),
+    ("cda348c7-445d-4471-9cc9-e9885251c556", lambda size, flags: le32(4096)),
+    ("beca12ab-b2e6-4523-93ef-c309e000c746", lambda size, flags: uuid.UUID(int=9).bytes_le),
+)
+
+
+def vhdx(
+    *, size: int = 4 * MIB, flags: int = 0, log_id: bytes = bytes(16), entry: bool = False
+) -> bytes:
+    """MiB: 0 headers, 1 log, 2 metadata, 3 table, 4 the first block.
+
+    ``entry``: the log holds an entry of ``log_id``.
+    """
+    image = bytearray(5 * MIB)
+
+    def put(offset: int, data: bytes) -> None:
+        image[offset : offset + len(data)] = data
+
+    put(0, b"vhdxfile" + "by hand".encode("utf-16-le"))
+    for place, number in ((64 << 10, 1), (128 << 10, 2)):
+        head = b"head" + bytes(4) + le64(number) + bytes(32) + log_id
+        head += struct.pack("<HHIQ", 0, 1, MIB, MIB)
+        put(place, summed(head.ljust(4096, b"\0")))
+    regions = b"regi" + bytes(4) + le32(2) + bytes(4)
+    regions += struct.pack("<16sQII", VHDX_BAT, 3 * MIB, MIB, 1)
+    regions += struct.pack("<16sQII", VHDX_METADATA, 2 * MIB, MIB, 1)
+    for place in (192 << 10, 256 << 10):
+        put(place, summed(regions.ljust(65536, b"\0")))
+    if entry:
+        put(MIB, b"loge".ljust(32, b"\0") + log_id)
+    table = b"metadata" + struct.pack("<HH", 0, len(_VHDX_ITEMS)) + bytes(20)
+    at = 65536
+    for key, make in _VHDX_ITEMS:
+        data = make(size, flags)
+        table += struct.pack("<16sIIII", _guid(key), at, len(data), 4, 0)
+        put(2 * MIB + at, data)
+        at += len(data)
+    put(2 * MIB, table)
+    put(3 * MIB, le64(4 * MIB | 6))
+    return bytes(image)
+
+
+def _both32(value: int) -> bytes:
+    return struct.pack("<I", value) + struct.pack(">I", value)
+
+
+def volume(label: bytes, *, kind: int = 1) -> bytes:
+    """One ISO 9660 volume descriptor."""
+    sector = bytes([kind]) + b"CD001\x01\0" + b"LINUX".ljust(32) + label.ljust(32) + bytes(8)
+    sector += _both32(200) + bytes(32)
+    sector += (struct.pack("<H", 1) + struct.pack(">H", 1)) * 2
+    sector += struct.pack("<H", 2048) + struct.pack(">H", 2048)
+    return sector.ljust(2048, b"\0")
+
+
+BOOT_RECORD = (b"\0CD001\x01" + b"EL TORITO SPECIFICATION").ljust(2048, b"\0")
+TERMINATOR = b"\xffCD001\x01".ljust(2048, b"\0")
+
+
+def iso(
+    *, label: bytes = b"DISC", boot: bool = False, area: bytes = b"", first: bytes = b""
+) -> bytes:
+    """ISO 9660 with ``area`` in the free first sectors and ``first`` before its descriptors."""
+    sectors = first + volume(label) + (BOOT_RECORD if boot else b"") + TERMINATOR
+    return (area.ljust(32768, b"\0") + sectors).ljust(200 * 2048, b"\0")
+
+
+def high_sierra() -> bytes:
+    sector = _both32(16) + b"\x01CDROM\x01\0" + b"SYSTEM".ljust(32) + b"SIERRA".ljust(32)
+    return (bytes(32768) + sector.ljust(2048, b"\0")).ljust(100 * 2048, b"\0")
+
+
+def raw_sectors(disc: bytes, *, size: int = 2352, header: int = 16) -> bytes:
+    """A disc as a CD drive sees it: sync, header, data, error correction."""
+    sync = b"\0" + b"\xff" * 10 + b"\0" if header != 8 else b""
+    return b"".join(
+        sync.ljust(header, b"\1") + disc[at : at + 2048].ljust(size - header, b"\0")
+        for at in range(0, len(disc), 2048)
+    )
+
+
+def _udf_tag(kind: int, block: int, body: bytes) -> bytes:
+    tag = struct.pack("<HHBBHHHI", kind, 2, 0, 0, 0, 0, 0, block)
+    tag = tag[:4] + bytes([(sum(tag) - tag[4]) & 0xFF]) + tag[5:]
+    return (tag + body).ljust(2048, b"\0")
+
+
+def udf(*, recognised: bool = True, anchored: bool = True, label: bytes = b"UDFDISC") -> bytes:
+    """UDF alone: recognition sequence, anchor at 256, logical volume at 260."""
+    image = bytearray(300 * 2048)
+    if recognised:
+        for index, name in enumerate((b"BEA01", b"NSR02", b"TEA01")):
+            image[(16 + index) * 2048 : (16 + index) * 2048 + 7] = b"\0" + name + b"\x01"
+    if anchored:
+        image[256 * 2048 : 257 * 2048] = _udf_tag(2, 256, struct.pack("<II", 16 * 2048, 260))
+        text = (b"\x08" + label).ljust(127, b"\0") + bytes([len(label) + 1])
+        image[260 * 2048 : 261 * 2048] = _udf_tag(6, 260, bytes(68) + text)
+    return bytes(image)
+
+
+def tar(*members: tuple[str, bytes]) -> bytes:
+    """A tar of plain files."""
+    image = b""
+    for name, data in members:
+        head = struct.pack("100s8s8s8s12s12s", name.encode(), b"0000644\0", b"0" * 7, b"0" * 7,
+                           b"%011o\0" % len(data), b"0" * 11)  # fmt: skip
+        head = (head + b" " * 8 + b"0").ljust(257, b"\0") + b"ustar\x0000"
+        head = head.ljust(512, b"\0")
+        head = patched(head, 148, b"%06o\0 " % sum(head))
+        image += head + data + bytes(-len(data) % 512)
+    return image + bytes(1024)
+
+
+def vhd_footer(size: int, *, kind: int = 2, data_offset: int = 2**64 - 1) -> bytes:
+    """A VHD footer by another writer than ours."""
+    footer = struct.pack(
+        ">8sIIQI4sI4sQQHBBI",
+        b"conectix",
+        2,
+        0x00010000,
+        data_offset,
+        700000000,
+        b"vbox",
+        0x00060000,
+        b"Wi2k",
+        size,
+        size,
+        60,
+        4,
+        17,
+        kind,
+    )
+    rest = uuid.UUID(int=5).bytes + bytes(1 + 427)
+    total = ~(sum(footer) + sum(rest)) & 0xFFFFFFFF
+    return (footer + be32(total) + rest)[:512]

@@ -1,0 +1,190 @@
+"""Every profile: its form, what it lists, and that any validator gives the same yes and no."""
+
+import copy
+import json
+from pathlib import Path
+from urllib.parse import urljoin
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from jsonschema import Draft202012Validator
+from referencing import Registry
+from referencing.jsonschema import DRAFT202012
+
+from pipeline import profile, schemas_check
+from pipeline.model import Severity, Status
+from pipeline.requirements import SCHEMAS
+from tests import samples
+
+FILES = sorted((SCHEMAS / "profiles").glob("*.json"))
+NAMES = ("rackspace-2014", "rackspace-2020")
+
+
+def bare(name: str) -> Draft202012Validator:
+    """A stock validator that reads the files as they lie there; nothing of ours is involved."""
+
+    def retrieve(uri: str):
+        return DRAFT202012.create_resource(json.loads(Path(uri.removeprefix("file://")).read_text()))
+
+    address = (SCHEMAS / "profiles" / f"{name}.json").as_uri()
+    return Draft202012Validator({"$ref": address}, registry=Registry(retrieve=retrieve))
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
+def test_a_profile_has_the_form_of_one(path):
+    document = json.loads(path.read_bytes())
+
+    Draft202012Validator.check_schema(document)
+
+    assert schemas_check.problems("profile", document) == []
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
+def test_only_errors_decide_and_only_lesser_ones_are_advice(path):
+    document = json.loads(path.read_bytes())
+
+    for key in ("allOf", "x-advice"):
+        for entry in document.get(key, ()):
+            target = Path(urljoin(path.as_uri(), entry["$ref"]).removeprefix("file://"))
+            content = json.loads(target.read_bytes())
+            if "x-finding" in content:
+                severity = {**content["x-finding"], **entry.get("x-finding", {})}["severity"]
+                assert (severity == "error") == (key == "allOf"), entry["$ref"]
+
+
+@pytest.mark.parametrize("name", profile.names())
+def test_a_profile_judges_the_safety_of_every_image(name):
+    listed = json.loads((SCHEMAS / "profiles/safe-input.json").read_bytes())
+    rules = {Path(entry["$ref"]).stem for key in ("allOf", "x-advice") for entry in listed[key]}
+
+    found = {item.rule for item in profile.load(name).requirements}
+
+    assert rules <= found
+
+
+def test_every_requirement_stands_in_a_profile():
+    listed = {item.rule for name in profile.names() for item in profile.load(name).requirements}
+
+    assert set(profile.rules()) == listed
+
+
+def test_the_alias_is_the_newest_rackspace_profile():
+    newest = max(name for name in profile.names() if name.startswith("rackspace-"))
+
+    found = profile.load("rackspace")
+
+    assert (found.name, found.aliases) == (newest, ("rackspace",))
+    assert found.digest == profile.load(newest).digest
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_target_is_the_vhd_that_xenserver_takes(name):
+    target = profile.load(name).target
+
+    assert (target.format, target.variant, target.creator) == ("vhd", "dynamic", "tap")
+    assert (target.suffix, target.segment_size) == (".vhd", 128 << 20)
+
+
+QEMU = samples.TAP_VHD["details"] | {"creator_code": "71656d75"}
+
+
+def changes():
+    return [
+        ("good", {}, {}, {}),
+        ("160 GB", {"virtual_size": 159_999_066_112}, {}, {}),
+        ("160 GiB", {"virtual_size": 160 << 30}, {}, {}),
+        ("over 160 GiB", {"virtual_size": (160 << 30) + (2 << 20)}, {}, {}),
+        ("over 40 GB", {"virtual_size": 42 << 30}, {}, {}),
+        ("large file", {"file_size": (160 << 30) + 1}, {}, {}),
+        ("qcow2", {"format": "qcow2"}, {}, {}),
+        ("fixed", {"variant": "fixed"}, {}, {}),
+        ("creator", {"creator": "qemu", "details": QEMU}, {}, {}),
+        ("null uuid", {"uuid": "00000000-0000-0000-0000-000000000000"}, {}, {}),
+        ("parent", {"problems": [samples.problem("vhd-parent")]}, {}, {}),
+        ("iso", {}, {"problems": [samples.problem("iso-image")]}, {}),
+        ("windows", {}, {}, {"os": "windows", "windows": {"product_type": "LanmanNT"}}),
+        ("uefi", {}, {}, {"firmware": "uefi"}),
+        ("advice only", {}, {}, {"databases": ["mysql"], "machine_id": "set"}),
+    ]
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("case", changes(), ids=lambda case: case[0])
+def test_any_validator_gives_the_same_yes_or_no(name, case):
+    _, container, disk, guest = case
+    facts = samples.facts(container, disk, guest)
+
+    judgement = profile.judge(profile.load(name), facts, subject="result")
+
+    assert decides(judgement) == bare(name).is_valid(facts)
+
+
+def decides(judgement) -> bool:
+    """Our yes, from the findings alone."""
+    return not any(
+        item.severity is Severity.ERROR and item.status is Status.FAIL
+        for item in judgement.findings
+    )
+
+
+VALUES = st.one_of(
+    st.none(),
+    st.booleans(),
+    st.integers(0, 1 << 40),
+    st.sampled_from(["vhd", "raw", "fixed", "dynamic", "windows", "linux", "uefi", "bios", "tap"]),
+    st.just([]),
+)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.data())
+def test_any_validator_gives_the_same_for_any_known_facts(data):
+    facts = samples.facts()
+    for _ in range(data.draw(st.integers(1, 3))):
+        section = data.draw(st.sampled_from(sorted(facts)))
+        key = data.draw(st.sampled_from(sorted(set(facts[section]) - {"unknown", "problems", "status"})))
+        facts[section][key] = data.draw(VALUES)
+    judgement = profile.judge(PROFILE, facts, subject="result")
+
+    if not any(item.status is Status.UNKNOWN for item in judgement.findings):
+        assert decides(judgement) == BARE.is_valid(facts)
+
+
+PROFILE = profile.load("rackspace-2020")
+BARE = bare("rackspace-2020")
+
+
+def test_a_parameter_of_the_profile_reaches_a_requirement_through_a_group(tmp_path):
+    # given a group that lists the limit, and a profile that sets it
+    for file, content in {
+        "group.json": {"allOf": [{"$ref": "requirements/virtual-size-limit.json"}]},
+        "mine.json": {
+            "allOf": [{"$ref": "group.json"}],
+            "$defs": {
+                "max-virtual-size": {"$dynamicAnchor": "max-virtual-size", "maximum": 1000}
+            },
+            "x-target": {"format": "raw", "suffix": ".img"},
+        },
+    }.items():
+        head = {"$schema": profile.DIALECT, "title": "A test", "description": "for a test only"}
+        (tmp_path / file).write_text(json.dumps(head | content))
+    mine = profile.load(str(tmp_path / "mine.json"))
+
+    # when two sizes are judged
+    small = profile.judge(mine, samples.facts({"virtual_size": 1000}))
+    large = profile.judge(mine, samples.facts({"virtual_size": 1001}))
+
+    # then the profile's number decides, and stands in the sentence
+    assert "virtual-size-limit" in small.passed
+    (finding,) = [item for item in large.findings if item.rule == "virtual-size-limit"]
+    assert "at most 1 kB" in finding.message
+
+
+def test_facts_are_not_changed_by_judging():
+    facts = samples.facts({"problems": [samples.problem("vhd-creator")]})
+    before = copy.deepcopy(facts)
+
+    profile.judge(PROFILE, facts)
+
+    assert facts == before

@@ -1,0 +1,222 @@
+"""Unknown, waived, evidence, gates, verdicts: what the judgement adds to a yes or no."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pipeline import profile
+from pipeline.errors import UsageError
+from pipeline.model import ByteRange, Finding, Judgement, Provenance, Severity, Status, Verdict
+from tests import samples
+from tests.samples import problem
+
+SKIPPED = {"status": "skipped", "reason": "--guest=off was given"}
+
+
+def judged(facts, **options):
+    return profile.judge(profile.load("rackspace"), facts, **options)
+
+
+def of_status(judgement, status):
+    return {item.rule for item in judgement.findings if item.status is status}
+
+
+# --- unknown -------------------------------------------------------------------------------------
+
+
+def test_a_section_that_was_skipped_makes_its_rules_unknown_with_the_reason():
+    facts = samples.facts() | {"guest": SKIPPED}
+
+    judgement = judged(facts)
+
+    unknown = of_status(judgement, Status.UNKNOWN)
+    assert {"windows-guest", "uefi-only", "database-in-image"} <= unknown
+    assert not unknown & set(judgement.passed)
+    assert judgement.findings[0].message == "This could not be judged: --guest=off was given."
+    assert of_status(judgement, Status.FAIL) == set()
+
+
+def test_a_missing_section_is_unknown_too():
+    facts = samples.facts()
+    del facts["disk"]
+
+    assert "iso-image" in of_status(judged(facts), Status.UNKNOWN)
+
+
+def test_a_null_with_a_reason_is_unknown_and_one_without_is_none():
+    facts = samples.facts(guest={"arch": None, "unknown": {"arch": "no program could be read"}})
+    facts["container"]["virtual_size"] = None
+    facts["container"]["unknown"] = {"virtual_size": "the header is cut short"}
+
+    judgement = judged(facts)
+
+    messages = {item.rule: item.message for item in judgement.findings}
+    assert messages["guest-architecture"].endswith("no program could be read.")
+    assert messages["virtual-size-limit"].endswith("the header is cut short.")
+    assert "boot-loader" in judgement.passed
+
+
+def test_an_unknown_condition_is_not_taken_for_not_applicable():
+    facts = samples.facts(guest={"os": None, "unknown": {"os": "the file system is damaged"}})
+
+    judgement = judged(facts)
+
+    assert "windows-domain-controller" in of_status(judgement, Status.UNKNOWN)
+    assert "windows-domain-controller" not in judgement.not_applicable
+
+
+def test_what_was_seen_fails_whatever_else_is_unknown():
+    facts = {"container": samples.facts()["container"] | {"problems": [problem("iso-image")]}}
+
+    assert "iso-image" in of_status(judged(facts), Status.FAIL)
+
+
+@given(st.sets(st.sampled_from(["container", "disk", "guest"])))
+def test_every_requirement_is_in_exactly_one_place(known):
+    facts = {name: section for name, section in samples.facts().items() if name in known}
+    judgement = judged(facts)
+
+    found = {item.rule for item in judgement.findings}
+    parts = (found, set(judgement.passed), set(judgement.not_applicable))
+
+    everything = {item.rule for item in profile.load("rackspace").requirements}
+    assert set().union(*parts) == everything
+    assert sum(map(len, parts)) == len(everything)
+
+
+# --- evidence ------------------------------------------------------------------------------------
+
+
+def test_every_piece_of_evidence_is_a_finding_with_its_bytes():
+    problems = [problem("vhd-bat", f"entry {n}", offset=1536 + 4 * n, length=4) for n in range(3)]
+
+    findings = judged(samples.facts({"problems": problems})).findings
+
+    assert [item.range for item in findings] == [ByteRange(1536 + 4 * n, 4) for n in range(3)]
+    assert [item.observed for item in findings] == ["entry 0", "entry 1", "entry 2"]
+
+
+def test_a_million_pieces_are_twenty_and_a_number():
+    problems = [problem("vhd-bat", f"entry {n}", offset=n, length=4) for n in range(1_000_000)]
+
+    findings = judged({"container": samples.TAP_VHD | {"problems": problems}}).findings
+
+    evidence = [item for item in findings if item.rule == "vhd-bat"]
+    assert len(evidence) == 21
+    assert "999,980 more" in evidence[-1].message
+
+
+def test_what_an_image_says_cannot_steer_a_terminal():
+    evil = "label \x1b]0;owned\x07 \u202egpj.exe\nerror: all is well"
+    facts = samples.facts({"creator": "\x1b[2J", "problems": [problem("vhd-creator", evil)]})
+
+    for item in judged(facts, subject="result").findings:
+        shown = f"{item.message}{item.observed}"
+        assert not set("\x1b\x07\n\u202e") & set(shown)
+
+
+def test_facts_cannot_reach_into_a_template():
+    facts = samples.facts({"problems": [problem("vhd-creator", "{container.uuid} {0.__class__}")]})
+
+    (finding,) = judged(facts, subject="result").findings
+
+    assert samples.TAP_VHD["uuid"] not in finding.message
+
+
+# --- waivers and gates ---------------------------------------------------------------------------
+
+
+def test_a_waiver_keeps_the_finding_and_says_why():
+    facts = samples.facts({"virtual_size": 200 << 30})
+
+    judgement = judged(facts, waivers={"virtual-size-limit": "agreed with the vendor, case 4711"})
+
+    (finding,) = judgement.findings
+    assert (finding.status, finding.severity) == (Status.WAIVED, Severity.ERROR)
+    assert finding.reason == "agreed with the vendor, case 4711"
+    assert profile.verdict(judgement) == (Verdict.ACCEPTED_WITH_ADVICE, 0)
+
+
+def test_waivers_that_cannot_be_are_refused_together():
+    waivers = {"backing-file": "I trust it", "virtual-size-limt": "typo", "uefi-only": "  "}
+
+    with pytest.raises(UsageError) as error:
+        judged(samples.facts(), waivers=waivers)
+
+    assert error.value.code == "waiver-refused"
+    for words in ("backing-file: it protects", "virtual-size-limt: the profile", "uefi-only: the re"):
+        assert words in error.value.message
+
+
+def test_the_gate_speaks_only_of_what_is_known_and_dangerous():
+    container = samples.facts()["container"]
+
+    assert profile.gate({}) == ()
+    assert profile.gate({"container": container}) == ()
+    hostile = container | {"problems": [problem("backing-file", "/etc/shadow", offset=8, length=12)]}
+    (finding,) = profile.gate({"container": hostile})
+    assert (finding.rule, finding.range) == ("backing-file", ByteRange(8, 12))
+    assert profile.gate({"container": container | {"virtual_size": 1 << 50}}) == ()
+
+
+def test_the_gate_can_use_a_cloud_s_words():
+    facts = {"container": samples.TAP_VHD | {"problems": [problem("vhd-header")]}}
+
+    (own,) = profile.gate(facts)
+    (cloud,) = profile.gate(facts, profile.load("rackspace"))
+
+    assert (own.vendor_code, cloud.vendor_code) == (None, "111")
+
+
+# --- the verdict ---------------------------------------------------------------------------------
+
+
+def finding(severity, status=Status.FAIL, fixed_by=None):
+    return Finding(
+        rule="a-rule",
+        severity=Severity(severity),
+        status=status,
+        title="t",
+        message="m",
+        observed=None,
+        expected="e",
+        remedy="r",
+        source=Provenance("https://example.org/", "2020-01-01"),
+        fixed_by=fixed_by,
+    )
+
+
+UNKNOWN = Status.UNKNOWN
+VERDICTS = [
+    ([], "error", False, Verdict.ACCEPTED, 0),
+    ([finding("error")], "error", False, Verdict.REJECTED, 1),
+    ([finding("error")], "never", False, Verdict.REJECTED, 0),
+    ([finding("warning")], "error", False, Verdict.ACCEPTED_WITH_ADVICE, 0),
+    ([finding("warning")], "warning", False, Verdict.REJECTED, 1),
+    ([finding("info")], "warning", False, Verdict.ACCEPTED_WITH_ADVICE, 0),
+    ([finding("info")], "info", False, Verdict.REJECTED, 1),
+    ([finding("info", fixed_by="convert")], "info", False, Verdict.ACCEPTED, 0),
+    ([finding("error", UNKNOWN)], "error", False, Verdict.UNDETERMINED, 0),
+    ([finding("error", UNKNOWN)], "error", True, Verdict.UNDETERMINED, 7),
+    ([finding("error", UNKNOWN)], "never", True, Verdict.UNDETERMINED, 7),
+    ([finding("warning", UNKNOWN)], "error", False, Verdict.ACCEPTED_WITH_ADVICE, 0),
+    ([finding("warning", UNKNOWN)], "error", True, Verdict.UNDETERMINED, 7),
+    ([finding("warning", UNKNOWN)], "warning", False, Verdict.UNDETERMINED, 0),
+    ([finding("error"), finding("error", UNKNOWN)], "error", True, Verdict.REJECTED, 1),
+    ([finding("error", Status.WAIVED)], "error", True, Verdict.ACCEPTED_WITH_ADVICE, 0),
+]
+
+
+@pytest.mark.parametrize(("findings", "fail_on", "strict", "word", "code"), VERDICTS)
+def test_the_verdict(findings, fail_on, strict, word, code):
+    assert profile.verdict(Judgement(tuple(findings)), fail_on, strict=strict) == (word, code)
+
+
+def test_the_result_is_judged_with_the_source_s_guest():
+    facts = samples.facts(of=samples.QCOW2)
+    facts["result"] = {"container": samples.facts({"variant": "fixed"})["container"]}
+
+    judgement = judged(facts, subject="result")
+
+    assert of_status(judgement, Status.FAIL) == {"vhd-dynamic"}
+    assert of_status(judgement, Status.UNKNOWN) == set()
