@@ -148,7 +148,8 @@ def _run_stages(
             progress.add(outcome)
             if outcome.unpacked is not None:
                 inner = opened.enter_context(Source.open(outcome.unpacked))
-                context = replace(context, source=inner)
+                origin = context.origin or context.source.identity()
+                context = replace(context, source=inner, origin=origin)
 
 
 def _run_stage(

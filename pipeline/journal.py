@@ -123,6 +123,22 @@ def open_journal(root: Path, job_id: str) -> Iterator[Journal]:
         lock.release()
 
 
+def jobs_at_work(root: Path) -> tuple[str, ...]:
+    """The ids of the jobs that some process on this machine holds the lock of right now."""
+    import filelock
+
+    held = []
+    for path in sorted(root.glob("*/lock")):
+        lock = filelock.FileLock(path, mode=0o600)
+        try:
+            lock.acquire(timeout=0)
+        except filelock.Timeout:
+            held.append(path.parent.name)
+        else:
+            lock.release()
+    return tuple(held)
+
+
 def _read(path: Path) -> Any | None:
     try:
         return json.loads(path.read_bytes())

@@ -13,13 +13,12 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
-from pipeline import words
 from pipeline.errors import UsageError
+from pipeline.findings import RANK, Outcome, Subject, findings, problems
 from pipeline.model import (
-    ByteRange,
     ExitCode,
     Facts,
     Finding,
@@ -35,13 +34,8 @@ from pipeline.text import clean
 if TYPE_CHECKING:
     from pipeline.profile import Profile
 
-Subject = Literal["source", "result"]
 FailOn = Literal["error", "warning", "info", "never"]
 
-MOST_EVIDENCE = 20
-"""Findings that one rule may give; a broken image can break one rule a million times."""
-
-_RANK = {Severity.ERROR: 0, Severity.WARNING: 1, Severity.INFO: 2}
 _FAIL_ON_RANK: Mapping[str, int] = {"error": 0, "warning": 1, "info": 2, "never": -1}
 _NOT_READ = ("skipped", "failed")
 
@@ -61,12 +55,18 @@ def judge(
     """
     _check_waivers(profile, waivers or {})
     seen = _view(facts, subject)
-    return _sorted(
-        _outcomes(profile, profile.requirements, seen),
-        lambda requirement, outcome: _findings(
-            profile, requirement, outcome, seen, subject, waivers or {}
-        ),
-    )
+    found: list[Finding] = []
+    passed: list[str] = []
+    elsewhere: list[str] = []
+    for requirement, outcome in _outcomes(profile, profile.requirements, seen):
+        if outcome.kind == "pass":
+            passed.append(requirement.rule)
+        elif outcome.kind == "not applicable":
+            elsewhere.append(requirement.rule)
+        else:
+            found += findings(profile, requirement, outcome, seen, subject, waivers or {})
+    found.sort(key=lambda item: (RANK[item.severity], item.status is Status.UNKNOWN))
+    return Judgement(tuple(found), tuple(passed), tuple(elsewhere))
 
 
 def gate_findings(profile: Profile, facts: Facts) -> tuple[Finding, ...]:
@@ -77,7 +77,7 @@ def gate_findings(profile: Profile, facts: Facts) -> tuple[Finding, ...]:
         finding
         for requirement, outcome in _outcomes(profile, gates, seen)
         if outcome.kind == "fail"
-        for finding in _findings(profile, requirement, outcome, seen, "source", {})
+        for finding in findings(profile, requirement, outcome, seen, "source", {})
     )
 
 
@@ -97,12 +97,12 @@ def verdict(
         if item.status is Status.FAIL and not _will_be_mended(item)
     ]
     unknown = [item for item in judgement.findings if item.status is Status.UNKNOWN]
-    if any(_RANK[item.severity] <= limit for item in failed):
+    if any(RANK[item.severity] <= limit for item in failed):
         return Verdict.REJECTED, ExitCode.REFUSED
     code = ExitCode.UNDETERMINED if unknown and strict else ExitCode.OK
     if any(item.severity is Severity.ERROR for item in failed):
         return Verdict.REJECTED, code
-    if code or any(_RANK[item.severity] <= max(limit, 0) for item in unknown):
+    if code or any(RANK[item.severity] <= max(limit, 0) for item in unknown):
         return Verdict.UNDETERMINED, code
     advice = any(not _will_be_mended(item) for item in judgement.findings)
     return (Verdict.ACCEPTED_WITH_ADVICE if advice else Verdict.ACCEPTED), code
@@ -110,15 +110,6 @@ def verdict(
 
 def _will_be_mended(finding: Finding) -> bool:
     return finding.fixed_by == "convert" and finding.severity is Severity.INFO
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """What came out for one requirement."""
-
-    kind: Literal["pass", "fail", "unknown", "not applicable"]
-    reason: str = ""  # why it is unknown
-    missing: str = ""  # the fact that is unknown
 
 
 def _view(facts: Facts, subject: Subject) -> JsonObject:
@@ -184,28 +175,45 @@ def _outcomes(
     profile: Profile, wanted: Sequence[Requirement], facts: Facts
 ) -> Iterator[tuple[Requirement, Outcome]]:
     compiled = _compiled(profile)
+    facts = _one_problem_a_rule(facts)
     failed = _broken(compiled.decisive, compiled.decisive_at, facts)
     failed |= _broken(compiled.advice, compiled.advice_at, facts)
     elsewhere = _broken(compiled.conditions, compiled.conditions_at, facts)
+    seen = {problem.get("rule") for problem in problems(facts)}
     for requirement in wanted:
-        yield requirement, _outcome(requirement, facts, failed, elsewhere)
+        if requirement.rule in seen:
+            yield requirement, Outcome("fail")  # whatever else could not be seen
+        else:
+            yield requirement, _outcome(requirement, facts, failed, elsewhere)
+
+
+def _one_problem_a_rule(facts: Facts) -> Facts:
+    """What the validator sees: requirements ask whether a rule's problem is there, not how many.
+
+    Each of some sixty schemas looks at each problem, so a thousand of them would cost seconds.
+    """
+    shorter = dict(facts)
+    for name in ("container", "disk"):
+        section = facts.get(name)
+        if isinstance(section, Mapping) and section.get("problems"):
+            first = {problem.get("rule"): problem for problem in reversed(section["problems"])}
+            shorter[name] = {**section, "problems": list(first.values())}
+    return shorter
 
 
 def _outcome(
     requirement: Requirement, facts: Facts, failed: set[str], elsewhere: set[str]
 ) -> Outcome:
-    if _evidence(requirement.rule, facts):
-        return Outcome("fail")  # what was seen stands, whatever else could not be seen
     for path in fact_paths(requirement.schema.get("if", {})):
         reason = unknown_reason(facts, path)
         if reason:
-            return Outcome("unknown", reason, path)
+            return Outcome("unknown", reason)
     if requirement.rule in elsewhere:
         return Outcome("not applicable")
     for path in requirement.words.needs:
         reason = unknown_reason(facts, path)
         if reason:
-            return Outcome("unknown", reason, path)
+            return Outcome("unknown", reason)
     return Outcome("fail" if requirement.rule in failed else "pass")
 
 
@@ -246,108 +254,6 @@ def unknown_reason(facts: Facts, path: str) -> str:
             return f"{path} was not determined"
         value = value[step]
     return ""
-
-
-# --- the findings ------------------------------------------------------------------------------
-
-
-def _evidence(rule: str, facts: Facts) -> list[JsonObject]:
-    return [
-        problem
-        for name in ("container", "disk")
-        for problem in (facts.get(name) or {}).get("problems") or ()
-        if problem.get("rule") == rule
-    ]
-
-
-def _findings(
-    profile: Profile,
-    requirement: Requirement,
-    outcome: Outcome,
-    facts: Facts,
-    subject: Subject,
-    waivers: Mapping[str, str],
-) -> tuple[Finding, ...]:
-    if outcome.kind == "unknown":
-        found: tuple[Finding, ...] = (_unknown(profile, requirement, outcome, facts),)
-    else:
-        found = tuple(_failures(profile, requirement, facts))
-        if requirement.words.fixed_by == "convert" and subject == "source":
-            found = tuple(_mended(item) for item in found)
-    reason = waivers.get(requirement.rule)
-    if reason is None:
-        return found
-    return tuple(replace(item, status=Status.WAIVED, reason=reason) for item in found)
-
-
-def _finding(
-    profile: Profile, requirement: Requirement, facts: Facts, detail: str, **changes: Any
-) -> Finding:
-    own = requirement.words
-    parameters = {**requirement.schema.get("$defs", {}), **profile.parameters}
-    values = {**facts, "detail": detail, "parameters": parameters}
-    observed = words.cleaned(words.lookup(facts, own.path)[1]) if own.path else None
-    severity = Severity.WARNING if requirement.advice else own.severity
-    base = Finding(
-        rule=requirement.rule,
-        severity=max(own.severity, severity, key=_RANK.__getitem__),
-        status=Status.FAIL,
-        title=requirement.title,
-        message=words.fill(own.message, values),
-        observed=observed,
-        expected=words.fill(own.expected, values),
-        remedy=words.fill(own.remedy, values),
-        source=own.source,
-        vendor_code=own.vendor_code,
-        path=own.path,
-        fixed_by="convert" if own.fixed_by == "convert" else None,
-    )
-    return replace(base, **changes)
-
-
-def _failures(profile: Profile, requirement: Requirement, facts: Facts) -> Iterator[Finding]:
-    evidence = _evidence(requirement.rule, facts)
-    if not evidence:
-        shown = words.lookup(facts, requirement.words.path or "")[1]
-        yield _finding(profile, requirement, facts, words.plain(shown))
-        return
-    for problem in evidence[:MOST_EVIDENCE]:
-        detail = clean(str(problem.get("detail") or ""))
-        yield _finding(profile, requirement, facts, detail, observed=detail, range=_range(problem))
-    if len(evidence) > MOST_EVIDENCE:
-        more = f"and {len(evidence) - MOST_EVIDENCE:,} more of the same kind"
-        yield _finding(profile, requirement, facts, more, observed=more)
-
-
-def _range(problem: JsonObject) -> ByteRange | None:
-    offset, length = problem.get("offset"), problem.get("length")
-    return None if offset is None else ByteRange(offset, length or 0)
-
-
-def _unknown(profile: Profile, requirement: Requirement, outcome: Outcome, facts: Facts) -> Finding:
-    found = _finding(profile, requirement, facts, "unknown", observed=None, status=Status.UNKNOWN)
-    return replace(found, message=f"This could not be judged: {outcome.reason}.")
-
-
-def _mended(finding: Finding) -> Finding:
-    return replace(
-        finding, severity=Severity.INFO, message=f"{finding.message} It will be converted."
-    )
-
-
-def _sorted(outcomes: Iterable[tuple[Requirement, Outcome]], findings: Any) -> Judgement:
-    found: list[Finding] = []
-    passed: list[str] = []
-    elsewhere: list[str] = []
-    for requirement, outcome in outcomes:
-        if outcome.kind == "pass":
-            passed.append(requirement.rule)
-        elif outcome.kind == "not applicable":
-            elsewhere.append(requirement.rule)
-        else:
-            found.extend(findings(requirement, outcome))
-    found.sort(key=lambda item: (_RANK[item.severity], item.status is Status.UNKNOWN))
-    return Judgement(tuple(found), tuple(passed), tuple(elsewhere))
 
 
 def _check_waivers(profile: Profile, waivers: Mapping[str, str]) -> None:

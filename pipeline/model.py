@@ -235,7 +235,7 @@ class Report:
 
 
 _OPTIONAL_IN_JSON = frozenset(
-    {"vendor_code", "path", "fixed_by", "range", "reason", "note", "sha256_note"}
+    {"vendor_code", "path", "fixed_by", "range", "reason", "note", "sha256", "sha256_note"}
 )
 
 

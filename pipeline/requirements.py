@@ -173,7 +173,8 @@ class Collector:
         if isinstance(document.get("x-target"), Mapping):
             self.targets.append(document["x-target"])
         for key in ("allOf", "x-advice"):
-            for index, entry in enumerate(document.get(key, ())):
+            listed = document.get(key)
+            for index, entry in enumerate(listed if isinstance(listed, list) else ()):
                 here = (*position, key, index)
                 is_advice = advice or key == "x-advice"
                 self._entry(address, entry, here, outer, advice=is_advice, trail=trail)

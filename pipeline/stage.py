@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from pipeline.errors import Interrupted
 from pipeline.events import Monitor, Note, Progress
 from pipeline.model import Artifact, Facts, Job, Judgement, Outcome, Receipt
-from pipeline.source import Source
+from pipeline.source import Identity, Source
 
 if TYPE_CHECKING:
     from pipeline.profile import Profile
@@ -79,6 +79,7 @@ class Context:
     judgement: Judgement | None = None
     artifact: Artifact | None = None
     receipt: Receipt | None = None
+    origin: Identity | None = None  # of the file that the user gave, when source was unpacked from it
 
     def progress(self, done: int, total: int | None, activity: str = "") -> None:
         """Report bytes done."""

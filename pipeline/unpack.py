@@ -116,6 +116,7 @@ def unpack(
     directory = scratch / "unpacked"
     directory.mkdir(mode=0o700, parents=True, exist_ok=True)
     partial = directory / ".partial"
+    partial.unlink(missing_ok=True)  # of a run that was killed
     try:
         plan = _plan(source, packed_as)
         name = plan.name

@@ -205,7 +205,7 @@ def _conforms(context: Context, container: JsonObject, recipe: Recipe) -> bool:
 
 
 def _unique_id(context: Context) -> UUID:
-    identity = asdict(context.source.identity())
+    identity = asdict(context.origin or context.source.identity())
     return uuid5(_NAMESPACE, digest([identity, context.profile.digest]))
 
 

@@ -1,5 +1,8 @@
 """identify: what the file is, from at most 4 MiB of its bytes; no tool has seen it yet.
 
+    Source ─▶ signatures ─▶ container facts
+                 └─▶ packed, and --unpack? ─▶ scratch ─▶ what is inside is identified instead
+
 Adds ``facts["container"]``.  Everything that later stages are allowed to do depends on it.
 """
 
@@ -10,10 +13,12 @@ from dataclasses import asdict
 from typing import Any
 
 from pipeline import formats
+from pipeline import unpack as packed
 from pipeline.formats import Identification
 from pipeline.model import Job, JsonObject, Outcome
 from pipeline.source import Source
 from pipeline.stage import Context
+from pipeline.text import clean
 
 _MOST_PROBLEMS = 100
 
@@ -25,13 +30,34 @@ class Identify:
     version = 1
     reusable = True
 
-    def options(self, job: Job) -> Mapping[str, Any]:  # noqa: ARG002
-        """Nothing but the source decides."""
-        return {}
+    def options(self, job: Job) -> Mapping[str, Any]:
+        """Whether a packed image is looked into."""
+        return {"unpack": job.options.unpack}
 
     def run(self, context: Context) -> Outcome:
-        """Read the headers.  Raises ``SourceError`` when the file cannot be read."""
-        return Outcome(facts={"container": container_facts(context.source)})
+        """Read the headers.  Raises ``SourceError``, and what ``unpack`` raises."""
+        facts = container_facts(context.source)
+        if context.job.options.unpack and facts["format"] in packed.PACKINGS:
+            return _look_inside(context, facts)
+        return Outcome(facts={"container": facts})
+
+
+def _look_inside(context: Context, facts: JsonObject) -> Outcome:
+    """The facts of what is inside; a refusal's problems instead, when it does not come out."""
+    result = packed.unpack(
+        context.source,
+        facts["format"],
+        context.scratch,
+        cancellation=context.cancellation,
+        progress=lambda done, total: context.progress(done, total, "unpacking"),
+    )
+    origin = {"format": result.packed_as, "name": clean(result.name), "size": result.packed_size}
+    if result.path is None:
+        problems = [asdict(problem) for problem in result.problems]
+        return Outcome(facts={"container": {**facts, "problems": problems, "packed": origin}})
+    with Source.open(result.path) as inner:
+        inside = container_facts(inner)
+    return Outcome(facts={"container": {**inside, "packed": origin}}, unpacked=str(result.path))
 
 
 def container_facts(source: Source) -> JsonObject:

@@ -31,6 +31,7 @@ from pipeline.tools.qemu_img import Check, ImageSpec, Info
 
 _SECTOR = 512
 _UNSEEN = ("partition_table", "partitions", "optical", "nested_format", "content")
+_OF_THE_MACHINE = ("Permission denied", "Operation not permitted", "Too many open files")
 _LIMITS_MET = frozenset({"tool-killed", "tool-output-limit"})
 
 
@@ -130,7 +131,7 @@ def _refused(error: ToolError) -> Problem:
     said = clean(error.message)
     if error.code in _LIMITS_MET or "Cannot allocate memory" in error.message:
         return Problem("inspection-limit", said)
-    if error.code == "tool-failed":
+    if error.code == "tool-failed" and not any(words in said for words in _OF_THE_MACHINE):
         return Problem("container-disagreement", said)
     raise error
 

@@ -391,3 +391,39 @@ def vhd_footer(size: int, *, kind: int = 2, data_offset: int = 2**64 - 1) -> byt
     rest = uuid.UUID(int=5).bytes + bytes(1 + 427)
     total = ~(sum(footer) + sum(rest)) & 0xFFFFFFFF
     return (footer + be32(total) + rest)[:512]
+
+
+def _vhd_summed(data: bytes, at: int) -> bytes:
+    return patched(data, at, be32(~sum(patched(data, at, bytes(4))) & 0xFFFFFFFF))
+
+
+def vhd_dynamic(size: int, *, kind: int = 3) -> bytes:
+    """Footer copy, header, table at 1536, the first block of 2 MiB, footer."""
+    footer = vhd_footer(size, kind=kind, data_offset=512)
+    entries = -(-size // (2 * MIB))
+    header = struct.pack(
+        ">8sQQIII", b"cxsparse", 2**64 - 1, 1536, 0x00010000, entries, 2 * MIB
+    ).ljust(1024, b"\0")
+    table = struct.pack(">I", 4).ljust(512, b"\xff")
+    return footer + _vhd_summed(header, 36) + table + b"\xff" * 512 + b"D" * (2 * MIB) + footer
+
+
+def gpt_disk(size: int = 4 * MIB) -> bytes:
+    """A GPT with one Linux partition of 2 MiB at 1 MiB, and its backup at the end."""
+    last = size // 512 - 1
+    entry = _guid("0fc63daf-8483-4772-8e79-3d69d8477de4") + uuid.UUID(int=11).bytes_le
+    entry += struct.pack("<QQQ", 2048, 6143, 0) + "root".encode("utf-16-le").ljust(72, b"\0")
+    entries = entry.ljust(128 * 128, b"\0")
+
+    def header(own: int, other: int, table: int) -> bytes:
+        head = struct.pack(
+            "<8sIIIIQQQQ16sQIII", b"EFI PART", 0x00010000, 92, 0, 0, own, other, 34, last - 33,
+            uuid.UUID(int=12).bytes_le, table, 128, 128, zlib.crc32(entries),
+        )  # fmt: skip
+        return patched(head, 16, le32(zlib.crc32(head))).ljust(512, b"\0")
+
+    protective = struct.pack("<B3sB3sII", 0, b"\0\2\0", 0xEE, b"\xff\xff\xff", 1, last)
+    first = (bytes(446) + protective).ljust(510, b"\0") + b"\x55\xaa"
+    start = first + header(1, last, 2) + entries
+    end = entries + header(last, 1, last - 32)
+    return start.ljust(size - len(end), b"\0") + end

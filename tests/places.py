@@ -188,6 +188,15 @@ class S3(Place):
             kept[f"segments/{key}/{token}"] = sum(part["Size"] for part in parts)
         return kept
 
+    def parts(self) -> set[int]:
+        """The parts of uploads under way, numbered from 0."""
+        client, found = self.client(), set()
+        for upload in client.list_multipart_uploads(Bucket=self.bucket).get("Uploads", []):
+            key, token = upload["Key"], upload["UploadId"]
+            parts = client.list_parts(Bucket=self.bucket, Key=key, UploadId=token).get("Parts", [])
+            found |= {part["PartNumber"] - 1 for part in parts}
+        return found
+
     def read(self, name: str) -> bytes:
         answer = self.client().get_object(Bucket=self.bucket, Key=self.prefix + name)
         data: bytes = answer["Body"].read()

@@ -123,6 +123,10 @@ class Faults(Server):
         """Let everything on hold go on."""
         self._ask("PUT", "/__release__")
 
+    def wait_idle(self) -> None:
+        """Return when no request is under way: not even one whose client was killed."""
+        self._ask("GET", "/__idle__")
+
     def log(self) -> list[dict[str, Any]]:
         """What went through since the rules were set."""
         entries: list[dict[str, Any]] = self._ask("GET", "/__log__")
@@ -180,10 +184,16 @@ def swift(config: pytest.Config) -> Server:
     return shared(config, "swift", start_swift)  # type: ignore[no-any-return]
 
 
+SECRET = "Zx81-never-to-be-seen"
+SMALL_OBJECT = 4 << 20
+SMALL_COUNT = 12
+
+
 def small_swift(config: pytest.Config) -> Server:
-    """Swift with small limits: objects of 64 MiB, ten segments, tokens that live three seconds."""
-    limits = ("--max-file-size", str(64 << 20), "--max-segments", "10", "--token-life", "3")
-    return shared(config, "small", lambda where: start_swift(where, *limits))  # type: ignore[no-any-return]
+    """Swift with small limits, tokens that live three seconds, and a key that can be searched for."""
+    limits = ("--max-file-size", str(SMALL_OBJECT), "--max-segments", str(SMALL_COUNT))
+    options = (*limits, "--token-life", "3", "--key", SECRET)
+    return shared(config, "small", lambda where: start_swift(where, *options))  # type: ignore[no-any-return]
 
 
 def radosgw(config: pytest.Config) -> Server:

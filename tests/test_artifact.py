@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 import vhd_files as files
 
+from pipeline import formats
 from pipeline.artifact import open_artifact
 from pipeline.artifact_file import write_artifact
 from pipeline.artifact_plan import plan_vhd
@@ -35,6 +36,7 @@ FORMATS: dict[str, tuple[str, list[str]]] = {
     "vmdk, sparse": ("vmdk", ["-O", "vmdk", "-o", "subformat=monolithicSparse"]),
     "vmdk, stream": ("vmdk", ["-O", "vmdk", "-o", "subformat=streamOptimized"]),
     "vdi": ("vdi", ["-O", "vdi"]),
+    "vdi, static": ("vdi", ["-O", "vdi", "-o", "static=on"]),
     "vhdx": ("vhdx", ["-O", "vhdx"]),
     "vhd, dynamic": ("vhd", ["-O", "vpc", "-o", "subformat=dynamic,force_size=on"]),
     "vhd, by geometry": ("vhd", ["-O", "vpc", "-o", "subformat=dynamic"]),
@@ -48,7 +50,8 @@ def container(source: Source, name: str) -> dict[str, Any]:
     if name == "vhd":
         found = Vhd().inspect(source)
         return {"format": "vhd", "variant": found.variant, "virtual_size": found.virtual_size}
-    return {"format": name, "variant": None, "virtual_size": None}
+    variant = formats.identify(source).container.variant
+    return {"format": name, "variant": variant, "virtual_size": None}
 
 
 def plan(source: Source, name: str, scratch: Path, **options: Any) -> Artifact:

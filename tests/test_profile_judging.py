@@ -1,7 +1,7 @@
 """Unknown, waived, evidence, gates, verdicts: what the judgement adds to a yes or no."""
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline import profile
@@ -71,6 +71,7 @@ def test_what_was_seen_fails_whatever_else_is_unknown():
     assert "iso-image" in of_status(judged(facts), Status.FAIL)
 
 
+@settings(deadline=None, max_examples=20)
 @given(st.sets(st.sampled_from(["container", "disk", "guest"])))
 def test_every_requirement_is_in_exactly_one_place(known):
     facts = {name: section for name, section in samples.facts().items() if name in known}
@@ -96,14 +97,14 @@ def test_every_piece_of_evidence_is_a_finding_with_its_bytes():
     assert [item.observed for item in findings] == ["entry 0", "entry 1", "entry 2"]
 
 
-def test_a_million_pieces_are_twenty_and_a_number():
-    problems = [problem("vhd-bat", f"entry {n}", offset=n, length=4) for n in range(1_000_000)]
+def test_many_pieces_are_twenty_and_a_number():
+    problems = [problem("vhd-bat", f"entry {n}", offset=n, length=4) for n in range(1500)]
 
     findings = judged({"container": samples.TAP_VHD | {"problems": problems}}).findings
 
     evidence = [item for item in findings if item.rule == "vhd-bat"]
     assert len(evidence) == 21
-    assert "999,980 more" in evidence[-1].message
+    assert "1,480 more" in evidence[-1].message
 
 
 def test_what_an_image_says_cannot_steer_a_terminal():
@@ -144,7 +145,11 @@ def test_waivers_that_cannot_be_are_refused_together():
         judged(samples.facts(), waivers=waivers)
 
     assert error.value.code == "waiver-refused"
-    for words in ("backing-file: it protects", "virtual-size-limt: the profile", "uefi-only: the re"):
+    for words in (
+        "backing-file: it protects",
+        "virtual-size-limt: the profile",
+        "uefi-only: the re",
+    ):
         assert words in error.value.message
 
 
@@ -153,7 +158,9 @@ def test_the_gate_speaks_only_of_what_is_known_and_dangerous():
 
     assert profile.gate({}) == ()
     assert profile.gate({"container": container}) == ()
-    hostile = container | {"problems": [problem("backing-file", "/etc/shadow", offset=8, length=12)]}
+    hostile = container | {
+        "problems": [problem("backing-file", "/etc/shadow", offset=8, length=12)]
+    }
     (finding,) = profile.gate({"container": hostile})
     assert (finding.rule, finding.range) == ("backing-file", ByteRange(8, 12))
     assert profile.gate({"container": container | {"virtual_size": 1 << 50}}) == ()

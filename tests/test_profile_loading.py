@@ -90,7 +90,10 @@ def test_a_requirement_of_one_s_own_lies_beside_the_profile(write):
                 "remedy": "Use another distribution.",
                 "source": source,
             },
-            "x-cases": {"pass": [{"guest": {"distro": "x"}}], "fail": [{"guest": {"distro": "debian"}}]},
+            "x-cases": {
+                "pass": [{"guest": {"distro": "x"}}],
+                "fail": [{"guest": {"distro": "debian"}}],
+            },
         },
         "requirements/no-debian.json",
     )
@@ -120,20 +123,29 @@ def test_a_group_is_no_profile():
         ("[" * 100_000, "is not JSON"),
         ("[]", "is not a JSON object"),
         ("{}", "required property"),
-        (HEAD | {"allOf": [{"$ref": "requirements/nothing.json"}], "x-target": TARGET}, "no such file"),
+        (
+            HEAD | {"allOf": [{"$ref": "requirements/nothing.json"}], "x-target": TARGET},
+            "no such file",
+        ),
         (HEAD | {"allOf": [{"$ref": "https://example.org/x.json"}], "x-target": TARGET}, "network"),
         (HEAD | {"allOf": [{"$ref": "mine.json"}], "x-target": TARGET}, "back to itself"),
         (HEAD | {"allOf": [{"$ref": "requirements/uefi-only.json"}]}, "no x-target"),
         (HEAD | {"allOf": 7, "x-target": TARGET}, "is not of type 'array'"),
         (HEAD | {"allOf": [7], "x-target": TARGET}, "is not of type 'object'"),
         (
-            HEAD | {"allOf": [{"$ref": "requirements/uefi-only.json"}], "x-target": TARGET | {"size": 1}},
+            HEAD
+            | {
+                "allOf": [{"$ref": "requirements/uefi-only.json"}],
+                "x-target": TARGET | {"size": 1},
+            },
             "'size' was unexpected",
         ),
         (
             HEAD
             | {
-                "allOf": [{"$ref": "requirements/backing-file.json", "x-finding": {"severity": "info"}}],
+                "allOf": [
+                    {"$ref": "requirements/backing-file.json", "x-finding": {"severity": "info"}}
+                ],
                 "x-target": TARGET,
             },
             "its severity stays error",

@@ -96,7 +96,9 @@ SOURCES = [
 ]
 
 
-@pytest.mark.parametrize(("container", "expected"), [s[1:] for s in SOURCES], ids=[s[0] for s in SOURCES])
+@pytest.mark.parametrize(
+    ("container", "expected"), [s[1:] for s in SOURCES], ids=[s[0] for s in SOURCES]
+)
 def test_what_is_wrong_with_a_container(container, expected):
     assert told(judged(samples.facts(container))) == expected
 

@@ -28,6 +28,9 @@ COUNT = 6  # segments of the usual object
 QUICK = Policy(deadline_s=20.0, least_attempts=4, first_s=0.02, cap_s=0.2, stall_s=2.0)
 """Waits are short, because the faults are ours; a stall is one after two seconds."""
 
+PATIENT = Policy(deadline_s=60.0, least_attempts=4, first_s=0.02, cap_s=0.2, stall_s=60.0)
+"""For tests that hold a request while somebody else acts: a slow machine must not look like a stall."""
+
 
 @dataclass
 class Site:
@@ -36,6 +39,7 @@ class Site:
     place: Place
     proxy: servers.Faults
     notebook: MemoryNotebook = field(default_factory=MemoryNotebook)
+    policy: Policy = QUICK
 
     @property
     def is_s3(self) -> bool:
@@ -90,18 +94,25 @@ class Site:
         entries = self.proxy.log()
         return [e for e in entries if e["method"] == method and re.search(path, e["target"])]
 
+    def held(self) -> set[int]:
+        """The segments that the store holds for unfinished uploads, by number."""
+        if self.is_s3:
+            return self.place.parts()
+        found = (re.search(r"/(\d+)$", name) for name in self.place.everything())
+        return {int(match[1]) for match in found if match}
+
     # --- uploading
 
     def open(self) -> ObjectStore:
         with servers.environment(self.proxy.through(self.place.env)):
-            return open_store(parse(self.place.url), policy=QUICK)
+            return open_store(parse(self.place.url), policy=self.policy)
 
     def upload(
         self,
         pattern: Pattern,
         *,
         job: str = "job",
-        policy: Policy = QUICK,
+        policy: Policy | None = None,
         notebook: MemoryNotebook | None = None,
         store: ObjectStore | None = None,
         **request: Any,
@@ -115,7 +126,9 @@ class Site:
                 **request,
             }
         )
-        handles = transfer.Handles(notebook or self.notebook, Cancellation(), policy=policy)
+        handles = transfer.Handles(
+            notebook or self.notebook, Cancellation(), policy=policy or self.policy
+        )
         used = store or self.open()
         try:
             return transfer.upload(used, pattern, wanted, handles)

@@ -174,7 +174,7 @@ def run(
             dry_run=dry_run,
             unpack=unpack,
             allow_device=allow_device,
-            create=create,
+            create=create or opt.is_local(destination),
             connections=connections,
         ),
     )

@@ -2,9 +2,24 @@
 
 from __future__ import annotations
 
+import json as json_module
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
 import typer
 
 from pipeline.cli import options as opt
+from pipeline.text import clean, size
+
+if TYPE_CHECKING:
+    from pipeline.events import Monitor
+    from pipeline.model import Receipt
+    from pipeline.source import Source
+    from pipeline.stores.base import Unfinished
+    from pipeline.stores.prepared import FileOptions
+    from pipeline.stores.transfer import Handles, Plan
 
 
 def add_to(app: typer.Typer) -> None:
@@ -14,10 +29,13 @@ def add_to(app: typer.Typer) -> None:
 
 
 def upload(
-    file: str = typer.Argument(
-        ..., metavar="FILE", help="A local file that is already prepared.", show_default=False
-    ),
-    destination: opt.Destination = ...,  # type: ignore[assignment]
+    file: Annotated[
+        str,
+        typer.Argument(
+            metavar="FILE", help="A local file that is already prepared.", show_default=False
+        ),
+    ],
+    destination: opt.Destination,
     name: opt.Name = None,
     if_exists: opt.IfExistsMode = opt.IfExists.FAIL,
     create: opt.Create = False,
@@ -33,17 +51,117 @@ def upload(
 
     Resumable and checked, but not judged by any profile.
     """
-    raise NotImplementedError
+    from pipeline.cli.monitors import monitors
+    from pipeline.model import to_json
+    from pipeline.source import Source
+    from pipeline.stores import prepared
+
+    chosen = prepared.FileOptions(
+        name=name,
+        if_exists=if_exists.value,
+        create=create or opt.is_local(destination),
+        connections=connections,
+        verify=verify.value,
+    )
+    with Source.open(file) as source, monitors(quiet=quiet, events=events) as monitor:
+        if dry_run:
+            plan = prepared.plan_file(source, destination, chosen)
+            show: Callable[[], str] = lambda: _plan_words(plan)  # noqa: E731
+            data = to_json(plan)
+        else:
+            receipt = _stored(source, destination, chosen, job_dir, monitor)
+            show = lambda: _receipt_words(receipt)  # noqa: E731
+            data = to_json(receipt)
+    typer.echo(json_module.dumps(data, indent=2) if json else show())
+
+
+def _stored(
+    source: Source,
+    destination: str,
+    chosen: FileOptions,
+    job_dir: Path | None,
+    monitor: Monitor,
+) -> Receipt:
+    from pipeline.journal import default_directory, open_journal
+    from pipeline.stores import prepared
+
+    job_id = prepared.file_job_id(source, destination, chosen.name)
+    with (
+        open_journal(job_dir or default_directory(), job_id) as journal,
+        _handles(journal, monitor) as handles,
+    ):
+        receipt = prepared.upload_file(source, destination, chosen, handles)
+        journal.finish()
+        return receipt
+
+
+@contextmanager
+def _handles(notebook: object, monitor: Monitor) -> Iterator[Handles]:
+    from pipeline.cli.signals import cancel_on_signals
+    from pipeline.events import Note, Progress, StageStarted
+    from pipeline.stores.retry import Policy
+    from pipeline.stores.transfer import Handles
+
+    with cancel_on_signals() as cancellation:
+        monitor(StageStarted("upload"))
+        yield Handles(
+            notebook,  # type: ignore[arg-type]
+            cancellation,
+            Policy.from_environment(),
+            progress=lambda done, total: monitor(Progress("upload", done, total)),
+            note=lambda text: monitor(Note("upload", text)),
+        )
+
+
+def _plan_words(plan: Plan) -> str:
+    there = "; an object of this name is there" if plan.exists else ""
+    return (
+        f"would store {size(plan.size)} as {clean(plan.url, 3000)}: {plan.segments} segments of "
+        f"{size(plan.segment_size)}, {plan.connections} at a time, {size(plan.zero_bytes)} of it "
+        f"known zeros{there}"
+    )
+
+
+def _receipt_words(receipt: Receipt) -> str:
+    reused = f", {size(receipt.reused_bytes)} were there already" if receipt.reused_bytes else ""
+    checksum = f", {receipt.checksum}" if receipt.checksum else ""
+    return (
+        f"stored {size(receipt.size)} as {clean(receipt.url, 3000)}: "
+        f"{size(receipt.sent_bytes)} sent{reused}; proved by {receipt.verified}{checksum}"
+    )
 
 
 def cleanup(
     destination: opt.Destination,
     job: str | None = typer.Option(None, "--job", metavar="ID", help="Only what this job left."),
     dry_run: bool = typer.Option(False, "--dry-run", help="List it, remove nothing."),
+    job_dir: opt.JobDir = None,
     json: opt.Json = False,
 ) -> None:
     """Remove what interrupted uploads left in DEST.
 
-    Finished objects, and what is not imgprep's, are never touched.
+    Finished objects, what is not imgprep's, and the uploads of jobs that this machine is working
+    on right now are never touched.
     """
-    raise NotImplementedError
+    from pipeline.journal import default_directory, jobs_at_work
+    from pipeline.model import to_json
+    from pipeline.stores import prepared
+
+    active = jobs_at_work(job_dir or default_directory())
+    found = prepared.cleanup(destination, job=job, dry_run=dry_run, active=active)
+    if json:
+        typer.echo(json_module.dumps([to_json(left) for left in found], indent=2))
+        return
+    for left in found:
+        typer.echo(_left_words(left, dry_run=dry_run))
+    if not found:
+        typer.echo("no interrupted upload left anything here")
+
+
+def _left_words(left: Unfinished, *, dry_run: bool) -> str:
+    done = "would remove" if dry_run else "removed"
+    when = f", last touched {left.modified}" if left.modified else ""
+    return (
+        f"{done} {left.segments} segments, {size(left.size)}, of {clean(left.name, 1500)} "
+        f"(job {left.job}{when})"
+    )

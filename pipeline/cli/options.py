@@ -140,6 +140,13 @@ FormatName = Annotated[
         "qcow2, qcow2-compressed, raw, vmdk, vmdk-sparse, vhdx, vdi.",
     ),
 ]
+
+
+def is_local(destination: str) -> bool:
+    """Whether DEST is a directory: that is made when it is missing, a container only on demand."""
+    return destination.startswith("file:") or "://" not in destination
+
+
 Destination = Annotated[
     str,
     typer.Argument(

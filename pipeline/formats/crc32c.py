@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from functools import lru_cache
 
+from pipeline.formats.tables import used_length
+
 _POLYNOMIAL = 0x82F63B78
 
 
@@ -26,7 +28,7 @@ _TABLE = _table()
 
 def crc32c(data: bytes) -> int:
     """The checksum of ``data``."""
-    used = data.rstrip(b"\0")
+    used = data[: used_length(data)]
     state = 0xFFFFFFFF
     for value in used:
         state = state >> 8 ^ _TABLE[(state ^ value) & 0xFF]

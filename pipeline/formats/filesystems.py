@@ -280,6 +280,11 @@ def _exfat_details(kind: str, read: _Read) -> FileSystem:
     return FileSystem(kind, f"{serial[:4]}-{serial[4:]}", None, not dirty, detail=detail)
 
 
+def _f2fs_details(kind: str, read: _Read) -> FileSystem:
+    block = read(1024, 1024)
+    return FileSystem(kind, _uuid(block[108:124]), _text(block[124:636], "utf-16-le"))
+
+
 _DETAILS: dict[str, Callable[[str, _Read], FileSystem]] = {
     "ext2": _ext_details,
     "ext3": _ext_details,
@@ -291,4 +296,5 @@ _DETAILS: dict[str, Callable[[str, _Read], FileSystem]] = {
     "ntfs": _ntfs_details,
     "crypto_LUKS": _luks_details,
     "swap": _swap_details,
+    "f2fs": _f2fs_details,
 }

@@ -27,6 +27,7 @@ from pipeline.source import Reader
 SECTOR = 512
 MAX_TEXT = 1 << 20  # bytes of metadata text that are read
 MAX_DEPTH = 16  # sections within sections; LVM itself needs five
+_NAME = re.compile(r"[A-Za-z0-9+_.-]{1,128}")  # what LVM itself accepts
 _LABELS = range(0, 4 * SECTOR, SECTOR)
 _TOKEN = re.compile(r'#[^\n]*|"(?:[^"\\]|\\.)*"|[{}\[\]=,]|[^\s{}\[\]=,"#]+')
 
@@ -156,13 +157,15 @@ def _own_name(reader: Reader, offset: int, group: Mapping[str, Any]) -> str | No
 
 
 def _group(name: str, group: Mapping[str, Any], own: str | None) -> VolumeGroup:
+    if not _NAME.fullmatch(name):
+        raise ValueError(f"{name} is no name of a volume group")
     extent = _count(group["extent_size"]) * SECTOR
     physical = group["physical_volumes"]
     start = _count(physical[own]["pe_start"]) * SECTOR if own else None
     volumes = tuple(
         _volume(key, item, extent, own, start)
         for key, item in group.get("logical_volumes", {}).items()
-        if "VISIBLE" in item.get("status", [])
+        if _NAME.fullmatch(key) and "VISIBLE" in item.get("status", [])
     )
     return VolumeGroup(name, len(physical), volumes)
 

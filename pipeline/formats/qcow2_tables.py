@@ -25,7 +25,16 @@ from operator import or_
 
 from pipeline.formats.base import Problem
 from pipeline.formats.bounded import padded
-from pipeline.formats.tables import Region, integers, outside, overlaps, plausible, repeated, sample
+from pipeline.formats.tables import (
+    Region,
+    integers,
+    outside,
+    overlaps,
+    plausible,
+    repeated,
+    sample,
+    used_length,
+)
 from pipeline.source import Reader
 from pipeline.text import clean
 
@@ -152,7 +161,7 @@ def _last_block(table: Region, reader: Reader) -> tuple[int, int]:
     for _ in range(4):
         start = max(0, end - _REFCOUNT_BYTES)
         data = padded(reader, table.offset + start, end - start)
-        used = len(data.rstrip(b"\0"))
+        used = used_length(data)
         if used:
             index = (used - 1) // 8
             return start // 8 + index, int.from_bytes(data[index * 8 : index * 8 + 8], "big")
@@ -168,7 +177,7 @@ def _last_refcount(layout: Layout, reader: Reader, block: int) -> int | None:
         return None
     length = min(layout.cluster, _BLOCK_BYTES)
     for start in sorted({layout.cluster - length, 0}, reverse=True):
-        used = len(padded(reader, block + start, length).rstrip(b"\0"))
+        used = used_length(padded(reader, block + start, length))
         if used:
             bits = 1 << layout.refcount_order
             return (start + used - 1) * 8 // bits
@@ -233,7 +242,7 @@ def _l2(
     for index in sample(len(inside), max(2, min(64, _L2_BYTES // each))):
         place = Region(f"the L2 table at {inside[index]}", inside[index], each)
         data = padded(reader, place.offset, each)
-        if not data.strip(b"\0"):
+        if not used_length(data):
             continue
         entries = integers(data, "Q", "big")
         if layout.extended:

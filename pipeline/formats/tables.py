@@ -41,6 +41,24 @@ def integers(data: bytes, code: Literal["I", "Q"], order: Literal["big", "little
     return found
 
 
+def used_length(data: bytes) -> int:
+    """``data``'s length without the zeros at its end.
+
+    Tables are mostly empty, and ``rstrip`` goes byte by byte: halves are compared first.
+    """
+    length = len(data)
+    while length > 64:
+        half = length // 2
+        if data[half:length] != bytes(length - half):
+            break
+        length = half
+    step = 4096
+    while length > step and data[length - step : length] == bytes(step):
+        length -= step
+    start = max(0, length - step)
+    return start + len(data[start:length].rstrip(b"\0"))
+
+
 def plausible(end: int, virtual_size: int) -> bool:
     """Whether an image of this virtual size could reach to ``end`` before it was cut."""
     return end <= 2 * virtual_size + _SLACK

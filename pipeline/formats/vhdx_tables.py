@@ -16,7 +16,7 @@ from dataclasses import dataclass
 
 from pipeline.formats.base import Problem
 from pipeline.formats.bounded import padded
-from pipeline.formats.tables import Region, integers, outside, repeated
+from pipeline.formats.tables import Region, integers, outside, repeated, used_length
 from pipeline.source import Reader
 
 _READ = 128 << 10  # bytes of the table that are looked at
@@ -53,7 +53,7 @@ def check(reader: Reader, table: Region, disk: Disk) -> Iterator[Problem]:
         yield Problem("corrupt-header", detail, table.offset, table.length)
         return
     data = padded(reader, table.offset, min(needed, _READ))
-    if not data.strip(b"\0"):
+    if not used_length(data):
         return
     entries = integers(data, "Q", "little")
     unit = disk.chunk_ratio + 1

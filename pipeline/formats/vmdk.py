@@ -279,7 +279,6 @@ def _places(header: Header, reader: Reader) -> Iterator[Problem]:
         capacity=header.capacity,
         grain=header.grain,
         entries=header.table_entries,
-        overhead=header.overhead,
         compressed=bool(header.flags & _COMPRESSED),
     )
 

@@ -28,7 +28,6 @@ def check(
     capacity: int,
     grain: int,
     entries: int,
-    overhead: int,
     compressed: bool,
 ) -> Iterator[Problem]:
     """What is wrong with the tables; ``directory``, ``capacity`` and ``grain`` in sectors."""
@@ -50,7 +49,8 @@ def check(
     problems = [*_directory(tables, place, entries * 4, reader.size, size)]
     yield from problems
     if not problems:
-        yield from _grains(reader, tables, entries * 4, size, overhead, compressed=compressed)
+        last_grain = (capacity % grain or grain) * 512
+        yield from _grains(reader, tables, entries * 4, size, last_grain, compressed=compressed)
 
 
 def _directory(
@@ -71,10 +71,11 @@ def _grains(
     tables: list[int],
     length: int,
     size: int,
-    overhead: int,
+    last_grain: int,
     *,
     compressed: bool,
 ) -> Iterator[Problem]:
+    """``last_grain``: bytes that the last grain of the disk has at least."""
     grains: list[int] = []
     for index in sample(len(tables), _TABLES):
         data = padded(reader, tables[index] * 512, length)
@@ -86,16 +87,12 @@ def _grains(
     if twice is not None:
         detail = f"two grains are at the same place {twice * 512}"
         yield Problem("corrupt-metadata", detail, at, span)
-    first = min(grains)
-    if first * 512 < 512 or (not compressed and first < min(overhead, 1)):
-        detail = f"a grain is at {first * 512}, where the header is"
-        yield Problem("corrupt-metadata", detail, at, span)
     on = set(grains) & set(tables)
     if on:
         detail = f"a grain is at {min(on) * 512}, where a grain table is"
         yield Problem("corrupt-metadata", detail, at, span)
     last = max(grains) * 512
-    length = 1
+    length = last_grain
     if compressed:  # a grain's own header tells its length: first sector (8), bytes (4)
         length = 12 + int.from_bytes(padded(reader, last + 8, 4), "little")
     end = last + length

@@ -67,7 +67,8 @@ def entries(files: Files) -> tuple[Entry, ...]:
     for path in _SIMPLE:
         config = None if found else files.text(path, CONFIG_LIMIT)
         if config:
-            found += _kernel_lines(config, path, variables) or _appended(config, path)
+            apart = _APPEND.search(config) is not None
+            found += _appended(config, path) if apart else _kernel_lines(config, path, variables)
     return tuple(found[:MAX_ENTRIES])
 
 

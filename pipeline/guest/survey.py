@@ -124,8 +124,9 @@ def _pieces(reader: Reader, table: PartitionTable) -> list[Volume]:
             continue
         esp = part.type in (EFI_SYSTEM, MBR_EFI_SYSTEM)
         device = f"{_DISK}{part.number}"
+        identifier = part.uuid or f"{table.identifier}-{part.number:02x}"  # MBR's, as Linux has it
         found.append(
-            _volume(reader, device, part.start, part.size, part.number, part.uuid, esp=esp)
+            _volume(reader, device, part.start, part.size, part.number, identifier, esp=esp)
         )
     return found
 

@@ -170,6 +170,7 @@ class S3Store:
                     Body=sending,
                     **sums,
                 ),
+                of_upload=True,
             )
         except StoreError:
             if sending.failure is not None:
@@ -183,12 +184,19 @@ class S3Store:
 
     def list_segments(self, upload: Upload) -> Mapping[int, StoredSegment]:
         """ListParts."""
-        found = (self._segment(upload, part) for part in self.parts(upload))
-        return {segment.number: segment for segment in found}
+        found: dict[int, StoredSegment] = {}
+        with suppress(UploadLostError):
+            for part in self.parts(upload):
+                segment = self._segment(upload, part)
+                found[segment.number] = segment
+        return found
 
     def stat_segment(self, upload: Upload, number: int) -> StoredSegment | None:
         """ListParts of one: S3 has no HEAD of a part."""
-        found = next(self._pages(upload, number, 1), None)
+        try:
+            found = next(self._pages(upload, number, 1), None)
+        except UploadLostError:
+            return None
         segment = None if found is None else self._segment(upload, found)
         return segment if segment is not None and segment.number == number else None
 
@@ -264,6 +272,7 @@ class S3Store:
             page = self.client.call(
                 f"listing the segments of {self.url(upload.name)}",
                 partial(_list_parts, self.place(upload.name), upload.token, after, most),
+                of_upload=True,
             )
             yield from page.get("Parts", [])
             if not page.get("IsTruncated"):
@@ -292,7 +301,7 @@ class S3Store:
                 lambda s3: s3.abort_multipart_upload(
                     **self.place(upload.name), UploadId=upload.token
                 ),
-                missing=None,
+                of_upload=True,
             )
 
     def _marker_key(self, upload: Upload) -> str:

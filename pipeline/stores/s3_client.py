@@ -116,15 +116,26 @@ class Client:
         self.host = urlsplit(endpoint).netloc.rpartition("@")[2]
         self.is_amazon = _is_amazon(self.host)
 
-    def call(self, action: str, request: Callable[[Any], Any], *, missing: Any = _NOTHING) -> Any:
-        """The answer to one request; ``missing`` stands for a 404 where it is given."""
+    def call(
+        self,
+        action: str,
+        request: Callable[[Any], Any],
+        *,
+        missing: Any = _NOTHING,
+        of_upload: bool = False,
+    ) -> Any:
+        """The answer to one request; ``missing`` stands for a 404 where it is given.
+
+        ``of_upload``: a 404 means that the store forgot the multipart upload.
+        """
         from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError
 
         try:
             return request(self._s3)
         except ClientError as error:
             known = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
-            if _code(error) == "NoSuchUpload":
+            forgot = known == 404 and of_upload and _code(error) != "NoSuchBucket"
+            if forgot or _code(error) == "NoSuchUpload":
                 raise _lost(action) from None
             if known == 404 and missing is not _NOTHING:
                 return missing

@@ -68,6 +68,7 @@ def _complete(
             MultipartUpload={"Parts": named},
             **condition,
         ),
+        of_upload=True,
     )
 
 

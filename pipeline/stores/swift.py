@@ -20,7 +20,6 @@ from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any
-from urllib.parse import unquote
 
 from pipeline.errors import StoreError, TemporaryStoreError
 from pipeline.stores import swift_manifest as manifest
@@ -45,6 +44,7 @@ from pipeline.stores.swift_client import Client, Sending
 
 _EXPIRES_S = 7 * 24 * 3600  # after this an interrupted upload starts from nothing
 _META = "x-object-meta-"
+_CEPH = f"{_META}static-large-object"  # Ceph's gateway adds this one
 _PAGE = 10_000
 _MIB = 1 << 20
 _SEGMENT_NAME = re.compile(rf"(?P<name>.+)/(?P<id>{UPLOAD_ID.pattern})/(?P<number>\d{{8}})")
@@ -130,9 +130,9 @@ class SwiftStore:
         if headers is None:
             return None
         metadata = {
-            key[len(_META) :]: unquote(value)
+            key[len(_META) :]: value  # swiftclient decoded it
             for key, value in headers.items()
-            if key.startswith(_META)
+            if key.startswith(_META) and key != _CEPH
         }
         return StoredObject(
             name,
@@ -251,7 +251,7 @@ class SwiftStore:
         held = manifest.listed(self, name)
         key = self.destination.key(name)
         self.delete_all(self.container, [key])
-        for address in held:
+        for address in held or ():
             container, _, segment = address.partition("/")
             self.delete_all(container, [segment])
 

@@ -13,7 +13,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
-from urllib.parse import quote, unquote
+from urllib.parse import quote
 
 from pipeline.errors import StoreError, TemporaryStoreError
 from pipeline.stores.base import (
@@ -45,7 +45,7 @@ def commit(
         return existing
     if existing is not None and not replace:
         raise _exists(store, upload)
-    replaced = listed(store, upload.name) if existing is not None else ()
+    replaced = (listed(store, upload.name) or ()) if existing is not None else ()
     _settle_segments(store, upload, segments)
     _put(store, upload, segments, replace=replace)
     stored = store.stat(upload.name)
@@ -62,7 +62,9 @@ def read(store: SwiftStore, name: str) -> tuple[StoredSegment, ...] | None:
     addresses = listed(store, name)
     if not addresses:
         stored = store.stat(name)
-        return None if stored is None else (StoredSegment(0, stored.size, stored.etag, name),)
+        if stored is None or addresses is None:
+            return None
+        return (StoredSegment(0, stored.size, stored.etag, name),)
     common = _common_prefix(addresses)
     container, _, prefix = common.partition("/")
     known = {f"{container}/{i['name']}": i for i in store.listing(container, prefix)}
@@ -77,8 +79,11 @@ def read(store: SwiftStore, name: str) -> tuple[StoredSegment, ...] | None:
     return tuple(store.parallel(look, enumerate(addresses)))
 
 
-def listed(store: SwiftStore, name: str) -> tuple[str, ...]:
-    """The addresses (``container/name``) of an object's segments; () for a plain one or none."""
+def listed(store: SwiftStore, name: str) -> tuple[str, ...] | None:
+    """The addresses (``container/name``) of an object's segments.
+
+    () for a plain one or none, None where the store does not tell.
+    """
     key = store.destination.key(name)
     headers: Mapping[str, str] | None = store.client.call(
         f"looking at {store.url(name)}",
@@ -88,20 +93,28 @@ def listed(store: SwiftStore, name: str) -> tuple[str, ...]:
     if headers is None:
         return ()
     if headers.get("x-object-manifest"):
-        container, _, prefix = unquote(headers["x-object-manifest"]).partition("/")
-        return tuple(f"{container}/{i['name']}" for i in store.listing(container, prefix))
+        container, _, prefix = headers["x-object-manifest"].partition("/")
+        return _under(store, container, prefix)
     if headers.get("x-static-large-object", "").lower() != "true":
         return ()
     _, data = store.client.call(
         f"reading the manifest of {store.url(name)}",
         lambda c: c.get_object(store.container, key, query_string=_GET),
     )
+    if not data:  # Ceph's gateway answers so; the mark on the object leads to what is ours
+        mark = headers.get(f"x-object-meta-{UPLOAD_KEY}", "")
+        found = _under(store, store.segments, f"{key}/{mark}/") if mark else ()
+        return found or None
     try:
         return tuple(str(item["name"]).lstrip("/") for item in json.loads(data))
     except (ValueError, KeyError, TypeError):
         raise TemporaryStoreError(
             "store-misunderstood", f"the manifest of {store.url(name)} cannot be read"
         ) from None
+
+
+def _under(store: SwiftStore, container: str, prefix: str) -> tuple[str, ...]:
+    return tuple(f"{container}/{item['name']}" for item in store.listing(container, prefix))
 
 
 def _settle_segments(

@@ -289,8 +289,17 @@ def _drain(selector: selectors.BaseSelector, key: selectors.SelectorKey, at_most
 
 
 def failure(completed: Completed, limits: Limits) -> ToolError:
-    """The error for a child that ended badly: ``tool-failed`` or ``tool-killed``."""
+    """The error for a child that ended badly.
+
+    Codes: ``tool-failed``, ``tool-killed``, or ``confinement-failed`` when it never began.
+    """
     name, code, said = _brief(completed.argv), completed.returncode, _said(completed.stderr)
+    if completed.stderr.startswith("bwrap: "):
+        return ToolError(
+            "confinement-failed",
+            f"{name} could not be confined{said}",
+            hint="run 'imgprep doctor'; it tries whether programs can be confined here",
+        )
     if code < 0:
         return ToolError(
             "tool-killed",

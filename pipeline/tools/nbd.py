@@ -16,7 +16,6 @@ Protocol: https://github.com/NetworkBlockDevice/nbd/blob/master/doc/proto.md.
 from __future__ import annotations
 
 import contextlib
-import errno
 import queue
 import shutil
 import socket
@@ -74,7 +73,7 @@ def open_view(
     size than the facts say.
     """
     size = container.get("virtual_size")
-    if container.get("format") == "raw" or container.get("variant") == "fixed":
+    if qemu_img.lies_in_file(container):
         yield FileView(source, source.size if size is None else size)
         return
     with serve(source, container, scratch=scratch, shared=connections) as path:
@@ -182,6 +181,8 @@ class NbdView:
         nbd = _nbd()
         handle = nbd.NBD()
         handle.add_meta_context("base:allocation")
+        # Buffers are ours, and one whose read failed is never looked at: no need to clear them.
+        handle.set_pread_initialize(False)
         try:
             handle.connect_unix(self._socket)
         except nbd.Error as error:
@@ -211,16 +212,18 @@ class _Fetch:
         self._pending: dict[int, tuple[int, int, Any]] = {}  # cookie -> offset, length, buffer
 
     def run(self) -> None:
+        try:
+            self._run()
+        except _nbd().Error as error:
+            raise self._failure(str(error.string)) from error
+
+    def _run(self) -> None:
         deadline = time.monotonic() + STALLED_S
-        error = _nbd().Error
         while self._submit():
-            try:
-                if self._handle.poll(1000) == 0 and time.monotonic() > deadline:
-                    raise self._failure("no answer for two minutes")
-                if self._collect():
-                    deadline = time.monotonic() + STALLED_S
-            except error as caught:
-                raise self._failure(str(caught.string)) from caught
+            if self._handle.poll(1000) == 0 and time.monotonic() > deadline:
+                raise self._failure("no answer for two minutes")
+            if self._collect():
+                deadline = time.monotonic() + STALLED_S
 
     def _submit(self) -> bool:
         """Keep the connection busy; False when everything has arrived."""
@@ -301,11 +304,11 @@ def _await_listening(path: Path, server: command.Background) -> None:
 
 
 def _listens(path: Path) -> bool:
+    """Whether the server greets: its socket is there before it has opened the image."""
     with socket.socket(socket.AF_UNIX) as probe:
+        probe.settimeout(1.0)
         try:
             probe.connect(str(path))
-        except OSError as error:
-            if error.errno in (errno.ENOENT, errno.ECONNREFUSED):
-                return False
-            raise
-    return True
+            return probe.recv(8) == b"NBDMAGIC"
+        except (FileNotFoundError, ConnectionError, TimeoutError):
+            return False

@@ -38,7 +38,7 @@ from pipeline.source import Source
 from pipeline.tools import command
 from pipeline.tools.command import MIB, Completed, Limits, Sandbox, Stop
 
-PARSING = Limits(wall_s=60, cpu_s=20, memory=1024 * MIB, file_size=0)
+PARSING = Limits(wall_s=120, cpu_s=20, memory=1024 * MIB, file_size=0)
 """For calls that read an untrusted image's tables."""
 
 MAPPING = replace(PARSING, output=64 * MIB)

@@ -89,7 +89,7 @@ def test_zero_bytes(imgprep, tmp_path):
     ended = imgprep("check", tmp_path / "empty.vhd", "--guest=off", "--json")
 
     expect(ended, 1)
-    assert "empty-file" in ended.rules()
+    assert "empty-image" in ended.rules()
 
 
 def test_a_truncated_image(imgprep, qcow2):

@@ -5,7 +5,7 @@ import stat
 import pytest
 
 from pipeline.errors import EnvironmentFailed
-from pipeline.journal import open_journal, write_atomically
+from pipeline.journal import jobs_at_work, open_journal, write_atomically
 from pipeline.model import Artifact, Outcome, Receipt, StageStatus
 
 OUTCOME = Outcome(
@@ -74,11 +74,13 @@ def test_a_second_process_is_told_that_the_job_is_taken(tmp_path):
         with pytest.raises(EnvironmentFailed) as caught, open_journal(tmp_path, "job"):
             pass
         assert caught.value.code == "job-locked"
+        assert jobs_at_work(tmp_path) == ("job",)
     finally:
         done.set()
         other.join(30)
 
     # and when it has gone, the job is ours
+    assert jobs_at_work(tmp_path) == ()
     with open_journal(tmp_path, "job"):
         pass
 

@@ -6,9 +6,11 @@ Each ends with the object byte-identical and nothing beside it, or with no objec
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
-from patterns import MIB
-from uploads import COUNT, Site
+from patterns import MIB, Pattern
+from uploads import COUNT, NAME, QUICK, Site
 
 from pipeline.errors import StoreError
 from pipeline.stores import transfer
@@ -207,11 +209,13 @@ def test_a_segment_stalls(site: Site, after: int):
 
 
 def test_a_slow_line_is_no_stall(swift: Site):
-    pattern = swift.pattern()
-    swift.proxy.set(swift.sending(2, do="throttle", rate=MIB / 3))
-    swift.upload(pattern)
-    swift.assert_sent_once_but()
-    swift.assert_stored(pattern)
+    """Four seconds for a segment, where three without a byte are a stall; buffers hide ten MiB."""
+    pattern = Pattern(32 * MIB, "slow")
+    swift.policy = replace(QUICK, stall_s=3.0)
+    swift.proxy.set(swift.sending(0, do="throttle", rate=8 * MIB))
+    swift.upload(pattern, segment_size=32 * MIB)
+    swift.assert_sent_once_but(count=1)
+    assert swift.place.read(NAME) == pattern.all()
 
 
 def test_the_server_does_not_answer_the_commit(site: Site):

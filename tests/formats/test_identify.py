@@ -47,7 +47,7 @@ REAL = [
     ("qcow2", ("-o", "preallocation=full"), "qcow2"),
     ("vmdk", (), "vmdk"),
     ("vmdk", ("-o", "subformat=streamOptimized"), "vmdk"),
-    ("vmdk", ("-o", "compat6=on,hwversion=13"), "vmdk"),
+    ("vmdk", ("-o", "compat6=on"), "vmdk"),
     ("vhdx", (), "vhdx"),
     ("vhdx", ("-o", "subformat=fixed"), "vhdx"),
     ("vhdx", ("-o", "block_size=1M"), "vhdx"),
@@ -125,7 +125,7 @@ def test_snapshots_are_advice_and_named(tmp_path: Path, disk: Path) -> None:
 )
 def test_the_largest_images_stay_within_the_budget(tmp_path: Path, kind: str, size: str) -> None:
     made = str(tmp_path / "image")
-    options = ("-o", "preallocation=metadata") if kind == "qcow2" else ()
+    options = ("-o", "preallocation=metadata,cluster_size=2M") if kind == "qcow2" else ()
     subprocess.run(
         ["qemu-img", "create", "-q", "-f", kind, *options, made, size], check=True, timeout=60
     )
@@ -208,9 +208,9 @@ def test_an_image_as_the_content_of_a_disk_is_named(content: bytes, name: str | 
 
 def test_a_reader_over_its_budget_is_stopped() -> None:
     reader = BoundedReader(Memory(bytes(MIB)), budget=100_000)
+    reader.read(100_000, 60_000)
     with pytest.raises(ImgprepError) as caught:
-        for offset in range(65536, MIB, 4096):
-            reader.read(offset, 4096)
+        reader.read(200_000, 60_000)
     assert caught.value.code == "read-budget"
 
 

@@ -180,7 +180,7 @@ HOSTILE = {
     "vdi-head-only": (handmade.vdi()[:200], "truncated"),
     "vhdx-parent": (handmade.vhdx(flags=2), "parent-image"),
     "vhdx-log": (handmade.vhdx(log_id=b"\7" * 16, entry=True), "unclean-shutdown"),
-    "vhdx-log-misplaced": (heads(48, b"\7" * 16 + bytes(6)), "corrupt-header"),
+    "vhdx-log-misplaced": (heads(48, b"\7" * 16 + b"\0\0\1\0" + le32(MIB) + le64(512)), "corrupt-header"),
     "vhdx-version": (heads(66, b"\2\0"), "unsupported-feature"),
     "vhdx-headless": (
         patched(patched(handmade.vhdx(), VHDX_HEAD, b"daeh"), 2 * VHDX_HEAD, b"daeh"),

@@ -19,6 +19,7 @@ from watching import Watch
 CASES = load_builder().cases()
 WORKERS = 2
 SECONDS, MEMORY, PATIENCE_S = 2.0, 150 << 20, 30.0
+GETS_IT_RIGHT = "test_the_command_gets_it_right"
 COMMAND = (sys.executable, "-P", "-m", "pipeline.cli.main", "check", "--guest=off", "--json")
 
 pytestmark = pytest.mark.xdist_group("hostile")
@@ -50,10 +51,12 @@ def listing(directory: Path) -> list[str]:
 class Runs:
     """Runs cases on a few workers, ahead of the tests that ask for them."""
 
-    def __init__(self, corpus: Corpus, watch: Watch, pool: ProcessPoolExecutor) -> None:
+    def __init__(
+        self, corpus: Corpus, watch: Watch, pool: ProcessPoolExecutor, names: list[str]
+    ) -> None:
         self.corpus, self.watch, self._pool = corpus, watch, pool
         self._before: dict[str, list[str]] = {}
-        self._futures = {name: self._start(name) for name in corpus.images}
+        self._futures = {name: self._start(name) for name in names if name in corpus.images}
 
     def _directory(self, name: str) -> Path:
         return self.corpus.root / "cases" / name
@@ -78,7 +81,7 @@ class Runs:
 
     def seen(self, name: str) -> Seen:
         measured = self._futures[name].result(timeout=600)
-        if measured.seconds >= SECONDS:  # the machine may have been busy with something else
+        if measured.seconds >= SECONDS:  # a second measurement, as the machine may have been busy
             measured = self._start(name).result(timeout=600)
         try:
             report = json.loads(measured.stdout)
@@ -98,15 +101,25 @@ class Runs:
 
 
 @pytest.fixture(scope="module")
-def runs(corpus: Corpus) -> Iterator[Runs]:
+def runs(request: pytest.FixtureRequest, corpus: Corpus) -> Iterator[Runs]:
+    wanted = [
+        item.callspec.params["name"]
+        for item in request.session.items
+        if isinstance(item, pytest.Function) and item.originalname == GETS_IT_RIGHT
+    ]
     context = multiprocessing.get_context("spawn")
     (corpus.root / "home").mkdir(exist_ok=True)
     with (
         Watch(corpus.root / "private") as watch,
         ProcessPoolExecutor(WORKERS, mp_context=context) as pool,
     ):
-        yield Runs(corpus, watch, pool)
+        yield Runs(corpus, watch, pool, wanted)
         pool.shutdown(cancel_futures=True)
+
+
+def busyness() -> float:
+    """How many processes want each core: what a second of work takes in seconds of the clock."""
+    return max(1.0, os.getloadavg()[0] / (os.cpu_count() or 1))
 
 
 def failing(report: dict[str, Any]) -> dict[str, str]:
@@ -151,7 +164,7 @@ def require_verdict(name: str, seen: Seen) -> None:
 def test_the_command_gets_it_right(runs: Runs, name: str) -> None:
     seen = runs.seen(name)
     require_verdict(name, seen)
-    assert seen.measured.seconds < SECONDS
+    assert seen.measured.seconds < SECONDS * busyness()
     assert seen.measured.peak < MEMORY
     assert seen.after == seen.before, "the image's directory changed"
     assert seen.temporary == [], "something is left in TMPDIR"

@@ -261,27 +261,50 @@ class TestHowItEnds:
 
 
 class TestWhenWeAreKilled:
+    @pytest.mark.parametrize("confined", [False, True])
     @pytest.mark.parametrize("door", ["run", "background"])
-    def test_the_child_dies_too(self, tmp_path, door):
-        note = tmp_path / "pid"
+    @pytest.mark.needs("bwrap")
+    def test_the_child_dies_too(self, tmp_path, door, confined):
+        # Unconfined, only the child itself is bound to us; a process namespace binds them all.
+        note, last = tmp_path / "pid", "sleep 100 & wait" if confined else "exec sleep 100"
         program = textwrap.dedent(f"""
             import sys
             sys.path.insert(0, {str(ROOT)!r})
             from pipeline.tools import command
-            argv = ["sh", "-c", "echo $$ >{note}; exec sleep 100"]
+            from pathlib import Path
+            argv = ["sh", "-c", "echo 1 >{note}; {last}"]
+            box = command.Sandbox(writable=(Path({str(tmp_path)!r}),)) if {confined} else None
             if {door!r} == "run":
-                command.run(argv, limits=command.Limits(wall_s=100))
-            with command.background(argv, limits=command.Limits()) as child:
+                command.run(argv, limits=command.Limits(wall_s=100), sandbox=box)
+            with command.background(argv, limits=command.Limits(), sandbox=box) as child:
                 child.wait(100)
         """)
         ours = subprocess.Popen([sys.executable, "-c", program])
         try:
-            pid = read_number(note, within_s=10)
+            read_number(note, within_s=10)
+            alive = processes_of(ours.pid)
         finally:
             ours.kill()
             ours.wait()
 
-        assert gone(pid)
+        assert len(alive) >= (3 if confined else 1)
+        assert all(gone(pid) for pid in alive)
+
+
+def processes_of(ancestor):
+    """The numbers of all that descend from a process."""
+    parents = {}
+    for pid in filter(str.isdigit, os.listdir("/proc")):
+        try:
+            parents[int(pid)] = int(
+                Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[1]
+            )
+        except (FileNotFoundError, ProcessLookupError):
+            continue
+    found = {ancestor}
+    while more := {pid for pid, parent in parents.items() if parent in found} - found:
+        found |= more
+    return found - {ancestor}
 
 
 class TestBackground:

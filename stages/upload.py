@@ -1,0 +1,123 @@
+"""upload: the artifact into the store, segment by segment, resumed exactly, committed at the end.
+
+    artifact ──open_artifact──▶ ranges ──pipeline.stores.transfer──▶ object ──▶ receipt
+
+The upload's id comes from the job and from everything that decides the artifact's bytes; so a
+second run finds what the first one sent, and a changed source finds nothing.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from pathlib import PurePath
+from typing import Any
+
+from pipeline import __version__
+from pipeline.artifact import open_artifact
+from pipeline.model import Artifact, Job, Outcome, StageStatus, digest
+from pipeline.stage import Context
+from pipeline.stores import open_store, parse, transfer
+from pipeline.stores.base import upload_id
+from pipeline.stores.destination import object_name
+from pipeline.stores.retry import Policy
+from pipeline.stores.transfer import Handles, Plan, Request
+from pipeline.text import clean
+from pipeline.text import size as words
+
+
+class Upload:
+    """Artifact in, receipt out."""
+
+    name = "upload"
+    version = 1
+    reusable = False  # what the store holds is asked, not remembered
+
+    def options(self, job: Job) -> Mapping[str, Any]:
+        """Where it goes and what it is called."""
+        chosen = job.options
+        return {
+            "destination": job.destination,
+            "name": chosen.name,
+            "if_exists": chosen.if_exists,
+            "dry_run": chosen.dry_run,
+        }
+
+    def run(self, context: Context) -> Outcome:
+        """Store it.  Raises ``UsageError`` for a malformed destination or name, ``StoreError``."""
+        options, artifact = context.job.options, context.artifact
+        if context.job.destination is None:
+            return Outcome(StageStatus.SKIPPED, reason="there is no destination")
+        if artifact is None:
+            return Outcome(StageStatus.SKIPPED, reason="there is no artifact to store")
+        policy = Policy.from_environment()
+        store = open_store(context.job.destination, policy=policy)
+        try:
+            request = _request(context, artifact)
+            opened = open_artifact(
+                artifact,
+                context.source,
+                context.facts["container"],
+                scratch=context.scratch,
+                connections=options.connections or store.connections,
+            )
+            with opened as reader:
+                handles = _handles(context, policy)
+                if options.dry_run:
+                    return _planned(context, transfer.plan(store, reader, request, handles))
+                return Outcome(receipt=transfer.upload(store, reader, request, handles))
+        finally:
+            store.close()
+
+
+def stored_name(context: Context, artifact: Artifact) -> str:
+    """What the object of this job is called, relative to the destination."""
+    target = context.profile.target
+    suffix = target.suffix if artifact.format == target.format else f".{artifact.format}"
+    place = parse(context.job.destination or "")
+    return object_name(place, context.job.source, suffix, name=context.job.options.name)
+
+
+def _request(context: Context, artifact: Artifact) -> Request:
+    options, target = context.job.options, context.profile.target
+    scheme = parse(context.job.destination or "").scheme
+    content = digest([dataclasses.asdict(context.source.identity()), artifact.plan, artifact.size])
+    about = {
+        "imgprep-version": __version__,
+        "imgprep-source": clean(PurePath(context.job.source).name, 200),
+        "imgprep-format": artifact.format,
+        "imgprep-profile": context.profile.name,
+        "imgprep-virtual-size": str(artifact.virtual_size),
+    }
+    if artifact.sha256:
+        about["imgprep-sha256"] = artifact.sha256
+    return Request(
+        stored_name(context, artifact),
+        upload_id(context.job_id, content),
+        metadata=about,
+        content_type=target.content_type,
+        if_exists=options.if_exists,
+        create=options.create,
+        connections=options.connections,
+        # A cloud's wish is about Swift's large objects; other stores know better what suits them.
+        segment_size=target.segment_size if scheme == "swift" else None,
+        sha256=artifact.sha256,
+    )
+
+
+def _handles(context: Context, policy: Policy) -> Handles:
+    def progress(done: int, total: int) -> None:
+        context.progress(done, total, "uploading")
+
+    return Handles(context.notebook, context.cancellation, policy, progress, context.note)
+
+
+def _planned(context: Context, plan: Plan) -> Outcome:
+    text = (
+        f"{words(plan.size)} would go to {plan.url}: {plan.segments} segments of "
+        f"{words(plan.segment_size)}, {plan.connections} at a time"
+    )
+    if plan.exists:
+        text += f"; an object of that name exists (--if-exists {context.job.options.if_exists})"
+    context.note(text)
+    return Outcome(StageStatus.SKIPPED, reason=f"dry run: {text}")

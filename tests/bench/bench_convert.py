@@ -1,0 +1,225 @@
+"""Conversion to the VHD that XenServer takes, against doing it by hand."""
+
+from __future__ import annotations
+
+import os
+import random
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+from harness import GIB, ROOT, Contest, Options, Table, forget, measure, mib, shell, worker
+
+TITLE = "Conversion"
+MIB = 1 << 20
+IMGPREP = Path(sys.executable).with_name("imgprep")
+
+
+def run(options: Options) -> list[Table]:
+    image = build(options.cache, options.data_gib, 20)
+    return [
+        against_by_hand(image, options),
+        by_data(options),
+        by_virtual_size(options),
+        zero_scan(options),
+    ]
+
+
+def build(cache: Path, data_gib: float, virtual_gib: int, *, kind: str = "qcow2") -> Path:
+    """An image with runs of data of 64 KiB to 4 MiB among holes, as a used disk has; cached."""
+    path = cache / f"{data_gib:g}-in-{virtual_gib}.{kind}"
+    if path.exists():
+        return path
+    cache.mkdir(parents=True, exist_ok=True)
+    raw = cache / f"{path.stem}.building"
+    rng = random.Random(7)
+    pool = rng.randbytes(32 * MIB)
+    left, place = int(data_gib * GIB), MIB
+    with raw.open("wb", buffering=0) as file:
+        file.truncate(virtual_gib * GIB)
+        while left > 0:
+            length = min(rng.choice([64 << 10, 256 << 10, MIB, 4 * MIB]), left)
+            start = rng.randrange(len(pool) - length)
+            file.seek(place)
+            file.write(pool[start : start + length])
+            left -= length
+            place += length
+            if rng.random() < 0.3:
+                place += rng.randrange(8 * MIB) // 65536 * 65536
+    if kind == "raw":
+        return raw.rename(path)
+    partial = path.with_suffix(".part")
+    subprocess.run(
+        ["qemu-img", "convert", "-f", "raw", "-O", kind, raw, partial], check=True, timeout=1800
+    )
+    raw.unlink()
+    return partial.rename(path)
+
+
+def against_by_hand(image: Path, options: Options) -> Table:
+    options.output.mkdir(parents=True, exist_ok=True)
+    theirs, copy = options.output / "theirs.vhd", options.output / "copy.qcow2"
+    ours, plain = options.output / "ours.vhd", options.output / "plain.vhd"
+    vpc = f"qemu-img convert -f qcow2 -O vpc -o subformat=dynamic '{image}' '{theirs}'"
+    read = f"nbdcopy -- [ qemu-nbd -r -f qcow2 --shared=8 '{image}' ] null:"
+    contestants = {
+        "qemu-img convert -O vpc": shell(vpc),
+        "qemu-img convert -O vpc, synced": shell(f"{vpc} && sync '{theirs}'"),
+        "qemu-img convert -O vpc, sha256sum": shell(f"{vpc} && sha256sum '{theirs}'"),
+        "cp, sha256sum": shell(f"cp --sparse=always '{image}' '{copy}' && sha256sum '{copy}'"),
+        "nbdcopy to null:": shell(read),
+        "imgprep, no checksum, synced": worker("write", image, plain),
+        "imgprep convert, synced, sha256": shell(
+            f"cd '{ROOT}' && '{IMGPREP}' convert -q '{image}' '{ours}'"
+        ),
+        "imgprep, all segments hashed": worker("stream", image),
+    }
+    contest = Contest(options.pairs, lambda: forget(theirs, copy, ours, plain))
+    warm(image)
+    contest.run(contestants)
+    measure(contestants["imgprep, no checksum, synced"])
+    hashing = Contest(options.pairs)
+    hashing.run({"sha256sum": shell(f"sha256sum '{plain}'")})
+    size = plain.stat().st_size
+    forget(theirs, copy, ours, plain)
+    base = "qemu-img convert -O vpc"
+    rows = [
+        (
+            name,
+            f"{contest.seconds(name):.1f}",
+            contest.spread(name),
+            f"{contest.ratio(name, base):.2f}",
+            mib(contest.memory(name)),
+            scratch(name, size),
+        )
+        for name in contestants
+    ]
+    target = 1.3 * (contest.seconds("nbdcopy to null:") + hashing.seconds("sha256sum"))
+    streaming = contest.seconds("imgprep, all segments hashed")
+    hashed = hashing.seconds("sha256sum")
+    return Table(
+        f"{options.data_gib:g} GiB of data in 20 GiB, qcow2, {options.pairs} turns, "
+        f"output on {filesystem(options.output)}",
+        ("", "median s", "least to most", "to qemu-img", "peak memory", "scratch bytes"),
+        tuple(rows),
+        (
+            f"The file has {size} bytes; sha256sum of it alone takes {hashed:.1f} s.",
+            f"Streaming takes {streaming:.1f} s; 1.3 × (nbdcopy + sha256sum) is {target:.1f} s.",
+            "Ratios are medians of the ratios within a turn. Memory: the largest process of "
+            "each; of ours without its qemu-nbd. qemu-img syncs nothing unless told to.",
+        ),
+    )
+
+
+def scratch(name: str, size: int) -> str:
+    """What a way needs beside the object that is stored in the end."""
+    if name.startswith(("imgprep, all", "nbdcopy")):
+        return "0"
+    return "the output" if "imgprep" in name or "cp" in name else f"the output, about {size}"
+
+
+def by_data(options: Options) -> Table:
+    rows = []
+    for data in (1, 2, 4):
+        image = build(options.cache, data, 20)
+        warm(image)
+        output = options.output / "ours.vhd"
+        contest = Contest(min(3, options.pairs), lambda: forget(output))  # noqa: B023
+        contest.run({"ours": worker("write", image, output), "stream": worker("stream", image)})
+        forget(output)
+        rows.append(
+            (
+                f"{data} GiB",
+                f"{contest.seconds('ours'):.1f}",
+                f"{contest.seconds('stream'):.1f}",
+                mib(max(contest.memory("ours"), contest.memory("stream"))),
+            )
+        )
+    return Table(
+        "Growth with the data, 20 GiB qcow2",
+        ("data", "to a file, s", "streamed and hashed, s", "peak memory"),
+        tuple(rows),
+    )
+
+
+def by_virtual_size(options: Options) -> Table:
+    rows = []
+    for virtual in (20, 200, 2000):
+        image = build(options.cache, 0.25, virtual)
+        warm(image)
+        contest = Contest(options.pairs)
+        contest.run({"plan": worker("plan", image), "stream": worker("stream", image)})
+        rows.append(
+            (
+                f"{virtual} GiB",
+                f"{contest.seconds('plan'):.2f}",
+                f"{contest.seconds('stream'):.2f}",
+                mib(contest.memory("stream")),
+            )
+        )
+    return Table(
+        "Growth with the virtual size, 256 MiB of data",
+        ("virtual size", "planning, s", "planned, streamed and hashed, s", "peak memory"),
+        tuple(rows),
+        ("Whole processes: Python's start and its imports, about 0.3 s, are in each figure.",),
+    )
+
+
+def zero_scan(options: Options) -> Table:
+    sparse = build(options.cache, 2, 20)
+    full = options.cache / "full.raw"
+    if not full.exists():
+        partial = full.with_suffix(".part")
+        subprocess.run(
+            ["qemu-img", "convert", "-f", "qcow2", "-O", "raw", "-S", "0",
+             build(options.cache, 0.25, 4), partial],
+            check=True,
+            timeout=1800,
+        )  # fmt: skip
+        partial.rename(full)
+    rows = []
+    for name, image in (("qcow2, 2 GiB, no zeros stored", sparse), ("raw, 4 GiB, full", full)):
+        warm(image)
+        contest = Contest(options.pairs)
+        contest.run({"with": worker("plan", image), "without": worker("plan", image, "--no-scan")})
+        sizes = {key: int(found[0].output.split()[0]) for key, found in contest.samples.items()}
+        rows.append(
+            (
+                name,
+                f"{contest.seconds('without'):.2f}",
+                f"{contest.seconds('with'):.2f}",
+                f"{sizes['without'] / GIB:.2f} GiB",
+                f"{sizes['with'] / GIB:.2f} GiB",
+            )
+        )
+    return Table(
+        "The zero scan: time to plan against size of the result",
+        ("source", "without, s", "with, s", "result without", "result with"),
+        tuple(rows),
+        ("From the page cache; a disk that must be read first adds its own time, once.",),
+    )
+
+
+def warm(path: Path) -> None:
+    """Read a file, so that nobody's first run pays for the disk."""
+    with path.open("rb", buffering=0) as file:
+        end = os.lseek(file.fileno(), 0, os.SEEK_END)
+        place = 0
+        while place < end:
+            try:
+                place = os.lseek(file.fileno(), place, os.SEEK_DATA)
+            except OSError:
+                return
+            hole = os.lseek(file.fileno(), place, os.SEEK_HOLE)
+            while place < hole:
+                place += len(os.pread(file.fileno(), min(8 * MIB, hole - place), place))
+
+
+def filesystem(path: Path) -> str:
+    if shutil.which("stat") is None:
+        return "an unknown file system"
+    done = subprocess.run(
+        ["stat", "-f", "-c", "%T", path], capture_output=True, text=True, check=True, timeout=10
+    )
+    return done.stdout.strip()

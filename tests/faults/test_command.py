@@ -1,0 +1,382 @@
+"""The real command before real faults: killed at every point, interrupted, misconfigured.
+
+The Swift behind it takes objects of 4 MiB, so that a small file has many segments, and its tokens
+live three seconds.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import re
+import signal
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import places
+import pytest
+import servers
+from patterns import Pattern
+from uploads import COUNT, NAME, Site
+
+pytestmark = [pytest.mark.servers, pytest.mark.xdist_group("servers")]
+
+SEGMENT = servers.SMALL_OBJECT
+TOKEN = re.compile(r"AUTH_f?tk|gAAAA")
+
+
+class Command(Site):
+    """A file, a container and the command line between them."""
+
+    segment = SEGMENT
+
+    def __init__(self, imgprep: Any, config: pytest.Config, scratch: Path) -> None:
+        server = servers.small_swift(config)
+        place = places.Swift(server.env, "images/")
+        place.create()
+        super().__init__(place, servers.faults(config, server, "small"))
+        self.imgprep = imgprep
+        self.file = scratch / NAME
+        self.write("content")
+
+    def write(self, seed: str) -> None:
+        self.content = self.pattern(seed)
+        self.file.write_bytes(self.content.all())
+
+    @property
+    def env(self) -> dict[str, str]:
+        return self.proxy.through(self.place.env)
+
+    def run(self, *options: object, **env: str) -> Any:
+        """``imgprep upload`` of the file, to its end."""
+        arguments = ("upload", self.file, self.place.url, "--connections", 1, *options)
+        return self.imgprep(*arguments, **self.env | env)
+
+    def cleanup(self, *options: object) -> Any:
+        return self.imgprep("cleanup", self.place.url, *options, **self.env)
+
+    def stop_at(self, rule: dict[str, Any], number: int) -> tuple[int, str]:
+        """Upload until the proxy holds a request, then send a signal; exit code and stderr."""
+        self.proxy.set(rule)
+        arguments = ("upload", self.file, self.place.url, "--connections", 1)
+        with self.imgprep.start(*arguments, **self.env) as process:
+            self.proxy.wait_fired()
+            process.send_signal(number)
+            try:
+                _, errors = process.communicate(timeout=20)
+            finally:
+                process.kill()
+        self.proxy.set()
+        self.proxy.wait_idle()
+        return process.returncode, errors
+
+    def held(self) -> set[int]:
+        """The segments that the store holds."""
+        found = (re.search(r"/(\d+)$", name) for name in self.place.everything())
+        return {int(match[1]) for match in found if match}
+
+    def assert_stored(self, pattern: Pattern | None = None) -> None:
+        pattern = pattern or self.content
+        kept = self.place.everything()
+        assert self.place.objects() == {f"images/{NAME}"}
+        assert self.place.read(NAME) == pattern.all()
+        assert len(kept) == 1 + COUNT
+        assert sum(kept.values()) - kept[f"images/{NAME}"] == pattern.size
+
+
+@pytest.fixture
+def command(imgprep, request: pytest.FixtureRequest, tmp_path: Path) -> Command:
+    return Command(imgprep, request.config, tmp_path)
+
+
+def assert_says(ended: Any, code: int, *words: str) -> None:
+    """The exit code, one clear message, and no traceback."""
+    assert ended.code == code, ended.stderr
+    assert "Traceback" not in ended.stderr
+    for word in words:
+        assert word in ended.stderr
+
+
+def test_an_upload(command: Command):
+    ended = command.run()
+    assert ended.code == 0, ended.stderr
+    command.assert_sent_once_but()
+    command.assert_stored()
+
+
+def test_unicode_and_odd_names(command: Command):
+    ended = command.run("--name", "ünï çødé/磁盘 1%.vhd")
+    assert ended.code == 0, ended.stderr
+    assert command.place.objects() == {"images/ünï çødé/磁盘 1%.vhd"}
+    assert command.place.read("ünï çødé/磁盘 1%.vhd") == command.content.all()
+
+
+# --- killed
+
+
+@pytest.mark.parametrize("number", [*range(COUNT), "inside", "commit"])
+def test_killed_and_started_again(command: Command, number: int | str):
+    rules = {
+        "inside": command.sending(2, do="hold", after=1_500_000),
+        "commit": command.committing(do="hold"),
+    }
+    rule = rules.get(str(number)) or command.sending(number, do="hold")
+    code, _ = command.stop_at(rule, signal.SIGKILL)
+    assert code == -signal.SIGKILL
+    assert command.place.objects() == set()
+    held = command.held()
+    expected = {"inside": 2, "commit": COUNT}.get(str(number), number)
+    assert set(range(int(expected))) <= held
+
+    ended = command.run()
+
+    assert ended.code == 0, ended.stderr
+    assert dict(command.sent()) == dict.fromkeys(set(range(COUNT)) - held, 1)
+    command.assert_stored()
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_interrupted_and_started_again(command: Command, number: signal.Signals):
+    code, errors = command.stop_at(command.sending(3, do="hold", after=100_000), number)
+    assert code == 128 + number
+    assert "Traceback" not in errors
+    assert "same command" in errors
+    held = command.held()
+    assert {0, 1, 2} <= held
+    assert command.run().code == 0
+    assert dict(command.sent()) == dict.fromkeys(set(range(COUNT)) - held, 1)
+    command.assert_stored()
+
+
+def test_killed_and_the_journal_is_gone(command: Command, tmp_path: Path):
+    command.stop_at(command.sending(3, do="hold"), signal.SIGKILL)
+    held = command.held()
+    ended = command.run("--job-dir", tmp_path / "another")
+    assert ended.code == 0, ended.stderr
+    assert not set(command.sent()) & held
+    command.assert_stored()
+
+
+def test_killed_and_the_source_changed(command: Command):
+    command.stop_at(command.sending(3, do="hold"), signal.SIGKILL)
+    assert command.held() >= {0, 1, 2}
+    command.write("changed")
+
+    ended = command.run()
+
+    assert ended.code == 0, ended.stderr
+    command.assert_sent_once_but()
+    assert command.place.read(NAME) == command.content.all()
+    assert command.cleanup().code == 0
+    command.assert_stored()
+
+
+def test_clean_up_removes_what_was_left_and_only_that(command: Command):
+    command.place.put("other", b"data")
+    assert command.run("--name", "kept.vhd").code == 0
+    before = command.place.everything()
+    command.stop_at(command.sending(3, do="hold"), signal.SIGKILL)
+    left = command.place.everything()
+    assert set(left) > set(before)
+
+    shown = command.cleanup("--dry-run")
+    assert shown.code == 0, shown.stderr
+    assert NAME in shown.stdout + shown.stderr
+    assert command.place.everything() == left
+
+    ended = command.cleanup()
+    assert ended.code == 0, ended.stderr
+    assert command.place.everything() == before
+
+
+# --- a long upload, a secret that stays one
+
+
+def test_the_token_expires_again_and_again(command: Command):
+    command.proxy.set(command.sending(do="throttle", rate=SEGMENT / 1.2, times=None))
+    ended = command.run()
+    assert ended.code == 0, ended.stderr
+    logins = len(command.requests("GET", "/auth/v1.0"))
+    assert logins >= 2
+    refused = [entry for entry in command.proxy.log() if entry["status"] == 401]
+    assert len(refused) == logins - 1, "each refusal was followed by one new token"
+    command.assert_stored()
+
+
+def test_credentials_are_never_shown(command: Command, tmp_path: Path):
+    seen = []
+    events = tmp_path / "events.jsonl"
+    command.proxy.set(command.sending(3, do="hold"))
+    options = ("--connections", 1, "--json", "--events", events)
+    with command.imgprep.start(
+        "upload", command.file, command.place.url, *options, **command.env
+    ) as process:
+        command.proxy.wait_fired()
+        seen.append(subprocess.run(["ps", "axww"], capture_output=True, text=True).stdout)
+        process.kill()
+        seen += process.communicate(timeout=20)
+    command.proxy.set()
+    command.proxy.wait_idle()
+    good = command.run("--json", "--events", events)
+    wrong = command.run("--name", "x", ST_KEY="wr0ng-and-secret")
+    command.proxy.set(command.sending(do="status", status=403, times=None))
+    refused = command.run("--name", "y", "--json")
+    command.proxy.set(command.sending(do="reset", times=None))
+    broken = command.run("--name", "z", IMGPREP_STORE_DEADLINE="1")
+    assert [ended.code for ended in (good, wrong, refused, broken)] == [0, 5, 5, 5]
+    for ended in (good, wrong, refused, broken):
+        seen += [ended.stdout, ended.stderr]
+    files = [*Path(command.imgprep.env["HOME"]).rglob("*"), events]
+    seen += [path.read_bytes().decode(errors="replace") for path in files if path.is_file()]
+    assert len(seen) > 10
+    for text in seen:
+        assert servers.SECRET not in text
+        assert "wr0ng-and-secret" not in text
+        assert not TOKEN.search(text)
+
+
+# --- refusals: exit 5 (or 2 for a wrong command line), one message, nothing left behind
+
+
+def test_a_wrong_key(command: Command):
+    assert_says(command.run(ST_KEY="wrong"), 5, "ST_")
+    assert command.place.everything() == {}
+
+
+def test_an_unknown_container(command: Command):
+    url = f"swift://{command.place.container}x/"
+    ended = command.imgprep("upload", command.file, url, **command.env)
+    assert_says(ended, 5, f"{command.place.container}x", "--create")
+    created = command.imgprep("upload", command.file, url, "--create", **command.env)
+    assert created.code == 0, created.stderr
+
+
+def test_nobody_is_there(command: Command):
+    address = f"127.0.0.1:{servers.free_port()}"
+    assert_says(command.run(ST_AUTH=f"http://{address}/auth/v1.0"), 5, address)
+
+
+def test_a_host_that_cannot_prove_who_it_is(command: Command, tmp_path: Path):
+    pem = tmp_path / "self-signed.pem"
+    subprocess.run(
+        ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "1", "-subj",
+         "/CN=127.0.0.1", "-addext", "subjectAltName=IP:127.0.0.1", "-keyout", pem, "-out",
+         f"{pem}.crt"],
+        check=True, capture_output=True,
+    )  # fmt: skip
+    pem.write_bytes(pem.read_bytes() + Path(f"{pem}.crt").read_bytes())
+    proxy = servers.Faults(command.proxy.upstream, pem)
+    try:
+        ended = command.run(ST_AUTH=f"{proxy.url}/auth/v1.0")
+    finally:
+        proxy.stop()
+    assert_says(ended, 5, "cannot prove who it is")
+    assert command.place.everything() == {}
+
+
+def test_an_account_that_may_only_read(command: Command):
+    with contextlib.closing(command.place.client()) as client:
+        client.post_container(command.place.container, {"X-Container-Read": "test:reader"})
+    assert_says(command.run(ST_USER="test:reader", ST_KEY="reading"), 5, "rights")
+    assert command.place.everything() == {}
+
+
+def test_a_quota(command: Command):
+    quota = {"X-Container-Meta-Quota-Bytes": str(SEGMENT)}
+    with contextlib.closing(command.place.client()) as client:
+        client.post_container(command.place.container, quota)
+    assert_says(command.run(), 5, "quota")
+    assert command.sent() == {}, "the store told its quota: nothing need be sent"
+    assert command.place.everything() == {}
+
+
+def test_too_large_for_the_store(command: Command):
+    with command.file.open("r+b") as file:
+        file.truncate(SEGMENT * servers.SMALL_COUNT + 1)
+    assert_says(command.run(), 2, str(servers.SMALL_COUNT))
+    assert command.place.everything() == {}
+
+
+@pytest.mark.parametrize(
+    "name", ["../up.vhd", "a/../b.vhd", "/absolute.vhd", "x" * 2000, "", "line\nbreak", "a//b"]
+)
+def test_names_that_cannot_be(command: Command, name: str):
+    assert_says(command.run("--name", name), 2, "name")
+    assert command.place.everything() == {}
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "swift://",
+        "swift:///x",
+        "s3://user:pw@bucket/",
+        "ftp://host/dir",
+        "s3://Ab_",
+        "swift://c/../d",
+    ],
+)
+def test_destinations_that_cannot_be(imgprep, tmp_path: Path, url: str):
+    (tmp_path / NAME).write_bytes(b"data")
+    ended = imgprep("upload", tmp_path / NAME, url)
+    assert_says(ended, 2)
+    assert "pw" not in ended.stderr
+
+
+def test_no_credentials(command: Command):
+    ended = command.imgprep("upload", command.file, command.place.url)
+    assert_says(ended, 5, "ST_AUTH")
+
+
+def test_an_object_that_exists(command: Command):
+    assert command.run().code == 0
+    assert_says(command.run(), 5, "exists", "--if-exists")
+    command.proxy.set()
+    assert command.run("--if-exists", "skip").code == 0
+    assert command.sent() == {}
+    command.write("other")
+    assert_says(command.run("--if-exists", "skip"), 5, "--if-exists replace")
+    assert command.run("--if-exists", "replace").code == 0
+    command.assert_stored()
+
+
+def test_a_dry_run_stores_nothing(command: Command):
+    ended = command.run("--dry-run")
+    assert ended.code == 0, ended.stderr
+    assert f"{COUNT} segments" in ended.stdout + ended.stderr
+    assert command.place.everything() == {}
+    assert {entry["method"] for entry in command.proxy.log()} <= {"GET", "HEAD"}
+
+
+def test_a_segment_is_deleted_after_the_commit(command: Command):
+    """Somebody tidies between the commit and the verification: it must not say that all is well."""
+    looking = {"method": "GET", "path": rf"/{NAME}$", "query": "multipart-manifest=get"}
+    command.proxy.set(looking | {"do": "hold"})
+    arguments = ("upload", command.file, command.place.url, "--connections", 1)
+    with command.imgprep.start(*arguments, **command.env) as process:
+        command.proxy.wait_fired()
+        (name,) = (name for name in command.place.everything() if name.endswith("00002"))
+        command.place.remove(name)
+        command.proxy.release()
+        _, errors = process.communicate(timeout=60)
+    assert process.returncode in (4, 5), errors
+    assert "Traceback" not in errors
+    assert "2" in errors
+
+
+def test_a_read_back_that_is_cut_is_read_again(command: Command):
+    command.proxy.set({"method": "GET", "path": f"/{NAME}$", "do": "truncate", "after": 1000})
+    ended = command.run("--verify", "readback")
+    assert ended.code == 0, ended.stderr
+    assert command.proxy.fired() == [1]
+    command.assert_stored()
+
+
+def test_a_read_back_that_is_always_changed(command: Command):
+    every = {"method": "GET", "path": f"/{NAME}$", "query": "^$", "times": None}
+    command.proxy.set(every | {"do": "corrupt-response", "after": 1000})
+    ended = command.run("--verify", "readback")
+    assert command.proxy.fired()[0] >= 1
+    assert ended.code in (4, 5), ended.stderr
+    assert "Traceback" not in ended.stderr
+    command.assert_stored()

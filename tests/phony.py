@@ -1,0 +1,95 @@
+"""Phony guests: the builders of fixtures/guests, and a directory that answers as an appliance does."""
+
+import importlib
+import os
+import stat
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from pipeline.guest.tree import Entry, Files, TreeError
+
+BUILDERS = Path(__file__).resolve().parents[1] / "fixtures" / "guests"
+
+
+def builder(name: str = "build") -> Any:
+    """A module of fixtures/guests, which is a folder of programs and no package."""
+    if str(BUILDERS) not in sys.path:
+        sys.path.insert(0, str(BUILDERS))
+    return importlib.import_module(name)
+
+
+class Directory:
+    """A guest's file system as a directory of this machine: real files, links and FIFOs.
+
+    It counts what is read, so that a test can tell that a limit held.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.bytes_read = 0
+
+    def _path(self, path: str) -> str:
+        return f"{self.root}{path}"
+
+    def stat(self, directory: str, names: Sequence[str]) -> list[Entry | None]:
+        return [self._entry(f"{self._path(directory)}/{name}") for name in names]
+
+    def _entry(self, path: str) -> Entry | None:
+        try:
+            found = os.lstat(path)
+        except FileNotFoundError:
+            return None
+        except (OSError, ValueError) as error:
+            raise TreeError(str(error)) from error
+        kinds = {stat.S_IFREG: "file", stat.S_IFDIR: "directory", stat.S_IFLNK: "link"}
+        kind: Any = kinds.get(stat.S_IFMT(found.st_mode), "other")
+        return Entry(kind, found.st_size, stat.S_IMODE(found.st_mode))
+
+    def names(self, directory: str) -> list[str]:
+        names = os.listdir(os.fsencode(self._path(directory)))
+        return sorted(name.decode() for name in names if name.isascii())
+
+    def readlink(self, path: str) -> str:
+        return os.readlink(self._path(path))
+
+    def read(self, path: str, offset: int, length: int) -> bytes:
+        with open(self._path(path), "rb") as file:
+            assert stat.S_ISREG(os.fstat(file.fileno()).st_mode), path
+            data = os.pread(file.fileno(), length, offset)
+        self.bytes_read += len(data)
+        return data
+
+    def free(self) -> dict[str, int]:
+        return {"free": 1 << 30, "size": 1 << 31, "free_inodes": 1000}
+
+    def hive(self, path: str, wanted: Any) -> list[dict[str, Any]]:
+        import hivex
+
+        handle = hivex.Hivex(self._path(path))
+        return [self._values(handle, keys, values) for keys, values in wanted]
+
+    @staticmethod
+    def _values(handle: Any, keys: Sequence[str], values: Sequence[str]) -> dict[str, Any]:
+        node = handle.root()
+        for key in keys:
+            node = handle.node_get_child(node, key)
+            if not node:
+                return {}
+        found: dict[str, Any] = {}
+        for name in values:
+            value = handle.node_get_value(node, name)
+            if value:
+                kind, raw = handle.value_value(value)
+                text = kind in (1, 2)
+                found[name] = (
+                    raw.decode("utf-16-le").rstrip("\0") if text else int.from_bytes(raw, "little")
+                )
+        return found
+
+
+def planted(directory: Path, tree: dict) -> Files:
+    """The files of a tree, planted in a directory."""
+    builder("guest_disks").plant(directory, tree)
+    return Files(Directory(directory))

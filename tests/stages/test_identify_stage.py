@@ -1,0 +1,74 @@
+"""The stage identify: facts of a real file, as the facts' schema wants them."""
+
+import json
+import os
+from pathlib import Path
+
+import handmade
+
+from pipeline.model import Job, StageStatus
+from pipeline.source import Source
+from stages.identify import Identify, container_facts, to_facts
+
+KEYS = {
+    "format", "variant", "creator", "virtual_size", "file_size", "allocated_size",
+    "external_references", "encrypted", "snapshots", "uuid", "suffix", "matches", "problems",
+    "details", "unknown",
+}  # fmt: skip
+
+
+def facts(path: Path, data: bytes) -> dict[str, object]:
+    path.write_bytes(data)
+    with Source.open(str(path)) as source:
+        return dict(container_facts(source))
+
+
+def test_every_fact_is_there_and_json(tmp_path: Path) -> None:
+    found = facts(tmp_path / "disk.img", handmade.qcow2())
+    assert set(found) == KEYS
+    assert json.loads(json.dumps(found)) == found
+    assert found["format"] == "qcow2"
+    assert found["file_size"] == os.path.getsize(tmp_path / "disk.img")
+    assert found["unknown"] == {}
+
+
+def test_a_problem_keeps_its_bytes(tmp_path: Path) -> None:
+    found = facts(tmp_path / "disk.img", handmade.qcow2(backing=b"/etc/shadow"))
+    assert found["external_references"] == ["/etc/shadow"]
+    assert found["problems"] == [
+        {
+            "rule": "backing-file",
+            "detail": "backing file '/etc/shadow'",
+            "offset": 112,
+            "length": 11,
+        }
+    ]
+
+
+def test_what_is_not_known_says_why(tmp_path: Path) -> None:
+    found = facts(tmp_path / "disk.img", b"LUKS\xba\xbe\0\1".ljust(4096, b"\0"))
+    assert found["virtual_size"] is None
+    assert set(found["unknown"]) == {"virtual_size"}  # type: ignore[call-overload]
+
+
+def test_an_object_without_a_file_has_no_allocation() -> None:
+    from pipeline import formats
+
+    data = handmade.vmdk()
+    found = to_facts(formats.identify(handmade.Memory(data)), file_size=len(data))
+    assert found["allocated_size"] is None
+    assert "allocated_size" in found["unknown"]
+
+
+def test_the_stage_hands_over_one_section(tmp_path: Path) -> None:
+    path = tmp_path / "disk.vmdk"
+    path.write_bytes(handmade.vmdk())
+
+    class Handles:
+        job = Job(str(path), "rackspace")
+        source = Source.open(str(path))
+
+    outcome = Identify().run(Handles())  # type: ignore[arg-type]
+    Handles.source.close()
+    assert outcome.status is StageStatus.DONE
+    assert set(outcome.facts) == {"container"}
