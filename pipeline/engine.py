@@ -43,7 +43,7 @@ from pipeline.model import (
     digest,
     to_json,
 )
-from pipeline.profile import Profile, load, verdict
+from pipeline.profile import Profile, check_waivers, load, verdict
 from pipeline.source import Source
 from pipeline.stage import Cancellation, Context, Stage
 
@@ -85,6 +85,7 @@ def run_job(
     job_id = ""
     try:
         profile = load(job.profile)
+        check_waivers(profile, job.options.allow)
         with Source.open(job.source, allow_device=job.options.allow_device) as source:
             job_id = identify_job(job, source, profile)
             root = job_dir or journal.default_directory()

@@ -17,10 +17,11 @@ from typing import Any
 
 import msgspec
 
-from pipeline import profile, words
+from pipeline import profile
+from pipeline.profile import words
 from pipeline.errors import UsageError
 from pipeline.model import JsonObject, Provenance
-from pipeline.requirements import SCHEMAS, Requirement, Words
+from pipeline.profile.requirements import SCHEMAS, Requirement, Words
 
 WIDTH = 100
 
@@ -253,7 +254,7 @@ def profile_data(name_or_path: str) -> JsonObject:
                 }
                 for item in found.requirements
             ],
-            "notes": found.notes,
+            "notes": list(found.notes),
         }
     )
     return data

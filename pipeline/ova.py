@@ -41,7 +41,7 @@ _PAX_PATH = re.compile(rb"(?:\A|\n)\d+ path=([^\n]*)\n")
 _PAX_SIZE = re.compile(rb"(?:\A|\n)\d+ size=(\d{1,18})\n")
 
 
-class OvaRefused(Exception):  # noqa: N818 - it is a refusal, not an error
+class OvaRefused(Exception):
     """The archive cannot be used; ``problem`` says why."""
 
     def __init__(

@@ -81,7 +81,7 @@ class Unpacked:
     problems: tuple[Problem, ...] = ()
 
 
-class _Refused(Exception):  # noqa: N818 - it is a refusal, not an error
+class _Refused(Exception):
     def __init__(self, rule: str, detail: str, offset: int | None = None) -> None:
         super().__init__(detail)
         self.problem = Problem(rule, detail, offset)

@@ -31,7 +31,7 @@ class Check:
         chosen = context.job.options
         judgement = profile.judge(context.profile, context.facts, waivers=chosen.allow)
         word, code = profile.verdict(judgement, fail_on=chosen.fail_on, strict=chosen.strict)
-        unsafe = profile.gate(context.facts)
+        unsafe = profile.gate(context.facts, context.profile)
         refused = bool(unsafe) or code != 0
         return Outcome(
             status=StageStatus.REFUSED if refused else StageStatus.DONE,

@@ -117,6 +117,8 @@ def _planned(context: Context, plan: Plan) -> Outcome:
         f"{words(plan.size)} would go to {plan.url}: {plan.segments} segments of "
         f"{words(plan.segment_size)}, {plan.connections} at a time"
     )
+    if plan.would_create:
+        text += "; the container, bucket or directory would be made"
     if plan.exists:
         text += f"; an object of that name exists (--if-exists {context.job.options.if_exists})"
     context.note(text)

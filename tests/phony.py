@@ -1,6 +1,7 @@
 """Phony guests: the builders of fixtures/guests, and a directory that answers as an appliance does."""
 
 import importlib
+import importlib.util
 import os
 import stat
 import sys
@@ -18,6 +19,17 @@ def builder(name: str = "build") -> Any:
     if str(BUILDERS) not in sys.path:
         sys.path.insert(0, str(BUILDERS))
     return importlib.import_module(name)
+
+
+def watching() -> Any:
+    """``tests/hostile/watching.py``: who opens files in a directory."""
+    path = Path(__file__).parent / "hostile" / "watching.py"
+    spec = importlib.util.spec_from_file_location("watching", path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
 
 
 class Directory:
@@ -79,7 +91,10 @@ class Directory:
                 return {}
         found: dict[str, Any] = {}
         for name in values:
-            value = handle.node_get_value(node, name)
+            try:
+                value = handle.node_get_value(node, name)
+            except RuntimeError:  # there is none
+                continue
             if value:
                 kind, raw = handle.value_value(value)
                 text = kind in (1, 2)

@@ -7,8 +7,11 @@ import threading
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
+import places
+import pytest
 import servers
 from patterns import MIB, Pattern
 from places import S3, Place
@@ -16,11 +19,11 @@ from places import S3, Place
 from pipeline.errors import ImgprepError
 from pipeline.model import Receipt
 from pipeline.stage import Cancellation
-from pipeline.stores import open_store, transfer
+from pipeline.stores import open_store, proof, transfer
 from pipeline.stores.base import ObjectStore, upload_id
 from pipeline.stores.destination import parse
 from pipeline.stores.journal import MemoryNotebook
-from pipeline.stores.retry import Policy
+from pipeline.stores.retry import Policy, Retrier
 
 NAME = "disk.vhd"
 COUNT = 6  # segments of the usual object
@@ -135,6 +138,16 @@ class Site:
         finally:
             used.close()
 
+    def retrier(self) -> Retrier:
+        return Retrier(self.policy, Cancellation())
+
+    def verify(self, receipt: Receipt) -> None:
+        """What the stage ``verify`` does by default; raises ``StoreError``."""
+        store = self.open()
+        store.prepare()
+        proof.check_manifest(store, NAME, receipt, self.retrier(), lambda: None)
+        store.close()
+
     # --- what must be true in the end
 
     def assert_stored(self, pattern: Pattern) -> None:
@@ -162,7 +175,7 @@ class Site:
         store.prepare()
         left = store.unfinished()
         for item in left:
-            transfer.discard(store, item)
+            transfer.discard(store, item, self.retrier())
         assert store.unfinished() == ()
         store.close()
         return len(left)
@@ -171,6 +184,13 @@ class Site:
         """From the log: these segments were sent ``times`` times, all the others once."""
         expected = {number: times if number in again else 1 for number in range(count)}
         assert dict(self.sent()) == expected
+
+
+def make_site(config: pytest.Config, kind: str, scratch: Path) -> Site:
+    place = places.make(config, kind, scratch)
+    name = kind.split("-")[0]
+    server = servers.swift(config) if name == "swift" else servers.radosgw(config)
+    return Site(place, servers.faults(config, server, name))
 
 
 class Background:

@@ -88,7 +88,7 @@ class Identification:
 
     @property
     def problems(self) -> tuple[Problem, ...]:
-        """Everything that is wrong, in the order of severity of its finder."""
+        """Everything that is wrong: what is about the whole file first."""
         return self.container.problems
 
 

@@ -251,8 +251,11 @@ def _limits(header: Header) -> Iterator[Problem]:
         yield Problem("corrupt-header", detail, 36, 4)
     if header.refcount_clusters == 0:
         yield Problem("corrupt-header", "there is no refcount table", 56, 4)
-    aligned = ((header.l1_offset, "L1", 40), (header.refcount_offset, "refcount", 48))
-    for value, name, offset in aligned:
+    for value, name, offset in (
+        (header.l1_offset, "L1", 40),
+        (header.refcount_offset, "refcount", 48),
+        (header.snapshots_offset, "snapshot", 64),
+    ):
         if value % (1 << header.cluster_bits):
             detail = f"the {name} table's offset {value} is not that of a cluster"
             yield Problem("corrupt-header", detail, offset, 8)

@@ -48,6 +48,7 @@ _COMPRESSED = 1 << 62
 _L1_BYTES = 64 << 10  # of the L1 table that are looked at
 _L2_BYTES = 128 << 10  # of all L2 tables together
 _L2_EACH = 32 << 10
+_REACH_BYTES = 1 << 20  # of L2 tables that are read when a file seems to be cut
 _REFCOUNT_BYTES = 64 << 10  # of the refcount table's head, and of its tail
 _BLOCK_BYTES = 128 << 10  # of the last refcount block
 _SHARED = 1000  # clusters that share one compressed cluster before it is called a bomb
@@ -117,12 +118,15 @@ def check(layout: Layout, reader: Reader) -> Iterator[Problem]:
     if misplaced:
         return
     used, blocks, problems = _refcounts(layout, reader)
-    yield from problems
+    cut = [problem for problem in problems if problem.rule == "truncated"]
+    yield from (problem for problem in problems if problem not in cut)
     fixed = {
         place for region in regions for place in range(region.offset, region.end, layout.cluster)
     }
     tables, problems = _l1(layout, reader, fixed, used)
     yield from problems
+    if cut and _reach_beyond(layout, reader, tables):
+        yield from cut
     if any(problem.rule == "corrupt-metadata" for problem in problems):
         return
     yield from _l2(layout, reader, tables, fixed.union(tables, blocks), used)
@@ -229,6 +233,26 @@ def _beyond(reader: Reader, highest: int, name: str, table: Region, used: int) -
         return
     detail = f"{name} points to {highest}, the file has {reader.size} bytes"
     yield Problem("corrupt-metadata", detail, table.offset, table.length)
+
+
+def _reach_beyond(layout: Layout, reader: Reader, tables: list[int]) -> bool:
+    """Whether a cluster beyond the end of the file is in use, or nobody can tell.
+
+    After a crash refcounts may count clusters that were never written: leaks, and no data is lost.
+    """
+    read_all = layout.l1.length <= _L1_BYTES and len(tables) << layout.cluster_bits <= _REACH_BYTES
+    if layout.snapshots or layout.bitmaps is not None or not read_all:
+        return True
+    if any(table + layout.cluster > reader.size for table in tables):
+        return True
+    mask = (1 << 62 - (layout.cluster_bits - 8)) - 1
+    for table in tables:
+        entries = integers(padded(reader, table, layout.cluster), "Q", "big")
+        for entry in entries[0::2] if layout.extended else entries:
+            offset = entry & (mask if entry & _COMPRESSED else _OFFSET)
+            if offset >= reader.size:
+                return True
+    return False
 
 
 def _l2(

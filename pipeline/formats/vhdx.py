@@ -173,6 +173,9 @@ def _regions(reader: Reader) -> tuple[dict[uuid.UUID, Region], list[Problem]]:
         return {}, [Problem("header-limits", detail, offset + 8, 4)]
     found: dict[uuid.UUID, Region] = {}
     problems: list[Problem] = []
+    if offset != _REGIONS[0]:  # legal, but qemu reads the first one only
+        detail = "the first region table is damaged, only its copy is whole"
+        problems.append(Problem("corrupt-header", detail, _REGIONS[0], _REGION_LENGTH))
     for at in range(16, 16 + count * 32, 32):
         raw, place, length, needed = struct.unpack_from("<16sQII", data, at)
         key = uuid.UUID(bytes_le=raw)

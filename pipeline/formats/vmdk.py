@@ -42,7 +42,7 @@ _HEADER = struct.Struct("<4sIIQQQQIQQQB4sH")
 _HEADER_LENGTH = 512
 _AT_END = 0xFFFF_FFFF_FFFF_FFFF
 _NEWLINES = b"\n \r\n"
-_NEWLINE_TEST, _COMPRESSED, _MARKERS = 1 << 0, 1 << 16, 1 << 17
+_NEWLINE_TEST, _REDUNDANT, _COMPRESSED, _MARKERS = 1 << 0, 1 << 1, 1 << 16, 1 << 17
 _KNOWN_FLAGS = 0b111 | _COMPRESSED | _MARKERS
 
 _ONE_FILE = ("monolithicsparse", "streamoptimized")  # createType, lower case
@@ -263,6 +263,10 @@ def _places(header: Header, reader: Reader) -> Iterator[Problem]:
         place = Region(
             "the descriptor", header.descriptor_offset * 512, header.descriptor_size * 512
         )
+        yield from outside(place, reader.size, size)
+    yield from outside(Region("the overhead", 0, header.overhead * 512), reader.size, size)
+    if header.flags & _REDUNDANT and header.redundant_offset not in (0, _AT_END):
+        place = Region("the redundant directory", header.redundant_offset * 512, 512)
         yield from outside(place, reader.size, size)
     directory = header.directory_offset
     if directory == _AT_END:

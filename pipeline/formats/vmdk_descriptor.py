@@ -21,7 +21,7 @@ from itertools import pairwise
 from pipeline.text import clean
 
 _MARK = re.compile(rb"^[ \t]*#[ \t]*disk descriptorfile", re.IGNORECASE | re.MULTILINE)
-_QEMU = re.compile(rb"(?:#[^\n]*\n| *\r?\n)*version=[0-9]", re.IGNORECASE)
+_QEMU = re.compile(rb"(?:#[^\n]*\n| *\r?\n)*version=[1-3]\r?\n", re.IGNORECASE)
 _EXTENT = re.compile(
     r"^[ \t]*(RW|RDONLY|NOACCESS)[ \t]+(\d{1,19})[ \t]+([A-Z0-9_]{1,16})(?:[ \t]+\"([^\"]*)\")?",
     re.IGNORECASE | re.MULTILINE,

@@ -21,6 +21,20 @@ from pipeline.guest.survey import SWAP, Survey, Volume
 from pipeline.guest.tree import Files, TreeError
 from pipeline.text import clean
 
+_LIKELY = {
+    "/": "bin boot dev efi etc home lib proc root sbin usr var",
+    "/etc": "cloud fstab group lvm machine-id netplan network passwd shadow ssh sudoers sudoers.d "
+    "sysconfig systemd udev NetworkManager os-release",
+    "/usr": "bin lib lib64 local sbin",
+    "/usr/bin": "bash cloud-init dash sh sshd",
+    "/usr/sbin": "sshd dropbear",
+    "/boot": "efi extlinux extlinux.conf grub grub2 loader syslinux",
+    "/boot/grub": "grub.cfg grub.conf grubenv menu.lst",
+    "/var/lib": "cassandra couchdb elasticsearch etcd influxdb ldap mongo mongodb mysql openldap "
+    "pgsql postgresql redis samba",
+}
+"""Names that nearly every Linux guest is asked for; a question takes 5 ms under TCG."""
+
 
 def collect(
     root: Root,
@@ -36,12 +50,20 @@ def collect(
         _windows(root, section)
         return {root.device: "C:"}
     uses = _mounts(root, survey, mounter, mounted, section)
+    section.attempt("prefetch", lambda: _prefetch(root.files))
+    section.unknown.pop("prefetch", None)
     _identity(root.files, section)
     _boot(root.files, section)
     _login(root.files, section)
     grouped = root.volume is not None and root.volume.group is not None
     section.take("lvm", lambda: _lvm(root.files, survey, on_lvm=grouped))
     return uses
+
+
+def _prefetch(files: Files) -> None:
+    """Ask for what will be wanted in a few questions instead of a hundred."""
+    for directory, names in _LIKELY.items():
+        files.prefetch(directory, names.split())
 
 
 def _windows(root: Root, section: Section) -> None:

@@ -27,7 +27,8 @@ def render(kind: str, report: Report | JsonObject) -> str:
     """The report as text of one of ``KINDS``, ending in a newline."""
     module = importlib.import_module(f"pipeline.reports.{_MODULES[kind]}")
     text: str = module.render(as_json(report))
-    return text if text.endswith("\n") else f"{text}\n"
+    # A file name that is no UTF-8 has lone surrogates; \\udcff is also how JSON writes one.
+    return text.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 def print_summary(report: Report | JsonObject, out: TextIO) -> None:

@@ -15,9 +15,10 @@ from pathlib import PurePath
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
-from pipeline import words
 from pipeline.model import JsonObject
+from pipeline.profile import words
 from pipeline.text import clean, duration
+from pipeline.text import size as short_size
 
 SEVERITIES = ("error", "warning", "info")
 
@@ -217,8 +218,8 @@ def _file(container: JsonObject) -> str:
     size, allocated = container.get("file_size"), container.get("allocated_size")
     if size is None:
         return "size not known"
-    shown = words.size(size)
-    return f"{shown}, {words.size(allocated)} on the disk" if allocated is not None else shown
+    shown = short_size(size)
+    return f"{shown}, {short_size(allocated)} on the disk" if allocated is not None else shown
 
 
 def _partitions(disk: Any) -> str:
@@ -262,18 +263,18 @@ def _result(report: JsonObject) -> Iterable[tuple[str, str]]:
     if artifact:
         done = [stage for stage in report["stages"] if stage["name"] == "convert"]
         why = f" ({clean(done[0]['reason'])})" if done and done[0].get("reason") else ""
-        yield "converted", f"to {artifact['format']}, {words.size(artifact['size'])}{why}"
+        yield "converted", f"to {artifact['format']}, {short_size(artifact['size'])}{why}"
         if source_size:
             yield (
                 "against",
-                f"{words.size(source_size)} of the source{_ratio(artifact, source_size)}",
+                f"{short_size(source_size)} of the source{_ratio(artifact, source_size)}",
             )
     if receipt:
         count = len(receipt["segments"])
         parts = f" in {count} segments" if count > 1 else ""
         yield "stored", f"{clean(receipt['url'], 2000)}{parts}"
         if receipt.get("reused_bytes"):
-            yield "resumed", f"{words.size(receipt['reused_bytes'])} were there already"
+            yield "resumed", f"{short_size(receipt['reused_bytes'])} were there already"
     sha256 = (receipt or {}).get("sha256") or (artifact or {}).get("sha256")
     if sha256:
         yield "sha256", sha256

@@ -8,15 +8,13 @@ next: imgprep run …                        always one thing to do
 
 from __future__ import annotations
 
+import os
 import textwrap
 from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, TextIO
+from typing import TextIO
 
 from pipeline.model import JsonObject
 from pipeline.reports.summary import Line, Summary, summarize
-
-if TYPE_CHECKING:
-    from rich.console import Console
 
 Styled = tuple[str, str]  # text and style; a line is a sequence of them
 
@@ -33,27 +31,35 @@ _MARKS: Mapping[str, tuple[str, str]] = {
     "warning": ("! warning", "yellow"),
     "info": ("i info", "cyan"),
 }
+WIDEST = 110
 MOST_MESSAGES = 5
 """Pieces of evidence of one rule that are shown; the other reports hold all."""
 
 
 def write(report: JsonObject, out: TextIO) -> None:
-    """Write the summary of a report's JSON."""
+    """Write the summary of a report's JSON; ``rich`` is loaded only where there are colours."""
+    summary = summarize(report)
+    if out.isatty() or os.environ.get("FORCE_COLOR"):
+        _write_styled(summary, out)
+        return
+    plain = ("".join(text for text, _ in line) + "\n" for line in lines(summary))
+    out.writelines(_encodable(line, out.encoding) for line in plain)
+
+
+def _write_styled(summary: Summary, out: TextIO) -> None:
     from rich.console import Console
-
-    console = Console(file=out, highlight=False, markup=False, emoji=False, soft_wrap=True)
-    width = min(console.width, 110) if console.is_terminal else 100
-    for line in lines(summarize(report), width):
-        _print(console, line)
-
-
-def _print(console: Console, line: Sequence[Styled]) -> None:
     from rich.text import Text
 
-    # A stream that knows no UTF-8 (LANG=C) shows a question mark, it does not end the program.
-    encoding = console.encoding
-    parts = ((text.encode(encoding, "replace").decode(encoding), style) for text, style in line)
-    console.print(Text.assemble(*parts))
+    console = Console(file=out, highlight=False, markup=False, emoji=False, soft_wrap=True)
+    for line in lines(summary, min(console.width, WIDEST)):
+        parts = ((_encodable(text, out.encoding), style) for text, style in line)
+        console.print(Text.assemble(*parts))
+
+
+def _encodable(text: str, encoding: str | None) -> str:
+    """A stream that knows no UTF-8 (LANG=C) shows a question mark, it does not end the program."""
+    name = encoding or "utf-8"
+    return text.encode(name, "replace").decode(name)
 
 
 def lines(summary: Summary, width: int = 100) -> Iterator[Sequence[Styled]]:

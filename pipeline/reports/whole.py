@@ -19,8 +19,8 @@ def render(report: JsonObject) -> str:
 
 def validate(report: JsonObject) -> None:
     """Raise ``InvalidReport`` with everything that is wrong with a report."""
-    from pipeline import schemas_check
+    from pipeline.profile import schemas
 
-    problems = schemas_check.problems("report", report)
+    problems = schemas.problems("report", report)
     if problems:
         raise InvalidReport("; ".join(problems))

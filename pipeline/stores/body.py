@@ -32,7 +32,10 @@ def is_shared_zeros(piece: Piece) -> bool:
 
 
 class ArtifactReader(Reader, Protocol):
-    """What is uploaded: ``pipeline.artifact.open_artifact`` yields one.  Thread-safe."""
+    """What is uploaded: ``pipeline.artifact.open_artifact`` yields one.  Thread-safe.
+
+    Where it has ``read_into(offset, memoryview) -> int`` too, pieces are made without a copy.
+    """
 
     def extents(self) -> Iterator[Extent]:
         """Runs of the artifact's own bytes: contiguous, ascending, covering it."""
@@ -107,6 +110,8 @@ class SegmentBody:
         self._watch = watch or _nothing
         self._hashes: _Hashes | None = None
         self._kept: dict[int, bytes] = {}
+        self._read_into = getattr(reader, "read_into", None)
+        self._buffer: memoryview | None = None
 
     @property
     def size(self) -> int:
@@ -136,13 +141,14 @@ class SegmentBody:
         return self._offset
 
     def pieces(self) -> Iterator[Piece]:
-        """From the first byte to the last.
+        """From the first byte to the last; a piece is valid until the next one is asked for.
 
         They are hashed on the first complete pass only: a later pass that made other bytes would
         not match what the store computes, and that is compared.
         """
         hashes = None if self._hashes else _Hashes(self._want_sha256)
-        for _, piece in self._made():
+        for offset, length, zero in self._cuts():
+            piece = _ZEROS[:length] if zero else self._data(offset, length)
             if hashes is not None:
                 hashes.update(piece)
             self._watch(len(piece))
@@ -154,30 +160,37 @@ class SegmentBody:
         if self._hashes is None:
             hashes = _Hashes(self._want_sha256)
             room = KEEP_SIZE
-            for offset, piece in self._made():
+            for offset, length, zero in self._cuts():
+                piece = _ZEROS[:length] if zero else self._data(offset, length)
                 hashes.update(piece)
-                if isinstance(piece, bytes) and len(piece) <= room:
-                    self._kept[offset] = piece
-                    room -= len(piece)
+                if not zero and length <= room:
+                    self._kept[offset] = bytes(piece)
+                    room -= length
             self._hashes = hashes
         return self._hashes.md5.hexdigest()
 
-    def _made(self) -> Iterator[tuple[int, Piece]]:
+    def _cuts(self) -> Iterator[tuple[int, int, bool]]:
         for start, length, zero in self._zeros.runs(self._offset, self._size):
             for offset in range(start, start + length, PIECE_SIZE):
                 self._check()
-                size = min(PIECE_SIZE, start + length - offset)
-                yield offset, _ZEROS[:size] if zero else self._data(offset, size)
+                yield offset, min(PIECE_SIZE, start + length - offset), zero
 
-    def _data(self, offset: int, length: int) -> bytes:
+    def _data(self, offset: int, length: int) -> Piece:
         kept = self._kept.get(offset)
         if kept is not None:
             return kept
-        data = self._reader.read(offset, length)
-        if len(data) != length:
+        if self._read_into is None:
+            data: Piece = self._reader.read(offset, length)
+            count = len(data)
+        else:
+            if self._buffer is None:
+                self._buffer = memoryview(bytearray(min(PIECE_SIZE, self._size)))
+            data = self._buffer[:length]
+            count = self._read_into(offset, data)
+        if count != length:
             raise ConversionFailed(
                 "artifact-short",
-                f"the artifact gave {len(data)} of {length} bytes at offset {offset}",
+                f"the artifact gave {count} of {length} bytes at offset {offset}",
                 hint="the source may be truncated; see imgprep check",
             )
         return data

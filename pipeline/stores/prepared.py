@@ -40,6 +40,15 @@ class FileOptions:
     verify: Literal["manifest", "readback"] = "manifest"
 
 
+class _File(FileView):
+    """A file whose pieces are read where they are needed, without a copy."""
+
+    def read_into(self, offset: int, buffer: memoryview) -> int:
+        """Fill the buffer; ``ConversionFailed`` when the file ends before."""
+        self.fetch([(offset, buffer)])
+        return len(buffer)
+
+
 def file_job_id(source: Source, destination: str, name: str | None = None) -> str:
     """The id of this upload's job directory: the same file to the same place gives the same."""
     identity = dataclasses.asdict(source.identity())
@@ -60,7 +69,7 @@ def upload_file(
     request = _request(source, place, options)
     store = open_store(place, policy=handles.policy)
     try:
-        receipt = transfer.upload(store, FileView(source, source.size), request, handles)
+        receipt = transfer.upload(store, _File(source, source.size), request, handles)
         source.require_unchanged()
         retrier = Retrier(handles.policy, handles.cancellation, tell=handles.note)
         check = handles.cancellation.check
@@ -90,7 +99,7 @@ def plan_file(
     store = open_store(place, policy=handles.policy)
     try:
         request = _request(source, place, options)
-        return transfer.plan(store, FileView(source, source.size), request, handles)
+        return transfer.plan(store, _File(source, source.size), request, handles)
     finally:
         store.close()
 

@@ -19,12 +19,11 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import json
 import os
+import secrets
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import replace
-from datetime import timedelta
 from functools import partial
 from typing import Any
 from urllib.parse import quote, unquote
@@ -49,9 +48,11 @@ from pipeline.stores.body import KEEP_SIZE
 from pipeline.stores.destination import Destination
 from pipeline.stores.retry import Policy
 from pipeline.stores.s3_client import Client, SendingPart
+from pipeline.stores.s3_markers import Markers
 
-MARKERS = ".imgprep-segments/"
-_CLOCK = timedelta(seconds=2)  # S3 tells whole seconds
+ATTEMPT_KEY = "imgprep-attempt"
+"""The metadata key that tells of which multipart upload an object was made."""
+
 _LIMITS = Limits(
     min_segment=5 << 20,
     max_segment=5 << 30,
@@ -73,6 +74,7 @@ class S3Store:
         self.connections = min(max(2 * (os.cpu_count() or 1), 4), 8)
         self.client = Client(policy, self.connections)
         wish = os.environ.get("AWS_REQUEST_CHECKSUM_CALCULATION", "")
+        self.markers = Markers(self)
         self.opaque_etags = False  # SSE-KMS
         self.wants_sha256 = self.client.is_amazon or wish.lower() == "when_supported"
 
@@ -104,10 +106,14 @@ class S3Store:
 
     def stat(self, name: str) -> StoredObject | None:
         """HEAD of the object."""
-        answer = self._head(self.destination.key(name))
+        answer = self.head(self.destination.key(name))
         if answer is None:
             return None
-        metadata = {key.lower(): unquote(value) for key, value in answer["Metadata"].items()}
+        metadata = {
+            key.lower(): unquote(value)
+            for key, value in answer["Metadata"].items()
+            if key.lower() != ATTEMPT_KEY
+        }
         return StoredObject(
             name,
             int(answer["ContentLength"]),
@@ -130,26 +136,28 @@ class S3Store:
         """The multipart upload of the token, of the marker, or a new one."""
         about = marked(metadata, upload_id)
         wanted = Upload(name, upload_id, size, segment_size, token, about, content_type)
-        noted = self._marker_token(wanted)
+        noted = self.markers.token(wanted)
         for known in dict.fromkeys((token, noted)):
             if known and self._is_known(replace(wanted, token=known)):
                 return replace(wanted, token=known)
         if noted == "":
-            for lost in self._nameless(wanted):
-                self._abort(replace(wanted, token=lost))
-        self._put_marker(replace(wanted, token=""))
+            for lost in self.markers.nameless(wanted):
+                self._abort(lost)
+        self.markers.put(replace(wanted, token=""))
+        attempt = secrets.token_hex(4)
+        told = {**about, ATTEMPT_KEY: attempt}
         checksum = {"ChecksumAlgorithm": "SHA256"} if self.wants_sha256 else {}
         answer = self.client.call(
             f"beginning the upload of {self.url(name)}",
             lambda s3: s3.create_multipart_upload(
                 **self.place(name),
                 ContentType=content_type,
-                Metadata={key: quote(value, safe=SAFE) for key, value in about.items()},
+                Metadata={key: quote(value, safe=SAFE) for key, value in told.items()},
                 **checksum,
             ),
         )
-        begun = replace(wanted, token=str(answer["UploadId"]))
-        self._put_marker(begun)
+        begun = replace(wanted, token=f"{attempt}.{answer['UploadId']}")
+        self.markers.put(begun)
         return begun
 
     def put_segment(self, upload: Upload, body: Body) -> StoredSegment:
@@ -164,7 +172,7 @@ class S3Store:
                 f"sending segment {body.number}",
                 lambda s3: s3.upload_part(
                     **self.place(upload.name),
-                    UploadId=upload.token,
+                    UploadId=native_id(upload),
                     PartNumber=body.number + 1,
                     ContentLength=body.size,
                     Body=sending,
@@ -194,7 +202,7 @@ class S3Store:
     def stat_segment(self, upload: Upload, number: int) -> StoredSegment | None:
         """ListParts of one: S3 has no HEAD of a part."""
         try:
-            found = next(self._pages(upload, number, 1), None)
+            found = next(self.pages(upload, number, 1), None)
         except UploadLostError:
             return None
         segment = None if found is None else self._segment(upload, found)
@@ -235,21 +243,26 @@ class S3Store:
         return data
 
     def discard(self, upload: Upload) -> None:
-        """Abort the multipart upload, then delete the marker."""
-        known = upload.token or self._marker_token(upload)
-        for token in [known] if known else self._nameless(upload):
-            self._abort(replace(upload, token=token))
-        self.delete_marker(upload)
+        """Abort the multipart upload, unless it became the object, then delete the marker.
+
+        Swift's S3 gateway, killed in the middle of a commit, still knows an upload whose parts the
+        object is made of: to abort that would delete the object's data.
+        """
+        known = upload.token or self.markers.token(upload)
+        stored = self.head(self.destination.key(upload.name))
+        made_of = "" if stored is None else stored["Metadata"].get(ATTEMPT_KEY, "")
+        for left in [replace(upload, token=known)] if known else self.markers.nameless(upload):
+            if left.token.partition(".")[0] != made_of:
+                self._abort(left)
+        self.markers.delete(upload)
 
     def unfinished(self) -> tuple[Unfinished, ...]:
         """What has a marker."""
-        start = self.destination.prefix + MARKERS
-        found = ((self._marked(key[len(start) :]), when) for key, when in self._keys(start))
-        return tuple(self._leftover(upload, when) for upload, when in found if upload is not None)
+        return tuple(self._leftover(upload, modified) for upload, modified in self.markers.listed())
 
     def delete(self, name: str) -> None:
         """Delete the object; its parts go with it."""
-        self._delete(self.destination.key(name))
+        self.delete_key(self.destination.key(name))
 
     def close(self) -> None:
         """Close the connections."""
@@ -261,17 +274,14 @@ class S3Store:
 
     def parts(self, upload: Upload) -> list[dict[str, Any]]:
         """ListParts, all pages; ``UploadLostError`` when the store forgot the upload."""
-        return list(self._pages(upload, 0, 1000))
+        return list(self.pages(upload, 0, 1000))
 
-    def delete_marker(self, upload: Upload) -> None:
-        """The upload is over."""
-        self._delete(self._marker_key(upload))
-
-    def _pages(self, upload: Upload, after: int, most: int) -> Iterator[dict[str, Any]]:
+    def pages(self, upload: Upload, after: int, most: int) -> Iterator[dict[str, Any]]:
+        """ListParts behind part ``after``, ``most`` with a request."""
         while True:
             page = self.client.call(
                 f"listing the segments of {self.url(upload.name)}",
-                partial(_list_parts, self.place(upload.name), upload.token, after, most),
+                partial(_list_parts, self.place(upload.name), native_id(upload), after, most),
                 of_upload=True,
             )
             yield from page.get("Parts", [])
@@ -289,7 +299,7 @@ class S3Store:
 
     def _is_known(self, upload: Upload) -> bool:
         try:
-            next(self._pages(upload, 0, 1), None)
+            next(self.pages(upload, 0, 1), None)
         except UploadLostError:
             return False
         return True
@@ -299,74 +309,12 @@ class S3Store:
             self.client.call(
                 f"aborting the upload of {self.url(upload.name)}",
                 lambda s3: s3.abort_multipart_upload(
-                    **self.place(upload.name), UploadId=upload.token
+                    **self.place(upload.name), UploadId=native_id(upload)
                 ),
                 of_upload=True,
             )
 
-    def _marker_key(self, upload: Upload) -> str:
-        return f"{self.destination.prefix}{MARKERS}{upload.id}/{upload.name}"
-
-    def _put_marker(self, upload: Upload) -> None:
-        self.client.call(
-            f"writing down the upload of {self.url(upload.name)}",
-            lambda s3: s3.put_object(
-                Bucket=self.bucket,
-                Key=self._marker_key(upload),
-                Body=json.dumps({"token": upload.token}).encode(),
-                ContentType="application/json",
-            ),
-        )
-
-    def _marked(self, key: str) -> Upload | None:
-        """The upload of a marker's key, without the markers' prefix; None when it is no marker."""
-        upload_id, _, name = key.partition("/")
-        if not UPLOAD_ID.fullmatch(upload_id) or not name:
-            return None
-        upload = Upload(name, upload_id, 0, 0)
-        return replace(upload, token=self._marker_token(upload) or "")
-
-    def _marker_token(self, upload: Upload) -> str | None:
-        """What the marker says: a token, "" before there was one; None without a marker."""
-        data = self.client.call(
-            f"looking for an earlier upload of {self.url(upload.name)}",
-            lambda s3: s3.get_object(Bucket=self.bucket, Key=self._marker_key(upload))[
-                "Body"
-            ].read(),
-            missing=None,
-        )
-        if data is None:
-            return None
-        try:
-            return str(json.loads(data)["token"])
-        except (ValueError, KeyError, TypeError):
-            return ""
-
-    def _nameless(self, upload: Upload) -> list[str]:
-        """Uploads of this key without parts, begun after the marker: a kill came in between."""
-        marker = self._head(self._marker_key(upload))
-        if marker is None:
-            return []
-        key = self.destination.key(upload.name)
-        answer = self.client.call(
-            f"looking for uploads of {self.url(upload.name)}",
-            lambda s3: s3.list_multipart_uploads(Bucket=self.bucket, Prefix=key),
-        )
-        since = marker["LastModified"] - _CLOCK
-        tokens = [
-            str(item["UploadId"])
-            for item in answer.get("Uploads", [])
-            if item["Key"] == key and item["Initiated"] >= since
-        ]
-        return [t for t in tokens if self._is_empty(replace(upload, token=t))]
-
-    def _is_empty(self, upload: Upload) -> bool:
-        try:
-            return next(self._pages(upload, 0, 1), None) is None
-        except UploadLostError:
-            return False
-
-    def _leftover(self, upload: Upload, when: str) -> Unfinished:
+    def _leftover(self, upload: Upload, modified: str) -> Unfinished:
         parts: list[dict[str, Any]] = []
         if upload.token:
             with suppress(UploadLostError):
@@ -374,22 +322,10 @@ class S3Store:
         match = UPLOAD_ID.fullmatch(upload.id)
         job = match["job"] if match else ""
         size = sum(int(part["Size"]) for part in parts)
-        return Unfinished(upload.name, upload.id, job, size, len(parts), when, upload.token)
+        return Unfinished(upload.name, upload.id, job, size, len(parts), modified, upload.token)
 
-    def _keys(self, prefix: str) -> Iterator[tuple[str, str]]:
-        after = ""
-        while True:
-            page = self.client.call(
-                f"listing s3://{self.bucket}/{prefix}",
-                partial(_list_objects, self.bucket, prefix, after),
-            )
-            for item in page.get("Contents", []):
-                after = str(item["Key"])
-                yield after, item["LastModified"].isoformat(timespec="seconds")
-            if not page.get("IsTruncated"):
-                return
-
-    def _head(self, key: str) -> dict[str, Any] | None:
+    def head(self, key: str) -> dict[str, Any] | None:
+        """HeadObject of a key; None when there is none."""
         found: dict[str, Any] | None = self.client.call(
             f"looking at s3://{self.bucket}/{key}",
             lambda s3: s3.head_object(Bucket=self.bucket, Key=key),
@@ -397,7 +333,8 @@ class S3Store:
         )
         return found
 
-    def _delete(self, key: str) -> None:
+    def delete_key(self, key: str) -> None:
+        """DeleteObject."""
         self.client.call(
             f"deleting s3://{self.bucket}/{key}",
             lambda s3: s3.delete_object(Bucket=self.bucket, Key=key),
@@ -419,8 +356,9 @@ def _list_parts(place: dict[str, str], token: str, after: int, most: int, s3: An
     return s3.list_parts(**place, UploadId=token, PartNumberMarker=after, MaxParts=most)
 
 
-def _list_objects(bucket: str, prefix: str, after: str, s3: Any) -> Any:
-    return s3.list_objects_v2(Bucket=bucket, Prefix=prefix, StartAfter=after)
+def native_id(upload: Upload) -> str:
+    """S3's UploadId: the token without the mark of the attempt."""
+    return upload.token.partition(".")[2]
 
 
 def _base64(digest: str) -> str:

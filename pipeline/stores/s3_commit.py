@@ -47,7 +47,7 @@ def commit(
         raise TemporaryStoreError(
             "store-lost-object", f"{store.url(upload.name)} is not there although it was accepted"
         )
-    store.delete_marker(upload)
+    store.discard(upload)
     return stored
 
 
@@ -64,7 +64,7 @@ def _complete(
         f"committing {store.url(upload.name)}",
         lambda s3: s3.complete_multipart_upload(
             **store.place(upload.name),
-            UploadId=upload.token,
+            UploadId=upload.token.partition(".")[2],
             MultipartUpload={"Parts": named},
             **condition,
         ),

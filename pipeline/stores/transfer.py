@@ -74,6 +74,7 @@ class Plan:
     segments: int
     connections: int
     exists: bool
+    would_create: bool  # the container, bucket or directory: it is missing
 
 
 @dataclass(frozen=True)
@@ -150,8 +151,16 @@ class _Transfer:
 
     def plan(self) -> Plan:
         """The segment plan, after a preflight that writes nothing."""
-        layout = self._prepare(create=False)
-        exists = self.first_contact.call(lambda: self.store.stat(self.request.name)) is not None
+        missing = False
+        try:
+            self._preflight(create=False)
+        except StoreError as error:
+            if error.code != "container-missing" or not self.request.create:
+                raise
+            missing = True
+        layout = self._layout()
+        name = self.request.name
+        exists = not missing and self.first_contact.call(lambda: self.store.stat(name)) is not None
         return Plan(
             self.store.url(self.request.name),
             self.request.upload_id,
@@ -161,11 +170,13 @@ class _Transfer:
             layout.count,
             min(self.connections, layout.count),
             exists,
+            missing,
         )
 
     def run(self) -> Receipt:
         """Preflight, then whatever is left to do."""
-        self.layout = self._prepare(create=self.request.create)
+        self._preflight(create=self.request.create)
+        self.layout = self._layout()
         self.journal = UploadJournal(
             self.handles.notebook, self.request.upload_id, self.layout.segment_size
         )
@@ -184,11 +195,14 @@ class _Transfer:
             self.retrier.call(lambda: self.store.discard(self._upload()))
         return self._receipt(stored, segments)
 
-    def _prepare(self, *, create: bool) -> Layout:
+    def _preflight(self, *, create: bool) -> None:
         store, request = self.store, self.request
         held = UploadJournal.held(self.handles.notebook, request.upload_id)
         needed = self.reader.size - held - (self.zeros.total if store.keeps_holes else 0)
         self.first_contact.call(lambda: store.prepare(create=create, size=max(needed, 0)))
+
+    def _layout(self) -> Layout:
+        store, request = self.store, self.request
         if len(request.name.encode()) > store.limits.max_name_bytes:
             raise UsageError(
                 "name-malformed",

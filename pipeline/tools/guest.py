@@ -38,6 +38,7 @@ FACTS_S = 120.0
 MEMORY_MIB = 512  # of the appliance; 256 mounts ext4 as quickly
 LARGEST_FILE = 8 << 30  # bytes; supermin makes a sparse file of 4 GiB for the appliance
 LARGEST_ANSWER = 32 << 20  # bytes of one line
+_STOPPED = "guest-appliance-stopped"
 _CHUNK = 1 << 20
 _POLL_S = 0.1
 _DIRECTORY_MAX = 60  # characters: libguestfs appends 33 to it, and a socket's path has 108
@@ -173,7 +174,7 @@ class _Channel:
             raise self._ended(call) from error
         if "error" in answer:
             text = clean(str(answer["error"]), 500)
-            if "appliance closed the connection" in text or "unexpectedly" in text:
+            if "launch" not in call and "unexpectedly" in text:
                 raise _stopped(call, text)
             raise TreeError(text)
         return answer["value"]
@@ -207,7 +208,7 @@ class _Channel:
 
 def _stopped(call: str, said: str) -> ToolError:
     return ToolError(
-        "guest-appliance-stopped",
+        _STOPPED,
         f"the appliance stopped while it was asked ({call}): {clean(said, 500)}",
         hint="the guest's file system may be damaged or built to crash its reader; "
         "run 'imgprep doctor' if that happens with every image",
@@ -255,7 +256,11 @@ def _started(
         started = time.monotonic()
         try:
             answer = channel.ask("launch", verbose=False, **arguments)
-        except TreeError as error:
+        except (TreeError, ToolError) as error:
+            if isinstance(error, ToolError) and error.code != _STOPPED:
+                raise
+            if accelerator.name == "kvm":  # TCG is tried next, and talks if it fails as well
+                raise guest_probe.launch_failure(_first_line(str(error))) from error
             raise _not_launched(python, scratch, cancellation, settings, str(error)) from error
         channel.allow(FACTS_S)
         yield Appliance(channel, answer["version"], time.monotonic() - started, accelerator.name)
@@ -296,13 +301,17 @@ def _not_launched(
     """Start once more, without the image but talkative: libguestfs keeps its reasons to itself."""
     with _worker(python, scratch, cancellation) as channel:
         channel.allow(LAUNCH_TCG_S)
-        try:
+        # Talkative libguestfs 1.48 itself crashes on some broken appliances.
+        with contextlib.suppress(TreeError, ToolError):
             channel.ask("empty_launch", settings=settings, verbose=True)
-        except TreeError:
-            reason = guest_probe.telling_lines(channel.stderr())
-        else:
-            reason = ""
-    return guest_probe.launch_failure(reason or clean(said, 500))
+            return guest_probe.launch_failure(_first_line(said))
+        reason = guest_probe.telling_lines(channel.stderr())
+    return guest_probe.launch_failure(reason or _first_line(said))
+
+
+def _first_line(said: str) -> str:
+    """Without libguestfs' advice to set environment variables, which the worker does not get."""
+    return clean(said.strip().split("\n", 1)[0], 500)
 
 
 def try_launch(scratch: Path, cancellation: Stop | None = None) -> tuple[Accelerator, float]:
@@ -318,7 +327,7 @@ def try_launch(scratch: Path, cancellation: Stop | None = None) -> tuple[Acceler
         try:
             answer = channel.ask("empty_launch", settings=settings, verbose=True)
         except TreeError as error:
-            said = guest_probe.telling_lines(channel.stderr()) or clean(str(error), 500)
+            said = guest_probe.telling_lines(channel.stderr()) or _first_line(str(error))
             raise guest_probe.launch_failure(said) from error
     return accelerator, float(answer["seconds"])
 

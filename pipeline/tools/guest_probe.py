@@ -70,9 +70,14 @@ class Machine:
 
 
 def environment(machine: Machine | None = None) -> dict[str, str]:
-    """What of our environment the worker gets: how to find the appliance, and nothing else."""
-    env = (machine or Machine()).env
-    return {name: value for name, value in env.items() if _PASSED.fullmatch(name)}
+    """What of our environment the worker gets: how to find the appliance, and nothing else.
+
+    The cache directory is always named: otherwise libguestfs takes TMPDIR for it, which here is a
+    private directory, and builds the appliance anew each time.
+    """
+    here = machine or Machine()
+    found = {name: value for name, value in here.env.items() if _PASSED.fullmatch(name)}
+    return {**found, "LIBGUESTFS_CACHEDIR": str(here.cache)}
 
 
 def checks(machine: Machine | None = None) -> tuple[Check, ...]:
@@ -184,7 +189,7 @@ def _kernels(machine: Machine) -> Iterator[tuple[str, Path]]:
 
 
 def _readable(path: Path) -> Check:
-    if os.access(path, os.R_OK):
+    if os.access(path, os.R_OK, effective_ids=True):
         return Check("kernel", True, f"{path}")
     if not path.exists():
         return Check(
@@ -238,7 +243,7 @@ def _temporary(machine: Machine) -> Check:
 
 
 def _space(name: str, directory: Path, wanted: int, remedy: str, code: str) -> Check:
-    if not os.access(directory, os.W_OK | os.X_OK):
+    if not os.access(directory, os.W_OK | os.X_OK, effective_ids=True):
         return Check(name, False, f"{directory} cannot be written to", remedy, code)
     free = shutil.disk_usage(directory).free
     if free < wanted:
@@ -278,7 +283,6 @@ _REASONS = (
     (r"failed to find a suitable kernel", "guest-kernel-missing"),
     (r"No space left on device", "guest-cache-full"),
     (r"supermin.*exited with error status (?:126|127)", "guest-supermin-missing"),
-    (r"overlay.*qemu-img exited", "guest-temporary-full"),
     (r"Failed to get .*lock", "guest-image-in-use"),
     (r"failed to set MSR|Could not access KVM|KVM internal error", "guest-no-kvm"),
 )

@@ -105,9 +105,10 @@ def against_by_hand(image: Path, options: Options) -> Table:
         tuple(rows),
         (
             f"The file has {size} bytes; sha256sum of it alone takes {hashed:.1f} s.",
-            f"Streaming takes {streaming:.1f} s; 1.3 × (nbdcopy + sha256sum) is {target:.1f} s.",
-            "Ratios are medians of the ratios within a turn. Memory: the largest process of "
-            "each; of ours without its qemu-nbd. qemu-img syncs nothing unless told to.",
+            f"Streaming takes {streaming:.1f} s; 1.3 times (nbdcopy + sha256sum) is {target:.1f} s.",
+            "Ratios are medians of the ratios within a turn.",
+            "Memory is that of the largest process; of ours, without its qemu-nbd.",
+            "qemu-img syncs nothing unless told to, imgprep always does.",
         ),
     )
 

@@ -133,7 +133,7 @@ def machine() -> str:
         ),
         "unknown processor",
     )
-    return f"{os.cpu_count()} × {cpu}"
+    return f"{os.cpu_count()} cores, {cpu}"
 
 
 def mib(count: int) -> str:

@@ -9,10 +9,10 @@ BENCHMARKS.md between ``<!-- bench:NAME -->`` and ``<!-- /bench:NAME -->`` is re
 from __future__ import annotations
 
 import argparse
-import datetime
 import importlib
 import re
 import sys
+from datetime import UTC, datetime
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
@@ -41,7 +41,7 @@ def main() -> None:
     )
     for name in chosen.names or names:
         module = importlib.import_module(f"bench_{name}")
-        today = datetime.datetime.now(datetime.UTC).date().isoformat()
+        today = datetime.now(UTC).date().isoformat()
         tables = "\n".join(table.markdown() for table in module.run(options))
         text = f"## {module.TITLE}\n\n{today}, {machine()}.\n\n{tables}"
         print(text)

@@ -2,17 +2,11 @@
 
 from pathlib import Path
 
-import places
 import pytest
-import servers
-from uploads import Site
 
+pytest.register_assert_rewrite("uploads", "places", "servers", "patterns")
 
-def make_site(config: pytest.Config, kind: str, scratch: Path) -> Site:
-    place = places.make(config, kind, scratch)
-    name = kind.split("-")[0]
-    server = servers.swift(config) if name == "swift" else servers.radosgw(config)
-    return Site(place, servers.faults(config, server, name))
+from uploads import Site, make_site  # noqa: E402
 
 
 @pytest.fixture(params=["swift", "swift-s3"])

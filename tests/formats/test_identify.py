@@ -5,6 +5,7 @@ import subprocess
 from pathlib import Path
 
 import handmade
+import handmade_vhdx
 import pytest
 from handmade import MIB, Memory, patched
 
@@ -193,7 +194,7 @@ def test_an_image_in_a_fixed_vhd_is_a_polyglot(inner: bytes) -> None:
     [
         (handmade.qcow2(), "qcow2"),
         (handmade.vmdk_descriptor().ljust(MIB, b"\0"), "vmdk"),
-        (handmade.vhdx(), "vhdx"),
+        (handmade_vhdx.vhdx(), "vhdx"),
         (handmade.vhd_footer(MIB, kind=3, data_offset=512) + bytes(MIB), "vhd"),
         (b"QED\0".ljust(MIB, b"\0"), "qed"),
         (DISK, None),
@@ -257,7 +258,7 @@ def test_every_declared_check_has_its_requirement() -> None:
 def test_formats_report_only_rules_that_they_declared(format_: Format) -> None:
     images = (
         b"", b"x", DISK, handmade.qcow2(), handmade.qcow2()[:9000], handmade.vmdk(),
-        handmade.vmdk_stream()[:5000], handmade.vdi(kind=4), handmade.vhdx(flags=2),
+        handmade.vmdk_stream()[:5000], handmade.vdi(kind=4), handmade_vhdx.vhdx(flags=2),
         handmade.iso(), fixed_vhd(DISK), handmade.vhd_footer(MIB),
     )  # fmt: skip
     for image in images:

@@ -95,6 +95,7 @@ HOSTILE = {
     "header-length-max": (patched(handmade.qcow2(), 100, be32(2**32 - 1)), "corrupt-header"),
     "snapshots-flood": (patched(handmade.qcow2(), 60, be32(20000)), "header-limits"),
     "snapshots-misplaced": (patched(handmade.qcow2(), 60, be32(1) + be64(77)), "corrupt-header"),
+    "snapshots-none-but-misplaced": (patched(handmade.qcow2(), 64, be64(77)), "corrupt-header"),
     "snapshots-far-away": (
         patched(handmade.qcow2(), 60, be32(1) + be64(1 << 40)),
         "corrupt-metadata",
@@ -174,6 +175,17 @@ def test_many_clusters_that_share_compressed_data_are_a_bomb() -> None:
     image = handmade.qcow2(bits=16, size=512 * MIB, l2=(COMPRESSED | 5 << 16,) * 8192)
     # when it is looked at, then it is refused as what it is
     assert rules(patched(image, 5 << 16, packed)) == {"expansion-limit"}
+
+
+def test_clusters_that_only_refcounts_know_are_leaks_and_no_cut() -> None:
+    # given a crash: three clusters are counted behind the end, and no table uses them
+    image = handmade.qcow2(clusters=1)
+    crashed = patched(image, 2 * CLUSTER, b"\0\1" * 9)
+    # when it is looked at, then nothing is missing
+    assert look(crashed).problems == ()
+    # but with a table that uses one of them there is
+    entries = be64(COPIED | 5 * CLUSTER) + be64(COPIED | 7 * CLUSTER)
+    assert rules(patched(crashed, 4 * CLUSTER, entries)) == {"truncated"}
 
 
 def test_references_are_named_and_cleaned() -> None:

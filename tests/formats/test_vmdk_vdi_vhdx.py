@@ -3,6 +3,7 @@
 import uuid
 
 import handmade
+import handmade_vhdx
 import pytest
 from handmade import MIB, le32, le64, patched
 
@@ -35,17 +36,11 @@ ACCEPTED = {
     ),
     "vdi": (handmade.vdi(), "vdi", "dynamic", 4 * MIB),
     "vdi-fixed": (handmade.vdi(kind=2), "vdi", "fixed", 4 * MIB),
-    "vhdx": (handmade.vhdx(), "vhdx", "dynamic", 4 * MIB),
-    "vhdx-fixed": (handmade.vhdx(flags=1), "vhdx", "fixed", 4 * MIB),
-    "vhdx-log-without-entries": (handmade.vhdx(log_id=b"\7" * 16), "vhdx", "dynamic", 4 * MIB),
+    "vhdx": (handmade_vhdx.vhdx(), "vhdx", "dynamic", 4 * MIB),
+    "vhdx-fixed": (handmade_vhdx.vhdx(flags=1), "vhdx", "fixed", 4 * MIB),
+    "vhdx-log-without-entries": (handmade_vhdx.vhdx(log_id=b"\7" * 16), "vhdx", "dynamic", 4 * MIB),
     "vhdx-second-header-lost": (
-        patched(handmade.vhdx(), 128 << 10, bytes(4096)),
-        "vhdx",
-        "dynamic",
-        4 * MIB,
-    ),
-    "vhdx-first-regions-lost": (
-        patched(handmade.vhdx(), 192 << 10, bytes(64)),
+        patched(handmade_vhdx.vhdx(), 128 << 10, bytes(4096)),
         "vhdx",
         "dynamic",
         4 * MIB,
@@ -99,17 +94,17 @@ VHDX_ITEMS = 2 * MIB + 65536
 def both(image: bytes, places: tuple[int, int], at: int, new: bytes, length: int) -> bytes:
     """Change both copies of a VHDX structure, and make their checksums right."""
     for place in places:
-        whole = handmade.summed(patched(image[place : place + length], at, new))
+        whole = handmade_vhdx.summed(patched(image[place : place + length], at, new))
         image = patched(image, place, whole)
     return image
 
 
 def heads(at: int, new: bytes) -> bytes:
-    return both(handmade.vhdx(), (64 << 10, 128 << 10), at, new, 4096)
+    return both(handmade_vhdx.vhdx(), (64 << 10, 128 << 10), at, new, 4096)
 
 
 def regions(at: int, new: bytes) -> bytes:
-    return both(handmade.vhdx(), (192 << 10, 256 << 10), at, new, 65536)
+    return both(handmade_vhdx.vhdx(), (192 << 10, 256 << 10), at, new, 65536)
 
 
 HOSTILE = {
@@ -148,6 +143,11 @@ HOSTILE = {
     "vmdk-capacity-huge": (handmade.vmdk(capacity=2**62), "header-limits"),
     "vmdk-descriptor-huge": (patched(handmade.vmdk(), 36, le64(2**40)), "header-limits"),
     "vmdk-directory-far": (patched(handmade.vmdk(), 56, le64(2**40)), "corrupt-header"),
+    "vmdk-overhead-far": (patched(handmade.vmdk(), 64, le64(2**40)), "corrupt-header"),
+    "vmdk-redundant-far": (
+        patched(patched(handmade.vmdk(), 8, le32(3)), 48, le64(2**40)),
+        "corrupt-header",
+    ),
     "vmdk-table-far": (patched(handmade.vmdk(), 21 * 512, le32(2**31)), "corrupt-metadata"),
     "vmdk-grain-far": (patched(handmade.vmdk(), 22 * 512, le32(2**31)), "corrupt-metadata"),
     "vmdk-grain-twice": (patched(handmade.vmdk(), 22 * 512, le32(128) * 2), "corrupt-metadata"),
@@ -178,33 +178,37 @@ HOSTILE = {
     "vdi-block-beyond": (patched(handmade.vdi(), 512, le32(77)), "corrupt-metadata"),
     "vdi-cut": (handmade.vdi()[:-512], "truncated"),
     "vdi-head-only": (handmade.vdi()[:200], "truncated"),
-    "vhdx-parent": (handmade.vhdx(flags=2), "parent-image"),
-    "vhdx-log": (handmade.vhdx(log_id=b"\7" * 16, entry=True), "unclean-shutdown"),
+    "vhdx-parent": (handmade_vhdx.vhdx(flags=2), "parent-image"),
+    "vhdx-log": (handmade_vhdx.vhdx(log_id=b"\7" * 16, entry=True), "unclean-shutdown"),
     "vhdx-log-misplaced": (heads(48, b"\7" * 16 + b"\0\0\1\0" + le32(MIB) + le64(512)), "corrupt-header"),
     "vhdx-version": (heads(66, b"\2\0"), "unsupported-feature"),
     "vhdx-headless": (
-        patched(patched(handmade.vhdx(), VHDX_HEAD, b"daeh"), 2 * VHDX_HEAD, b"daeh"),
+        patched(patched(handmade_vhdx.vhdx(), VHDX_HEAD, b"daeh"), 2 * VHDX_HEAD, b"daeh"),
+        "corrupt-header",
+    ),
+    "vhdx-first-regions-lost": (
+        patched(handmade_vhdx.vhdx(), 192 << 10, bytes(64)),
         "corrupt-header",
     ),
     "vhdx-region-count": (regions(8, le32(9999)), "header-limits"),
     "vhdx-region-unknown": (regions(16, b"\1" * 16), "unsupported-feature"),
     "vhdx-region-misplaced": (regions(32, le64(3 * MIB + 512)), "corrupt-header"),
-    "vhdx-metadata-lost": (patched(handmade.vhdx(), 2 * MIB, b"atadatem"), "corrupt-header"),
-    "vhdx-metadata-count": (patched(handmade.vhdx(), 2 * MIB + 10, b"\xff\xff"), "header-limits"),
-    "vhdx-block-size": (patched(handmade.vhdx(), VHDX_ITEMS, le32(3)), "corrupt-header"),
-    "vhdx-size-0": (patched(handmade.vhdx(), VHDX_ITEMS + 8, le64(0)), "empty-image"),
-    "vhdx-size-huge": (patched(handmade.vhdx(), VHDX_ITEMS + 8, le64(1 << 60)), "header-limits"),
-    "vhdx-size-odd": (patched(handmade.vhdx(), VHDX_ITEMS + 8, le64(MIB + 1)), "corrupt-header"),
-    "vhdx-table-short": (patched(handmade.vhdx(), VHDX_ITEMS + 8, le64(1 << 45)), "corrupt-header"),
-    "vhdx-block-far": (patched(handmade.vhdx(), 3 * MIB, le64(1 << 50 | 6)), "corrupt-metadata"),
-    "vhdx-block-on-table": (patched(handmade.vhdx(), 3 * MIB, le64(3 * MIB | 6)), "corrupt-metadata"),
+    "vhdx-metadata-lost": (patched(handmade_vhdx.vhdx(), 2 * MIB, b"atadatem"), "corrupt-header"),
+    "vhdx-metadata-count": (patched(handmade_vhdx.vhdx(), 2 * MIB + 10, b"\xff\xff"), "header-limits"),
+    "vhdx-block-size": (patched(handmade_vhdx.vhdx(), VHDX_ITEMS, le32(3)), "corrupt-header"),
+    "vhdx-size-0": (patched(handmade_vhdx.vhdx(), VHDX_ITEMS + 8, le64(0)), "empty-image"),
+    "vhdx-size-huge": (patched(handmade_vhdx.vhdx(), VHDX_ITEMS + 8, le64(1 << 60)), "header-limits"),
+    "vhdx-size-odd": (patched(handmade_vhdx.vhdx(), VHDX_ITEMS + 8, le64(MIB + 1)), "corrupt-header"),
+    "vhdx-table-short": (patched(handmade_vhdx.vhdx(), VHDX_ITEMS + 8, le64(1 << 45)), "corrupt-header"),
+    "vhdx-block-far": (patched(handmade_vhdx.vhdx(), 3 * MIB, le64(1 << 50 | 6)), "corrupt-metadata"),
+    "vhdx-block-on-table": (patched(handmade_vhdx.vhdx(), 3 * MIB, le64(3 * MIB | 6)), "corrupt-metadata"),
     "vhdx-block-twice": (
-        patched(handmade.vhdx(), 3 * MIB, le64(4 * MIB | 6) * 2),
+        patched(handmade_vhdx.vhdx(), 3 * MIB, le64(4 * MIB | 6) * 2),
         "corrupt-metadata",
     ),
-    "vhdx-block-state": (patched(handmade.vhdx(), 3 * MIB, le64(4 * MIB | 5)), "corrupt-metadata"),
-    "vhdx-cut": (handmade.vhdx()[: 4 * MIB], "truncated"),
-    "vhdx-head-only": (handmade.vhdx()[:65536], "truncated"),
+    "vhdx-block-state": (patched(handmade_vhdx.vhdx(), 3 * MIB, le64(4 * MIB | 5)), "corrupt-metadata"),
+    "vhdx-cut": (handmade_vhdx.vhdx()[: 4 * MIB], "truncated"),
+    "vhdx-head-only": (handmade_vhdx.vhdx()[:65536], "truncated"),
 }  # fmt: skip
 
 
@@ -217,7 +221,7 @@ def test_hostile_field_has_its_rule(name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "image", [handmade.vmdk(), STREAM, handmade.vdi(), handmade.vhdx()], ids=lambda image: ""
+    "image", [handmade.vmdk(), STREAM, handmade.vdi(), handmade_vhdx.vhdx()], ids=lambda image: ""
 )
 def test_every_cut_is_seen(image: bytes) -> None:
     for part in range(1, 40):
@@ -230,5 +234,5 @@ def test_crc32c_agrees_with_the_vectors_of_rfc_3720() -> None:
     assert crc32c(b"\xff" * 32) == 0x62A8AB43
     assert crc32c(bytes(range(32))) == 0x46DD794E
     assert crc32c(b"a" + bytes(65535)) == int.from_bytes(
-        handmade.summed(b"a" + bytes(65535))[4:8], "little"
+        handmade_vhdx.summed(b"a" + bytes(65535))[4:8], "little"
     )

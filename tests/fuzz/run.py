@@ -131,6 +131,8 @@ def _keep(name: str, directory: Path) -> None:
         if len(data) > 2 and room >= 2 * len(data) + 1:
             lines.append(data.hex())
             room -= 2 * len(data) + 1
+    if not lines:
+        return
     CORPUS.mkdir(exist_ok=True)
     (CORPUS / f"{name}.txt").write_text("".join(f"{line}\n" for line in lines))
 

@@ -14,6 +14,7 @@ import msgspec
 sys.path[:0] = [str(Path(__file__).parents[2]), str(Path(__file__).parents[1])]
 
 import handmade  # noqa: E402
+import handmade_vhdx  # noqa: E402
 from handmade import MIB  # noqa: E402
 from inputs import Patched, Seed, decode  # noqa: E402
 
@@ -181,11 +182,11 @@ def vhdx_seeds() -> tuple[Seed, ...]:
         (3 * MIB, 64),
     )
     return (
-        _seed("plain", handmade.vhdx(), *hot),
+        _seed("plain", handmade_vhdx.vhdx(), *hot),
         # bytes outside of the summed structures are what a fuzzer can change
-        _seed("tables", handmade.vhdx(), *hot[5:]),
-        _seed("log", handmade.vhdx(log_id=b"\7" * 16, entry=True), *hot[5:]),
-        _seed("parent", handmade.vhdx(flags=2), *hot[5:]),
+        _seed("tables", handmade_vhdx.vhdx(), *hot[5:]),
+        _seed("log", handmade_vhdx.vhdx(log_id=b"\7" * 16, entry=True), *hot[5:]),
+        _seed("parent", handmade_vhdx.vhdx(flags=2), *hot[5:]),
     )
 
 

@@ -86,6 +86,25 @@ def test_an_image_with_everything_that_a_cloud_stumbles_over(tmp_path):
     assert found["cloud_init"] == {"installed": False, "disabled": False, "datasource_list": None}
 
 
+def test_two_systems_on_one_disk(tmp_path):
+    disks.plant(tmp_path / "root", trees.debian(ROOT))
+    one = Volume("/dev/sda1", 1 << 20, 1 << 30, "ext4", 1, uuid=ROOT)
+    two = Volume("/dev/sda2", 1 << 30, 1 << 30, "ext4", 2)
+
+    found = collect(
+        Survey(PartitionTable("mbr"), (one, two), (), (), False), OneVolume(tmp_path / "root")
+    )
+
+    assert (found["systems"], found["os"]) == (2, None)
+    assert found["unknown"]["os"] == "there are 2 systems: /dev/sda1, /dev/sda2"
+
+
+def test_a_disk_of_data_has_no_system(tmp_path):
+    found = facts(tmp_path, {"photos/1.jpg": b"x", "etc": None})
+
+    assert (found["systems"], found["os"], found["unknown"]) == (0, None, {})
+
+
 def test_files_that_are_traps_cost_only_their_own_facts(tmp_path):
     hostile = builder("build").hostile_tree()
     hostile.pop("etc/ssh/ssh_host_\udcff_key")
@@ -409,8 +428,7 @@ NETPLAN = f"""network:
         ("etc/network/interfaces.d/eth0", "iface eth0 inet dhcp\n# address 1.2.3.4\n", [], []),
         (
             "etc/NetworkManager/system-connections/a.nmconnection",
-            f"[ethernet]\nmac-address={MAC}\n"
-            "[ipv4]\nmethod=manual\naddress1=10.1.1.1/24,10.1.1.254\n",
+            f"[ethernet]\nmac-address={MAC}\n[ipv4]\nmethod=manual\naddress1=10.1.1.1/24,10.1.1.254\n",
             [MAC],
             ["10.1.1.1/24"],
         ),

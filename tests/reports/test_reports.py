@@ -8,7 +8,7 @@ import subprocess
 import sys
 from dataclasses import replace
 from html.parser import HTMLParser
-from xml.etree import ElementTree
+from xml.etree import ElementTree as ET
 
 import pytest
 
@@ -56,7 +56,12 @@ def bad(**changes):
 def stored():
     return replace(
         samples.report(samples.facts(of=samples.QCOW2)),
-        artifact={"format": "vhd", "virtual_size": 10 << 30, "size": 950 << 20, "sha256": "ab" * 32},
+        artifact={
+            "format": "vhd",
+            "virtual_size": 10 << 30,
+            "size": 950 << 20,
+            "sha256": "ab" * 32,
+        },
         receipt=Receipt(
             url="file:///srv/out%20dir/disk.vhd",
             size=950 << 20,
@@ -73,7 +78,9 @@ def stored():
 
 
 def failed():
-    error = ErrorRecord("source-missing", "the source cannot be used", "there is no file 'x'", "look")
+    error = ErrorRecord(
+        "source-missing", "the source cannot be used", "there is no file 'x'", "look"
+    )
     return replace(
         good(),
         verdict=Verdict.FAILED,
@@ -94,7 +101,9 @@ def hostile():
     )
     error = ErrorRecord("tool-failed", "a tool failed", HOSTILE, HOSTILE)
     options = Options(allow={"uefi-only": HOSTILE})
-    found = samples.report(facts | {"guest": facts["guest"] | {"firmware": "uefi"}}, options=options)
+    found = samples.report(
+        facts | {"guest": facts["guest"] | {"firmware": "uefi"}}, options=options
+    )
     return replace(found, job={**found.job, "source": f"{HOSTILE}.vhd"}, error=error)
 
 
@@ -102,7 +111,12 @@ def inspected():
     """What ``imgprep inspect`` gives: facts, and nothing judged."""
     stages = (StageRecord("identify", StageStatus.DONE, 0.1),)
     return replace(
-        good(), verdict=Verdict.UNDETERMINED, findings=(), passed=(), not_applicable=(), stages=stages
+        good(),
+        verdict=Verdict.UNDETERMINED,
+        findings=(),
+        passed=(),
+        not_applicable=(),
+        stages=stages,
     )
 
 
@@ -143,6 +157,17 @@ def test_no_kind_lets_hostile_text_steer(kind):
         assert all(line.startswith("::") for line in text.splitlines())
 
 
+@pytest.mark.parametrize("kind", [*reports.KINDS, "terminal"])
+def test_a_name_that_is_no_utf8_can_be_written(kind):
+    report = samples.report(samples.facts(), source="caf\udce9.vhd")
+
+    text = summary(report) if kind == "terminal" else reports.render(kind, report)
+
+    assert b"caf" in text.encode("utf-8")
+    if kind == "json":
+        assert json.loads(text)["job"]["source"] == "caf\udce9.vhd"
+
+
 # --- json ----------------------------------------------------------------------------------------
 
 
@@ -174,7 +199,7 @@ def test_a_report_that_breaks_its_schema_is_not_written(change):
 
 
 def cases(report):
-    root = ElementTree.fromstring(reports.render("junit", report))
+    root = ET.fromstring(reports.render("junit", report))
     suite = root.find("testsuite")
     counted = {key: int(suite.get(key)) for key in ("tests", "failures", "errors", "skipped")}
     found = {case.get("name"): case for case in suite.iter("testcase")}
@@ -188,7 +213,9 @@ def test_junit_has_one_case_a_requirement():
     report = bad()
     found = cases(report)
 
-    rules = {item.rule for item in report.findings} | set(report.passed) | set(report.not_applicable)
+    rules = (
+        {item.rule for item in report.findings} | set(report.passed) | set(report.not_applicable)
+    )
     assert set(found) == rules
     assert "base.img" in found["backing-file"].find("failure").text
     assert found["windows-guest"].find("skipped").get("message").endswith("--guest=off was given.")
@@ -368,7 +395,7 @@ def test_the_summary_of_a_stored_image():
 
     assert text.startswith("disk.qcow2: accepted\n")
     assert "file:///srv/out%20dir/disk.vhd" in text
-    assert "996.15 MB (950 MiB)" in text
+    assert "950 MiB" in text
     assert "106% of it" in text
     assert "by reading back and comparing all data" in text
     assert "next: imgprep check '/srv/out dir/disk.vhd'" in text
@@ -406,7 +433,11 @@ reports.print_summary(json.load(open(sys.argv[1])), sys.stdout)
 def test_the_summary_on_other_terminals(tmp_path, environment):
     file = tmp_path / "report.json"
     file.write_text(json.dumps(to_json(bad())))
-    environment = {"PYTHONPATH": ".", "PATH": "/usr/bin:/bin", "PYTHONCOERCECLOCALE": "0"} | environment
+    environment = {
+        "PYTHONPATH": ".",
+        "PATH": "/usr/bin:/bin",
+        "PYTHONCOERCECLOCALE": "0",
+    } | environment
 
     run = subprocess.run(
         [sys.executable, "-c", SHOW, str(file)], capture_output=True, timeout=60, env=environment

@@ -12,9 +12,10 @@ from jsonschema import Draft202012Validator
 from referencing import Registry
 from referencing.jsonschema import DRAFT202012
 
-from pipeline import profile, schemas_check
+from pipeline import profile
 from pipeline.model import Severity, Status
-from pipeline.requirements import SCHEMAS
+from pipeline.profile import schemas
+from pipeline.profile.requirements import SCHEMAS
 from tests import samples
 
 FILES = sorted((SCHEMAS / "profiles").glob("*.json"))
@@ -25,7 +26,9 @@ def bare(name: str) -> Draft202012Validator:
     """A stock validator that reads the files as they lie there; nothing of ours is involved."""
 
     def retrieve(uri: str):
-        return DRAFT202012.create_resource(json.loads(Path(uri.removeprefix("file://")).read_text()))
+        return DRAFT202012.create_resource(
+            json.loads(Path(uri.removeprefix("file://")).read_text())
+        )
 
     address = (SCHEMAS / "profiles" / f"{name}.json").as_uri()
     return Draft202012Validator({"$ref": address}, registry=Registry(retrieve=retrieve))
@@ -37,7 +40,7 @@ def test_a_profile_has_the_form_of_one(path):
 
     Draft202012Validator.check_schema(document)
 
-    assert schemas_check.problems("profile", document) == []
+    assert schemas.problems("profile", document) == []
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
@@ -143,7 +146,9 @@ def test_any_validator_gives_the_same_for_any_known_facts(data):
     facts = samples.facts()
     for _ in range(data.draw(st.integers(1, 3))):
         section = data.draw(st.sampled_from(sorted(facts)))
-        key = data.draw(st.sampled_from(sorted(set(facts[section]) - {"unknown", "problems", "status"})))
+        key = data.draw(
+            st.sampled_from(sorted(set(facts[section]) - {"unknown", "problems", "status"}))
+        )
         facts[section][key] = data.draw(VALUES)
     judgement = profile.judge(PROFILE, facts, subject="result")
 
@@ -161,9 +166,7 @@ def test_a_parameter_of_the_profile_reaches_a_requirement_through_a_group(tmp_pa
         "group.json": {"allOf": [{"$ref": "requirements/virtual-size-limit.json"}]},
         "mine.json": {
             "allOf": [{"$ref": "group.json"}],
-            "$defs": {
-                "max-virtual-size": {"$dynamicAnchor": "max-virtual-size", "maximum": 1000}
-            },
+            "$defs": {"max-virtual-size": {"$dynamicAnchor": "max-virtual-size", "maximum": 1000}},
             "x-target": {"format": "raw", "suffix": ".img"},
         },
     }.items():

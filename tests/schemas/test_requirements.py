@@ -6,9 +6,10 @@ from pathlib import Path
 import jsonschema
 import pytest
 
-from pipeline import profile, schemas_check, words
-from pipeline.judging import fact_paths, unknown_reason
-from pipeline.requirements import SCHEMAS
+from pipeline import profile
+from pipeline.profile import schemas, words
+from pipeline.profile.judging import fact_paths, unknown_reason
+from pipeline.profile.requirements import SCHEMAS
 
 FILES = sorted((SCHEMAS / "requirements").glob("*.json"))
 
@@ -31,7 +32,7 @@ def test_a_requirement_has_the_form_of_one(path):
 
     jsonschema.Draft202012Validator.check_schema(document)
 
-    assert schemas_check.problems("requirement", document) == []
+    assert schemas.problems("requirement", document) == []
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
@@ -126,9 +127,16 @@ def _directory(tmp_path_factory):
 
 
 def test_null_means_none_unless_the_section_says_why_it_is_not_known():
-    facts = {"guest": {"windows": None, "arch": None, "unknown": {"arch": "no binary was readable"}}}
+    facts = {
+        "guest": {"windows": None, "arch": None, "unknown": {"arch": "no binary was readable"}}
+    }
 
     assert unknown_reason(facts, "guest.windows.product_type") == ""
     assert unknown_reason(facts, "guest.arch") == "no binary was readable"
     assert unknown_reason(facts, "guest.firmware") == "guest.firmware was not determined"
     assert unknown_reason(facts, "disk.optical") == "disk was not inspected"
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
+def test_a_vendor_s_code_stands_in_the_vendor_s_profile(path):
+    assert "vendor_code" not in content(path)["x-finding"]

@@ -5,9 +5,10 @@ import json
 import pytest
 from jsonschema import Draft202012Validator
 
-from pipeline import events, schemas_check
+from pipeline import events
 from pipeline.model import Options, StageStatus, field_names, to_json
-from pipeline.requirements import SCHEMAS
+from pipeline.profile import schemas
+from pipeline.profile.requirements import SCHEMAS
 from tests import samples
 
 FILES = sorted(SCHEMAS.glob("*.schema.json"))
@@ -41,12 +42,12 @@ EVENTS = [
 
 @pytest.mark.parametrize("found", EVENTS, ids=lambda found: type(found).__name__)
 def test_an_event_fits_its_schema(found):
-    assert schemas_check.problems("event", event(found)) == []
+    assert schemas.problems("event", event(found)) == []
 
 
 @pytest.mark.parametrize("found", EVENTS, ids=lambda found: type(found).__name__)
 def test_an_event_with_a_strange_key_does_not(found):
-    assert schemas_check.problems("event", event(found) | {"colour": "red"})
+    assert schemas.problems("event", event(found) | {"colour": "red"})
 
 
 def test_the_job_s_options_are_those_of_the_model():
@@ -58,10 +59,10 @@ def test_the_job_s_options_are_those_of_the_model():
 def test_good_facts_fit_and_a_skipped_section_needs_its_reason():
     facts = samples.facts()
 
-    assert schemas_check.problems("facts", facts) == []
+    assert schemas.problems("facts", facts) == []
     skipped = facts | {"guest": {"status": "skipped", "reason": "--guest=off"}}
-    assert schemas_check.problems("facts", skipped) == []
-    assert schemas_check.problems("facts", facts | {"guest": {"status": "skipped"}})
+    assert schemas.problems("facts", skipped) == []
+    assert schemas.problems("facts", facts | {"guest": {"status": "skipped"}})
 
 
 @pytest.mark.parametrize(
@@ -79,4 +80,4 @@ def test_good_facts_fit_and_a_skipped_section_needs_its_reason():
     ids=range(8),
 )
 def test_facts_of_another_shape_do_not_fit(facts):
-    assert schemas_check.problems("facts", facts)
+    assert schemas.problems("facts", facts)

@@ -3,9 +3,12 @@
 from collections.abc import Iterator
 from pathlib import Path
 
-import places
 import pytest
-import servers
+
+pytest.register_assert_rewrite("uploads", "places", "servers", "patterns")
+
+import places  # noqa: E402
+import servers  # noqa: E402
 
 
 @pytest.fixture(params=places.KINDS)

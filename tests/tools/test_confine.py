@@ -3,7 +3,6 @@
 import os
 import shutil
 import socket
-import statistics
 import subprocess
 import sys
 import tempfile
@@ -311,14 +310,12 @@ class TestDegrading:
 
 
 def test_confinement_costs_less_than_30_ms_a_child():
-    def median(sandbox):
-        times = []
-        for _round in range(9):
-            started = time.perf_counter()
-            command.run(["true"], limits=SHORT, sandbox=sandbox)
-            times.append(time.perf_counter() - started)
-        return statistics.median(times)
+    # the best of many, one kind after the other: other work on the machine only ever adds
+    def seconds(sandbox):
+        started = time.perf_counter()
+        command.run(["true"], limits=SHORT, sandbox=sandbox)
+        return time.perf_counter() - started
 
-    median(Sandbox())
+    pairs = [(seconds(None), seconds(Sandbox())) for _round in range(25)]
 
-    assert median(Sandbox()) - median(None) < 0.030
+    assert min(confined for _, confined in pairs) - min(plain for plain, _ in pairs) < 0.030

@@ -242,6 +242,23 @@ def test_a_server_that_dies_is_an_error_not_a_hang(
         assert time.monotonic() - began < 5
 
 
+@needs_nbd
+def test_reading_much_needs_little_memory(image: Path, tmp_path: Path) -> None:
+    def resident() -> int:
+        return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGESIZE")
+
+    with (
+        Source.open(image) as source,
+        nbd.open_view(source, facts("qcow2", None), scratch=tmp_path, connections=1) as disk,
+    ):
+        disk.read(0, 4 * MIB)
+        before = resident()
+        for turn in range(100):
+            disk.read(turn % 10 * 4 * MIB, 4 * MIB)
+
+        assert resident() - before < 40 * MIB
+
+
 class TestFileView:
     def test_a_fixed_vhd_ends_before_its_footer(self, tmp_path: Path) -> None:
         (tmp_path / "image.vhd").write_bytes(b"d" * 4096 + b"f" * 512)

@@ -18,17 +18,18 @@ from urllib.parse import urljoin
 
 import msgspec
 
-from pipeline import profile_check, requirements
 from pipeline.errors import UsageError
-from pipeline.judging import gate_findings, judge, verdict
 from pipeline.model import Facts, Finding, JsonObject, Provenance, digest
-from pipeline.requirements import SCHEMAS, Collector, Library, Requirement, local_path
+from pipeline.profile import checking, requirements
+from pipeline.profile.judging import check_waivers, gate_findings, judge, verdict
+from pipeline.profile.requirements import SCHEMAS, Collector, Library, Requirement, local_path
 
 __all__ = [
     "Note",
     "Profile",
     "Requirement",
     "Target",
+    "check_waivers",
     "find_requirement",
     "gate",
     "judge",
@@ -128,7 +129,7 @@ def load(name_or_path: str) -> Profile:
     library.documents[address] = effective
     collector = Collector(library)
     collector.collect(address, effective)
-    profile_check.check(library, address)
+    checking.check(library, address)
     target = _target(library, collector)
     notes = _notes(library, effective)
     _require(library, name_or_path)
@@ -244,10 +245,10 @@ def _require(library: Library, name: str) -> None:
     problems = list(dict.fromkeys(library.problems))
     if not problems:
         return
-    lines = problems[0] if len(problems) == 1 else "".join(f"\n  - {item}" for item in problems)
+    count = f"{len(problems)} problems: " if len(problems) > 1 else ""
     raise UsageError(
         "profile-invalid",
-        f"the profile {name!r} cannot be used: {lines}",
+        f"the profile {name!r} cannot be used: {count}{'; '.join(problems)}",
         hint="CONTRIBUTING.md shows how a profile and a requirement are written",
     )
 

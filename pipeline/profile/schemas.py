@@ -9,7 +9,7 @@ import functools
 import json
 from typing import Any
 
-from pipeline.requirements import SCHEMAS
+from pipeline.profile.requirements import SCHEMAS
 from pipeline.text import clean
 
 MOST_PROBLEMS = 50

@@ -6,9 +6,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
-from pipeline import words
 from pipeline.model import ByteRange, Facts, Finding, JsonObject, Severity, Status
-from pipeline.requirements import Requirement
+from pipeline.profile import words
+from pipeline.profile.requirements import Requirement
 from pipeline.text import clean
 
 if TYPE_CHECKING:

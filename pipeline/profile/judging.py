@@ -17,7 +17,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 from pipeline.errors import UsageError
-from pipeline.findings import RANK, Outcome, Subject, findings, problems
 from pipeline.model import (
     ExitCode,
     Facts,
@@ -28,7 +27,8 @@ from pipeline.model import (
     Status,
     Verdict,
 )
-from pipeline.requirements import Requirement
+from pipeline.profile.findings import RANK, Outcome, Subject, findings, problems
+from pipeline.profile.requirements import Requirement
 from pipeline.text import clean
 
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ def judge(
     source's: the artifact is judged, and what the guest holds did not change.  ``waivers`` maps
     rules to reasons; raises ``UsageError`` for a rule that does not exist or may not be waived.
     """
-    _check_waivers(profile, waivers or {})
+    check_waivers(profile, waivers or {})
     seen = _view(facts, subject)
     found: list[Finding] = []
     passed: list[str] = []
@@ -137,16 +137,20 @@ def _compiled(profile: Profile) -> _Compiled:
     from referencing import Registry
     from referencing.jsonschema import DRAFT202012
 
-    registry: Any = Registry().with_resources(
-        (address, DRAFT202012.create_resource(document))
-        for address, document in profile.documents.items()
+    registry: Any = (
+        Registry()
+        .with_resources(
+            (address, DRAFT202012.create_resource(document))
+            for address, document in profile.documents.items()
+        )
+        .crawl()
     )
 
     def validator(references: Iterable[str] | None) -> Any:
         schema = {**profile.schema, "$id": profile.address}
         if references is not None:
             schema["allOf"] = [{"$ref": reference} for reference in references]
-        return Draft202012Validator(schema, registry=registry.crawl())
+        return Draft202012Validator(schema, registry=registry)
 
     advice = [item for item in profile.requirements if item.advice]
     conditional = [item for item in profile.requirements if "if" in item.schema]
@@ -177,8 +181,11 @@ def _outcomes(
     compiled = _compiled(profile)
     facts = _one_problem_a_rule(facts)
     failed = _broken(compiled.decisive, compiled.decisive_at, facts)
-    failed |= _broken(compiled.advice, compiled.advice_at, facts)
-    elsewhere = _broken(compiled.conditions, compiled.conditions_at, facts)
+    elsewhere: set[str] = set()
+    if any(item.advice for item in wanted):
+        failed |= _broken(compiled.advice, compiled.advice_at, facts)
+    if any("if" in item.schema for item in wanted):
+        elsewhere = _broken(compiled.conditions, compiled.conditions_at, facts)
     seen = {problem.get("rule") for problem in problems(facts)}
     for requirement in wanted:
         if requirement.rule in seen:
@@ -256,7 +263,11 @@ def unknown_reason(facts: Facts, path: str) -> str:
     return ""
 
 
-def _check_waivers(profile: Profile, waivers: Mapping[str, str]) -> None:
+def check_waivers(profile: Profile, waivers: Mapping[str, str]) -> None:
+    """Raise ``UsageError`` with every rule that does not exist or may not be waived.
+
+    ``judge`` asks this too; who asks it first spares the person the inspection.
+    """
     problems = []
     for rule, reason in waivers.items():
         requirement = profile.requirement(rule)

@@ -22,7 +22,7 @@ import msgspec
 
 from pipeline.model import JsonObject, Provenance, Severity
 
-SCHEMAS = Path(__file__).resolve().parent.parent / "schemas"
+SCHEMAS = Path(__file__).resolve().parents[2] / "schemas"
 LARGEST_DOCUMENT = 4 << 20
 """Bytes; a profile is a page of text."""
 

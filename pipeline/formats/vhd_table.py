@@ -1,0 +1,125 @@
+"""A dynamic VHD's block table, and XenServer's map of full blocks behind it."""
+
+from __future__ import annotations
+
+from array import array
+from dataclasses import dataclass
+from typing import Any
+
+from pipeline.formats import vhd_bytes as vhd
+from pipeline.formats.base import Problem
+from pipeline.formats.vhd_bytes import BatmapHeader, Header
+from pipeline.source import Reader
+
+MAX_TABLE = 32 << 20  # bytes: 4 TiB in blocks of 512 KiB
+BATMAP_VERSION = 0x00010002
+BATMAP_SIGNED = 0x00010001  # its checksum adds signed bytes
+_BITS = 8 * vhd.SECTOR  # of the batmap, in one sector
+
+
+@dataclass(frozen=True)
+class Table:
+    """The BAT."""
+
+    offset: int
+    size: int  # bytes, with the padding
+    entries: array[int]  # sectors; vhd.UNALLOCATED
+    bitmap_size: int  # bytes of a block's sector bitmap
+    block_size: int
+
+    @property
+    def stride(self) -> int:
+        """Bytes that one block takes."""
+        return self.bitmap_size + self.block_size
+
+    def allocated(self) -> list[int]:
+        """The sectors of all stored blocks, ascending."""
+        return sorted(entry for entry in self.entries if entry != vhd.UNALLOCATED)
+
+    def number(self, sector: int) -> int:
+        """Which block is stored at that sector."""
+        return self.entries.index(sector)
+
+    def problem(self, rule: str, detail: str, number: int) -> Problem:
+        """A problem with the entry of block ``number``."""
+        return Problem(rule, detail, self.offset + 4 * number, 4)
+
+
+class Batmap:
+    """XenServer's map of full blocks, behind the table."""
+
+    def __init__(self, reader: Reader, header: Header, table: Table, size: int, limit: int) -> None:
+        self.problems: list[Problem] = []
+        self.regions: tuple[tuple[int, int], ...] = ()
+        self.details: dict[str, Any] | None = None
+        self.bits = b""
+        self._table = table
+        self._at = header.table_offset + header.table_size
+        data = reader.read(self._at, vhd.BATMAP_HEADER_SIZE)
+        if len(data) < vhd.BATMAP_HEADER_SIZE or data[:8] != vhd.BATMAP_COOKIE:
+            self._wrong(f"there is no batmap at {self._at}", 0, 8)
+            return
+        batmap = BatmapHeader.unpack(data)
+        if self._readable(batmap, len(table.entries), limit):
+            self.bits = reader.read(batmap.offset, batmap.sectors * vhd.SECTOR)
+            self._judge(batmap, size)
+
+    def full(self, number: int) -> bool:
+        """Whether block ``number`` is marked as full."""
+        return len(self.bits) > number >> 3 and bool(self.bits[number >> 3] & 0x80 >> (number & 7))
+
+    def _wrong(self, detail: str, at: int, length: int) -> None:
+        self.problems.append(Problem("vhd-batmap", detail, self._at + at, length))
+
+    def _readable(self, batmap: BatmapHeader, entries: int, limit: int) -> bool:
+        if batmap.version not in (BATMAP_SIGNED, BATMAP_VERSION):
+            self._wrong(f"its version is 0x{batmap.version:08x}", 20, 4)
+        elif not 0 < batmap.sectors <= MAX_TABLE // _BITS or batmap.sectors * _BITS < entries:
+            self._wrong(f"{batmap.sectors} sectors for {entries} blocks", 16, 4)
+        elif batmap.offset < self._at + vhd.BATMAP_HEADER_SIZE or batmap.offset % vhd.SECTOR:
+            self._wrong(f"the map is at {batmap.offset}", 8, 8)
+        elif batmap.offset + batmap.sectors * vhd.SECTOR > limit:
+            self._wrong(f"the map at {batmap.offset} reaches behind the data's end", 8, 8)
+        else:
+            return True
+        return False
+
+    def _judge(self, batmap: BatmapHeader, size: int) -> None:
+        self.regions = (
+            (self._at, self._at + vhd.BATMAP_HEADER_SIZE),
+            (batmap.offset, batmap.offset + len(self.bits)),
+        )
+        self.details = {"offset": batmap.offset, "sectors": batmap.sectors}
+        # libvhd sums the prefix that its own idea of the size gives, xapi the whole map; a file that
+        # satisfies only one of them cannot be opened by the other.
+        prefix = vhd.round_up(max(1, size >> 24), vhd.SECTOR)
+        for part in (self.bits[:prefix], self.bits):
+            right = _map_checksum(part, batmap.version)
+            if right != batmap.checksum:
+                said = f"0x{batmap.checksum:08x}, the bytes give 0x{right:08x}"
+                self._wrong(f"its checksum is {said}", 24, 4)
+                break
+        self._judge_bits(batmap)
+
+    def _judge_bits(self, batmap: BatmapHeader) -> None:
+        entries = self._table.entries
+        marked = 0
+        for index, byte in enumerate(self.bits):
+            if not byte:
+                continue
+            marked += byte.bit_count()
+            for number in range(8 * index, 8 * index + 8):
+                if not byte & 0x80 >> (number & 7):
+                    continue
+                if number >= len(entries) or entries[number] == vhd.UNALLOCATED:
+                    at = batmap.offset + index - self._at
+                    self._wrong(f"it shows unallocated block {number} as full", at, 1)
+                    return
+        assert self.details is not None
+        self.details["full_blocks"] = marked
+
+
+def _map_checksum(data: bytes, version: int) -> int:
+    if version == BATMAP_SIGNED:
+        return ~(sum(data) - 256 * sum(1 for byte in data if byte > 127)) & 0xFFFFFFFF
+    return vhd.checksum(data)

@@ -1,0 +1,73 @@
+"""``imgprep explain`` and ``imgprep profiles``: every name can be explained."""
+
+import json
+
+import pytest
+
+from pipeline import explain, profile
+from pipeline.errors import UsageError
+
+
+@pytest.mark.parametrize("rule", profile.rules())
+def test_a_rule_is_explained_with_its_source_and_its_cases(rule):
+    (found,) = explain.explain(rule)
+
+    text = explain.text(found)
+    words = found.words
+
+    assert text.startswith(f"{rule}: ")
+    for part in (words.source.address, words.source.date, "expected", "to do", "needs"):
+        assert part in text
+    assert found.passes
+    assert found.fails
+    assert json.dumps(found.fails[0], ensure_ascii=False) in text
+    assert "{" not in "".join((words.message, words.expected))
+
+
+def test_the_limit_is_that_of_the_default_profile():
+    (found,) = explain.explain("virtual-size-limit")
+
+    assert "160 GiB" in found.words.expected
+    assert {name for name, *_ in found.profiles} == {"rackspace-2014", "rackspace-2020"}
+    assert "413" in explain.text(found)
+
+
+def test_a_vendor_s_code_leads_to_its_rules():
+    assert [item.name for item in explain.explain("614")] == ["vhd-uuid"]
+    assert len(explain.explain("111")) > 3
+
+
+def test_an_error_s_code_is_explained():
+    (found,) = explain.explain("source-changed")
+
+    assert found.exit_code == 3
+    assert "exit code 3" in explain.text(found)
+
+
+def test_an_unknown_name_is_answered_with_the_nearest():
+    with pytest.raises(UsageError) as error:
+        explain.explain("source-chnged")
+
+    assert error.value.code == "name-unknown"
+    assert "source-changed" in error.value.hint
+
+
+def test_the_list_of_profiles_tells_the_alias():
+    found = {item.name: item.alias_of for item in explain.profiles()}
+
+    assert found == {"rackspace": "rackspace-2020", "rackspace-2014": None, "rackspace-2020": None}
+    assert "the same as rackspace-2020" in explain.profiles_text()
+
+
+@pytest.mark.parametrize("name", profile.names())
+def test_a_profile_is_shown_whole(name):
+    text = explain.profile_text(name)
+    data = explain.profile_data(name)
+
+    for requirement in data["requirements"]:
+        assert f"  {requirement['rule']} " in text
+    for part in ("dynamic VHD, creator tap", "Boot from volume"):
+        assert part in text
+    assert "SLO" in text
+    assert json.loads(json.dumps(data)) == data
+    assert all(len(line) <= 130 or "://" in line for line in text.splitlines())

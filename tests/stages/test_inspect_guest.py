@@ -1,0 +1,272 @@
+"""The stage on phony guests in real containers, one launch each, and everything that keeps it from one."""
+
+import json
+import os
+import subprocess
+from dataclasses import replace
+from pathlib import Path
+
+import jsonschema
+import pytest
+from phony import builder
+
+from pipeline import profile
+from pipeline.errors import ToolError
+from pipeline.model import Job, Options, StageStatus
+from pipeline.source import Source
+from pipeline.stage import Cancellation, Context
+from stages.identify import Identify
+from stages.inspect_disk import InspectDisk
+from stages.inspect_guest import InspectGuest
+
+MIB = 1 << 20
+SCHEMA = Path(__file__).resolve().parents[2] / "schemas" / "facts.schema.json"
+BUILD = ("mke2fs", "sfdisk", "zstd", "qemu-nbd", "module:nbd")
+LAUNCH = (*BUILD, "qemu-system-x86_64", "supermin")
+
+
+def inspect(path, scratch, **options):
+    """What the three inspecting stages find out about a file."""
+    notes = []
+    with Source.open(path) as source:
+        context = Context(
+            job=Job(str(path), "rackspace", options=Options(**options)),
+            job_id="test",
+            source=source,
+            profile=profile.load("rackspace"),
+            scratch=scratch,
+            notebook=None,
+            cancellation=Cancellation(),
+            monitor=notes.append,
+        )
+        facts = {}
+        for stage in (Identify(), InspectDisk(), InspectGuest()):
+            outcome = stage.run(replace(context, facts=facts))
+            facts = {**facts, **outcome.facts}
+        source.require_unchanged()
+    assert os.listdir(scratch) == []
+    jsonschema.Draft202012Validator(json.loads(SCHEMA.read_bytes())).validate(facts)
+    return outcome, facts
+
+
+def judged(facts, *rules):
+    """How the built-in requirements of these names come out."""
+    from pipeline.profile import judging
+
+    found = {}
+    chosen = profile.load("rackspace")
+    judgement = profile.judge(chosen, facts)
+    for rule in rules:
+        failed = [item for item in judgement.findings if item.rule == rule]
+        known = {"pass": judgement.passed, "not applicable": judgement.not_applicable}
+        found[rule] = (
+            failed[0].status.value
+            if failed
+            else next(word for word, names in known.items() if rule in names)
+        )
+    return found
+
+
+def launched(tmp_path_factory, name, container="raw"):
+    directory = tmp_path_factory.mktemp(name)
+    image = builder().build(name, directory)
+    if container != "raw":
+        packed = image.with_suffix(f".{container}")
+        argv = ["qemu-img", "convert", "-f", "raw", "-O", container, image, packed]
+        subprocess.run(argv, check=True, timeout=60)
+        image = packed
+    (directory / "scratch").mkdir()
+    outcome, facts = inspect(image, directory / "scratch", guest="require")
+    assert outcome.status is StageStatus.DONE
+    assert outcome.tools["libguestfs"].startswith("1.")
+    return facts
+
+
+# ---------------------------------------------------------------------------------- with a launch
+
+
+@pytest.mark.appliance
+@pytest.mark.timeout(400)
+@pytest.mark.needs(*LAUNCH, "qemu-img")
+def test_debian_in_a_qcow2(tmp_path_factory):
+    facts = launched(tmp_path_factory, "debian", "qcow2")
+    guest = facts["guest"]
+
+    assert (guest["os"], guest["distro"], guest["version"]) == ("linux", "debian", "12")
+    assert (guest["firmware"], guest["arch"], guest["found_by"]) == (
+        "bios",
+        "x86_64",
+        "partition table",
+    )
+    assert guest["xen_drivers"]["xen-blkfront"] == "initramfs"
+    assert guest["unknown"] == {}
+    assert guest["filesystems"][0]["use"] == "/"
+    assert judged(
+        facts, "xen-drivers-in-initramfs", "uefi-only", "windows-guest", "machine-id"
+    ) == {
+        "xen-drivers-in-initramfs": "pass",
+        "uefi-only": "pass",
+        "windows-guest": "pass",
+        "machine-id": "pass",
+    }
+
+
+@pytest.mark.appliance
+@pytest.mark.timeout(400)
+@pytest.mark.needs(*LAUNCH, "mkntfs", "ntfs-3g", "fusermount", "module:hivex")
+def test_a_windows_domain_controller(tmp_path_factory):
+    facts = launched(tmp_path_factory, "windows-dc")
+    guest = facts["guest"]
+
+    assert (guest["os"], guest["product_name"]) == ("windows", "Windows Server 2022 Standard")
+    assert (guest["version"], guest["arch"], guest["firmware"]) == ("10.0.20348", "x86_64", "bios")
+    assert (guest["windows"]["product_type"], guest["windows"]["hibernated"]) == ("LanmanNT", True)
+    assert guest["databases"] == ["mssql: /Program Files/Microsoft SQL Server/MSSQL15.X/MSSQL/DATA"]
+    assert judged(
+        facts, "windows-guest", "windows-domain-controller", "database-in-image", "machine-id"
+    ) == {
+        "windows-guest": "fail",
+        "windows-domain-controller": "fail",
+        "database-in-image": "fail",
+        "machine-id": "not applicable",
+    }
+
+
+@pytest.mark.appliance
+@pytest.mark.timeout(400)
+@pytest.mark.needs(*LAUNCH, "mkfs.xfs", "mkfs.vfat", "mcopy")
+def test_a_fedora_that_starts_with_uefi_only(tmp_path_factory):
+    facts = launched(tmp_path_factory, "fedora-uefi")
+    guest = facts["guest"]
+
+    assert (guest["distro"], guest["firmware"]) == ("fedora", "uefi")
+    assert guest["efi_loaders"] == ["/EFI/BOOT/BOOTX64.EFI"]
+    assert [item["use"] for item in guest["filesystems"]] == ["/boot/efi", "/boot", "/"]
+    assert guest["kernels"][0]["initramfs"] == "/boot/initramfs-6.1.0-18-amd64.img"
+    assert guest["xen_drivers"]["xen-blkfront"] == "module"
+    assert judged(facts, "uefi-only", "xen-drivers-in-initramfs", "boot-loader") == {
+        "uefi-only": "fail",
+        "xen-drivers-in-initramfs": "fail",
+        "boot-loader": "pass",
+    }
+
+
+@pytest.mark.appliance
+@pytest.mark.timeout(400)
+@pytest.mark.needs(*LAUNCH, "mkswap")
+def test_a_root_on_lvm(tmp_path_factory):
+    facts = launched(tmp_path_factory, "lvm")
+    guest = facts["guest"]
+
+    assert guest["os"] == "linux"
+    assert [(item["device"], item["use"]) for item in guest["filesystems"]] == [
+        ("/dev/sda1", "lvm"),
+        ("/dev/vg/root", "/"),
+        ("/dev/vg/swap", "swap"),
+    ]
+    assert guest["fstab_absent"] == ["UUID=99999999-2222-4333-8444-555555555555 on /data"]
+    assert judged(facts, "lvm-devices-file", "fstab-absent-disks") == {
+        "lvm-devices-file": "fail",
+        "fstab-absent-disks": "fail",
+    }
+
+
+@pytest.mark.appliance
+@pytest.mark.timeout(400)
+@pytest.mark.needs(*LAUNCH, "mkfs.btrfs")
+def test_a_root_in_a_subvolume(tmp_path_factory):
+    guest = launched(tmp_path_factory, "btrfs")["guest"]
+
+    assert (guest["os"], guest["firmware"]) == ("linux", "bios")
+    assert guest["ssh"]["authorized_keys"] == ["/home/admin/.ssh/authorized_keys"]
+
+
+# ------------------------------------------------------------------------------- without a launch
+
+
+@pytest.fixture
+def scratch(tmp_path):
+    (tmp_path / "scratch").mkdir()
+    return tmp_path / "scratch"
+
+
+@pytest.mark.needs(*BUILD)
+def test_turned_off(tmp_path, scratch):
+    outcome, facts = inspect(builder().build("debian", tmp_path), scratch, guest="off")
+
+    assert outcome.status is StageStatus.SKIPPED
+    assert facts["guest"] == {
+        "status": "skipped",
+        "reason": "guest inspection was turned off (--guest=off)",
+    }
+    assert judged(facts, "windows-guest", "uefi-only") == {
+        "windows-guest": "unknown",
+        "uefi-only": "unknown",
+    }
+
+
+def test_a_blank_disk_needs_no_appliance(tmp_path, scratch):
+    outcome, facts = inspect(builder().build("blank", tmp_path), scratch)
+
+    assert outcome.status is StageStatus.DONE
+    assert facts["guest"]["systems"] == 0
+    assert judged(facts, "guest-no-system") == {"guest-no-system": "fail"}
+
+
+@pytest.mark.needs("cryptsetup", "sfdisk")
+def test_an_encrypted_disk_needs_no_appliance(tmp_path, scratch):
+    _, facts = inspect(builder().build("luks", tmp_path), scratch)
+
+    assert facts["guest"]["encrypted"] == ["/dev/sda1: crypto_LUKS"]
+    assert facts["guest"]["unknown"]["os"] == "the system is encrypted"
+    assert judged(facts, "disk-encrypted", "guest-no-system", "windows-guest") == {
+        "disk-encrypted": "fail",
+        "guest-no-system": "unknown",
+        "windows-guest": "unknown",
+    }
+
+
+@pytest.mark.needs(*BUILD, "debugfs")
+def test_a_disk_that_begins_like_another_image_meets_no_appliance(tmp_path, scratch):
+    image = builder().build("hostile", tmp_path)
+
+    outcome, facts = inspect(image, scratch, guest="require")
+
+    assert outcome.status is StageStatus.SKIPPED
+    assert facts["guest"]["status"] == "skipped"
+
+
+def test_a_container_that_is_not_safe_meets_no_appliance(tmp_path, scratch):
+    # given an overlay whose backing file is a file of the host
+    image = tmp_path / "overlay.qcow2"
+    subprocess.run(["qemu-img", "create", "-q", "-f", "raw", tmp_path / "base", "1M"], check=True)
+    argv = ["qemu-img", "create", "-q", "-f", "qcow2", "-F", "raw", "-b", tmp_path / "base", image]
+    subprocess.run(argv, check=True)
+
+    outcome, facts = inspect(image, scratch, guest="require")
+
+    assert outcome.status is StageStatus.SKIPPED
+    assert "backing-file" in facts["guest"]["reason"]
+
+
+@pytest.fixture
+def no_kernel(monkeypatch):
+    monkeypatch.setenv("SUPERMIN_KERNEL", "/nowhere/vmlinuz")
+
+
+@pytest.mark.needs(*LAUNCH)
+def test_an_appliance_that_cannot_start_makes_the_guest_unknown(tmp_path, scratch, no_kernel):
+    outcome, facts = inspect(builder().build("debian", tmp_path), scratch)
+
+    assert outcome.status is StageStatus.FAILED
+    assert (facts["guest"]["status"], facts["guest"]["code"]) == ("failed", "guest-kernel-missing")
+    assert "correct SUPERMIN_KERNEL" in facts["guest"]["reason"]
+    assert judged(facts, "windows-guest") == {"windows-guest": "unknown"}
+
+
+@pytest.mark.needs(*LAUNCH)
+def test_an_appliance_that_is_required_and_cannot_start_is_an_error(tmp_path, scratch, no_kernel):
+    with pytest.raises(ToolError) as caught:
+        inspect(builder().build("debian", tmp_path), scratch, guest="require")
+
+    assert (caught.value.code, caught.value.exit_code) == ("guest-kernel-missing", 3)

@@ -1,0 +1,86 @@
+"""Sentences from facts: sizes, templates, and that nothing but a named fact gets in."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pipeline.profile import words
+
+
+@pytest.mark.parametrize(
+    ("count", "shown"),
+    [
+        (0, "0 bytes"),
+        (999, "999 bytes"),
+        (1000, "1 kB (1000 bytes)"),
+        (160_000_000_000, "160 GB (149.01 GiB)"),
+        (160 << 30, "171.8 GB (160 GiB)"),
+        (160_000_000_512, "160 GB (149.01 GiB, 160,000,000,512 bytes)"),
+        ((160 << 30) + 512, "171.8 GB (160 GiB, 171,798,692,352 bytes)"),
+    ],
+)
+def test_a_size_is_shown_in_both_units_and_exactly_where_it_matters(count, shown):
+    assert words.size(count) == shown
+
+
+@given(st.integers(1000, 1 << 60))
+def test_two_sizes_that_look_the_same_are_the_same(count):
+    assert words.size(count) != words.size(count + 1)
+
+
+FACTS = {
+    "container": {"virtual_size": 2048, "creator": "tap", "files": ["a", "b"], "uuid": None},
+    "detail": "seen",
+    "parameters": {"max-size": {"maximum": 1 << 30}},
+}
+
+
+@pytest.mark.parametrize(
+    ("template", "filled"),
+    [
+        ("{container.virtual_size}", "2048"),
+        ("{container.virtual_size:size}", "2.05 kB (2 KiB)"),
+        ("{container.virtual_size:count}", "2,048"),
+        ("{container.files:list}", "a, b"),
+        ("{container.creator:quoted}", "'tap'"),
+        ("{container.uuid}", "none"),
+        ("{container.nothing}", "unknown"),
+        ("{detail}", "seen"),
+        ("{parameters.max-size.maximum:size}", "1.07 GB (1 GiB)"),
+        ("no field", "no field"),
+    ],
+)
+def test_a_template_is_filled(template, filled):
+    assert words.fill(template, FACTS) == filled
+
+
+@pytest.mark.parametrize(
+    "template", ["{0}", "{container.__class__}", "{container[creator]}", "{container.creator!r}"]
+)
+def test_a_template_reaches_nothing_but_facts(template):
+    assert words.fill(template, FACTS) in (template, "unknown")
+
+
+@pytest.mark.parametrize(
+    ("template", "said"), [("{a.b:hex}", "hex"), ("{a b}", "brace"), ("{", "brace"), ("}", "brace")]
+)
+def test_a_wrong_template_is_told(template, said):
+    (problem, *_) = words.template_problems(template)
+
+    assert said in problem
+
+
+@given(st.text())
+def test_a_fact_s_text_never_becomes_a_template(text):
+    filled = words.fill("<{a.b}>", {"a": {"b": text}, "secret": {"x": "LEAK"}})
+
+    assert "LEAK" not in filled
+    assert filled.isprintable()
+
+
+@given(st.recursive(st.text() | st.integers() | st.none(), st.lists, max_leaves=8))
+def test_cleaning_keeps_the_shape(value):
+    cleaned = words.cleaned(value)
+
+    assert isinstance(cleaned, type(value))
+    assert words.cleaned({"k": value}) == {"k": cleaned}
