@@ -82,7 +82,9 @@ def open_artifact(
     kind = artifact.plan.get("kind")
     if kind == "tap-vhd":
         layout = _layout(artifact)
-        with nbd.open_view(source, container, scratch=scratch, connections=connections) as disk:
+        with nbd.open_view(
+            source, container, scratch=scratch, connections=connections, direct=True
+        ) as disk:
             yield LaidOut(layout, disk)
     elif kind == "source":
         _require_size(artifact, source.size, source.name)

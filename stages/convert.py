@@ -127,7 +127,7 @@ class Convert:
         def progress(done: int, total: int) -> None:
             context.progress(done, total, "planning")
 
-        with nbd.open_view(context.source, container, scratch=context.scratch) as disk:
+        with nbd.open_view(context.source, container, scratch=context.scratch, direct=True) as disk:
             artifact = plan_vhd(
                 disk,
                 uuid=_unique_id(context),

@@ -214,6 +214,17 @@ def test_interruption_leaves_no_file(tmp_path):
     assert left(tmp_path) == []
 
 
+def test_what_a_killed_run_left_is_written_over(tmp_path):
+    left_over = tmp_path / "scratch/unpacked/.partial"
+    left_over.parent.mkdir(parents=True)
+    left_over.write_bytes(b"half" * 100_000)
+    content = disk(70_000)
+    result = run(tmp_path, gzip.compress(content), "gzip")
+    assert result.path is not None
+    assert result.path.read_bytes() == content
+    assert left(tmp_path) == ["disk.img"]
+
+
 def test_progress_counts_packed_bytes_to_the_end(tmp_path):
     packed, seen = gzip.compress(os.urandom(3 * MIB)), []
     run(tmp_path, packed, "gzip", progress=lambda done, total: seen.append((done, total)))

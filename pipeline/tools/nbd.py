@@ -33,6 +33,7 @@ from pipeline.source import Extent, Source
 from pipeline.text import clean
 from pipeline.tools import command, qemu_img
 from pipeline.tools.command import MIB, Limits, Sandbox
+from pipeline.tools.mapped import MappedView, Runs
 
 REQUEST = 256 * 1024  # bytes of one read request: eight of them fit a processor's cache
 IN_FLIGHT = 8  # requests on one connection that are not answered yet
@@ -66,24 +67,58 @@ def serve(
 
 @contextlib.contextmanager
 def open_view(
-    source: Source, container: JsonObject, *, scratch: Path, connections: int = 4
-) -> Iterator[FileView | NbdView]:
+    source: Source,
+    container: JsonObject,
+    *,
+    scratch: Path,
+    connections: int = 4,
+    direct: bool = False,
+) -> Iterator[FileView | NbdView | MappedView]:
     """The disk behind a container, to be read from up to ``connections`` threads at once.
 
-    Raises ``ToolError`` when qemu-nbd does not start, ``ConversionFailed`` when its disk has another
-    size than the facts say.
+    ``direct``: for somebody who reads all data, so that it pays to ask qemu-img first where it lies
+    in the file (``pipeline.tools.mapped``).  Raises ``ToolError`` when qemu-nbd does not start,
+    ``ConversionFailed`` when its disk has another size than the facts say.
     """
     size = container.get("virtual_size")
     if qemu_img.lies_in_file(container):
         yield FileView(source, source.size if size is None else size)
         return
+    runs = _runs(source, container) if direct else None
+    if runs is not None and not runs.needs_server:
+        require_size(source.name, runs.size, size)
+        yield MappedView(source, runs, None)
+        return
     with serve(source, container, scratch=scratch, shared=connections) as path:
         view = NbdView(path, source.name, connections)
         try:
-            view.require_size(size)
-            yield view
+            require_size(source.name, view.size, size)
+            same = runs is not None and runs.size == view.size
+            yield MappedView(source, runs, view) if runs is not None and same else view
         finally:
             view.close()
+
+
+def _runs(source: Source, container: JsonObject) -> Runs | None:
+    """Where the data lies; None when the map is too long to be worth it."""
+    try:
+        found = qemu_img.map_(qemu_img.ImageSpec.of(source, container))
+    except ToolError as error:
+        if error.code != "tool-output-limit":
+            raise
+        return None
+    return Runs(found, source.size)
+
+
+def require_size(name: str, size: int, expected: int | None) -> None:
+    """Raise ``ConversionFailed`` unless the disk has the size that our own parser read."""
+    if expected is None or -(-expected // 512) * 512 == size:
+        return
+    raise ConversionFailed(
+        "disk-size-disagrees",
+        f"{name}: the headers say {expected} bytes, qemu opens {size}",
+        hint="the image is damaged or made to deceive; export it again",
+    )
 
 
 class NbdView:
@@ -98,16 +133,6 @@ class NbdView:
             self._free.put(None)
         with self._handle() as handle:
             self.size: int = handle.get_size()
-
-    def require_size(self, expected: int | None) -> None:
-        """Raise ``ConversionFailed`` unless the disk has the size that our own parser read."""
-        if expected is None or -(-expected // 512) * 512 == self.size:
-            return
-        raise ConversionFailed(
-            "disk-size-disagrees",
-            f"{self._name}: the headers say {expected} bytes, qemu-nbd opens {self.size}",
-            hint="the image is damaged or made to deceive; export it again",
-        )
 
     def read(self, offset: int, length: int) -> bytes:
         """Up to ``length`` bytes at ``offset``; fewer only at the end of the disk."""

@@ -49,7 +49,7 @@ def planned(scratch: Path, image: str, *, zero_scan: bool = True) -> tuple[Any, 
     from pipeline.tools import nbd
 
     source, facts = opened(image)
-    with nbd.open_view(source, facts, scratch=scratch) as disk:
+    with nbd.open_view(source, facts, scratch=scratch, direct=True) as disk:
         made = plan_vhd(disk, uuid=UUID(int=1), timestamp=0, zero_scan=zero_scan)
     return source, facts, made
 

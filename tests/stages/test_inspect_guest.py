@@ -51,7 +51,6 @@ def inspect(path, scratch, **options):
 
 def judged(facts, *rules):
     """How the built-in requirements of these names come out."""
-    from pipeline.profile import judging
 
     found = {}
     chosen = profile.load("rackspace")
