@@ -27,7 +27,7 @@ from pipeline.source import Reader
 PIECE = 1 << 20
 MEMORY = 128 << 20
 
-_READ = 256 << 10
+_READ = 64 << 10
 _ZSTD_MAGIC = 0xFD2FB528
 _ZSTD_SKIPPABLE = range(0x184D2A50, 0x184D2A60)
 

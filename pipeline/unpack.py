@@ -65,7 +65,7 @@ class Limits:
 
     size: int = 2040 << 30  # the largest disk that a VHD can hold
     ratio: int = 1000
-    grace: int = 256 << 20
+    grace: int = 64 << 20
     reserve: int = 512 << 20  # free space that is left to others on the scratch file system
 
 

@@ -22,7 +22,10 @@ _HINTS = {
         "store-authentication",
         "check user and key (ST_* or OS_*; AWS_*), and that the key was not revoked",
     ),
-    403: ("store-forbidden", "this account may not do that: check its rights on the container"),
+    403: (
+        "store-forbidden",
+        "this user may not do that: check the key, and the rights on the container or bucket",
+    ),
     404: ("store-not-found", "check the container's name, the region and the account"),
     405: ("store-refused", "the address is not that of an object store; check it"),
     411: ("store-refused", "a proxy in between changes requests; check HTTP(S)_PROXY"),

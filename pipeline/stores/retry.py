@@ -88,10 +88,11 @@ class Retrier:
             now = time.monotonic()
             first_failure[:] = first_failure or [now]
             waited = now - first_failure[0]
-            if (_wish(state) or 0.0) + waited > self.policy.deadline_s:
+            wish = _wish(state) or 0.0
+            if wish > self.policy.deadline_s:
                 return True
             enough = state.attempt_number >= self.policy.least_attempts
-            return enough and waited + state.upcoming_sleep > self.policy.deadline_s
+            return enough and waited + max(wish, state.upcoming_sleep) > self.policy.deadline_s
 
         retrying = Retrying(
             retry=retry_if_exception_type(TemporaryStoreError),

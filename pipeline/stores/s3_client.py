@@ -163,8 +163,10 @@ def _refused(action: str, error: Any, status: int) -> StoreError:
             hint="set the clock (timedatectl set-ntp true); the same command continues",
         )
     words = str(answer.get("Error", {}).get("Message", ""))
+    # An answer to HEAD has no body: then botocore puts the status where the code should be.
+    reason, detail = (words, "") if code.isdigit() else (code, words)
     found = refusal(
-        action, alike, code, words, retry_after_s=retry_after(headers.get("retry-after"))
+        action, alike, reason, detail, retry_after_s=retry_after(headers.get("retry-after"))
     )
     if isinstance(found, TemporaryStoreError):
         return found

@@ -36,6 +36,7 @@ from pipeline.tools.command import MIB, Limits, Sandbox
 from pipeline.tools.mapped import MappedView, Runs
 
 REQUEST = 256 * 1024  # bytes of one read request: eight of them fit a processor's cache
+SECTOR = 512
 IN_FLIGHT = 8  # requests on one connection that are not answered yet
 STATUS_WINDOW = 1 << 30  # bytes of the disk that one block status request asks about
 STARTING_S = 20.0  # until qemu-nbd listens
@@ -168,14 +169,15 @@ class NbdView:
 
     def _status(self, offset: int, length: int) -> list[Extent]:
         found: list[Extent] = []
+        first = offset // SECTOR * SECTOR
+        whole = -(-(offset + length) // SECTOR) * SECTOR - first
 
         def take(_context: str, at: int, entries: list[int], _error: int) -> int:
             for size, flags in zip(entries[::2], entries[1::2], strict=True):
                 # The server may tell about more than was asked.
-                size = min(size, offset + length - at)
-                if size <= 0:
-                    break
-                found.append(Extent(at, size, "zero" if flags & _ZERO else "data"))
+                low, high = max(at, offset), min(at + size, offset + length)
+                if low < high:
+                    found.append(Extent(low, high - low, "zero" if flags & _ZERO else "data"))
                 at += size
             return 0
 
@@ -183,7 +185,7 @@ class NbdView:
             if not handle.can_meta_context("base:allocation"):
                 return [Extent(offset, length, "data")]
             try:
-                handle.block_status(length, offset, take)
+                handle.block_status(whole, first, take)
             except _nbd().Error as error:
                 raise _failed(self._name, offset, length, str(error.string)) from error
         if not found:
@@ -266,7 +268,8 @@ def _staging() -> Iterator[list[_Slot]]:
 class _Request:
     """One read under way."""
 
-    offset: int
+    offset: int  # a multiple of SECTOR, as the length is
+    skip: int  # bytes of the answer before the wanted ones
     target: memoryview
     slot: _Slot
 
@@ -303,17 +306,19 @@ class _Fetch:
             request = next(self._waiting, None)
             if request is None:
                 break
-            offset, target = request
+            offset, skip, target = request
             slot = self._free.pop()
-            cookie = self._handle.aio_pread(slot.shared(len(target)), offset)
-            self._pending[cookie] = _Request(offset, target, slot)
+            length = -(-(skip + len(target)) // SECTOR) * SECTOR
+            cookie = self._handle.aio_pread(slot.shared(length), offset)
+            self._pending[cookie] = _Request(offset, skip, target, slot)
         return bool(self._pending)
 
     def _collect(self) -> bool:
         done = [item for item in self._pending if self._handle.aio_command_completed(item)]
         for cookie in done:
             request = self._pending.pop(cookie)
-            request.target[:] = request.slot.view[: len(request.target)]
+            end = request.skip + len(request.target)
+            request.target[:] = request.slot.view[request.skip : end]
             self._free.append(request.slot)
         return bool(done)
 
@@ -323,10 +328,18 @@ class _Fetch:
         return _failed(self._name, offset, length, why)
 
 
-def _requests(parts: Sequence[tuple[int, memoryview]]) -> Iterator[tuple[int, memoryview]]:
+def _requests(parts: Sequence[tuple[int, memoryview]]) -> Iterator[tuple[int, int, memoryview]]:
+    """Offset, bytes to skip, and buffer of every request.
+
+    qemu-nbd serves some formats (VHDX, VDI) by whole sectors only; every disk is a number of them.
+    """
     for offset, buffer in parts:
-        for start in range(0, len(buffer), REQUEST):
-            yield offset + start, buffer[start : start + REQUEST]
+        done = 0
+        while done < len(buffer):
+            skip = (offset + done) % SECTOR
+            count = min(REQUEST - skip, len(buffer) - done)
+            yield offset + done - skip, skip, buffer[done : done + count]
+            done += count
 
 
 def _failed(name: str, offset: int, length: int, why: str) -> ConversionFailed:

@@ -22,7 +22,7 @@ CASES = load_builder().cases()
 QEMU_NAMES = {"vhd": "vpc", "vhdx": "vhdx", "vmdk": "vmdk", "vdi": "vdi", "qcow2": "qcow2"}
 # What oslo.utils calls a disk, by our names; whatever else it names (iso, luks) is none to it either.
 DISKS = {"raw": "raw", "gpt": "raw", "mbr": "raw"} | {name: name for name in QEMU_NAMES}
-PATIENCE_S = 3.0
+PATIENCE_S = 8.0
 
 pytestmark = pytest.mark.xdist_group("hostile")
 

@@ -109,8 +109,7 @@ def test_a_disk_that_fills_up_is_one_clear_error(tmp_path: Path):
         pattern = Pattern(8 * MIB, holes=False)
         upload = started(store, pattern)
         with pytest.raises(StoreError) as caught:
-            for number in range(4):
-                put(store, upload, pattern, number)
+            [put(store, upload, pattern, number) for number in range(4)]
         assert caught.value.code == "store-full"
         assert not (tmp_path / "d.vhd").exists()
         store.discard(upload)
@@ -123,9 +122,13 @@ def test_a_disk_that_fills_up_is_one_clear_error(tmp_path: Path):
 @pytest.mark.parametrize("path", ["/proc", "/sys"])
 def test_a_place_that_cannot_be_written(path: str):
     store = open_store(parse(path))
-    with pytest.raises(StoreError) as caught:
+
+    def attempt() -> None:
         store.prepare()
         started(store, Pattern(MIB))
+
+    with pytest.raises(StoreError) as caught:
+        attempt()
     assert caught.value.exit_code == 5
     assert path in caught.value.message
 

@@ -170,10 +170,6 @@ def test_the_worker_gets_only_what_finds_the_appliance():
         ),
         ("supermin: failed to find a suitable kernel (host_cpu=x86_64).", "guest-kernel-missing"),
         ("supermin: error: statvfs: No space left on device", "guest-cache-full"),
-        (
-            "qemu-img: /t/overlay1.qcow2: qemu-img exited with error status 1",
-            "guest-temporary-full",
-        ),
         ('qemu: Failed to get "write" lock', "guest-image-in-use"),
         ("something new", "guest-launch-failed"),
     ],
