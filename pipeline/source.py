@@ -97,6 +97,8 @@ class Source:
         """
         wanted = os.fspath(path)
         try:
+            if not wanted:  # which realpath would take for the working directory
+                raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), wanted)
             resolved = os.path.realpath(wanted, strict=True)
             _require_kind(os.stat(resolved).st_mode, wanted, allow_device)
             fd = os.open(resolved, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)

@@ -292,7 +292,7 @@ def _header_problems(
 ) -> list[Problem]:
     if primary is None:
         detail = trouble or "there is no GPT header at sector 1, only its backup at the end"
-        return [Problem("partition-table-damaged", detail, sector_size, sector_size)]
+        return [Problem("gpt-primary", detail, sector_size, sector_size)]
     detail = ""
     if backup is None:
         detail = backup_trouble or f"there is none at sector {primary.other_lba}"

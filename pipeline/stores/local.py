@@ -19,14 +19,13 @@ import json
 import os
 import shutil
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 from pipeline.errors import StoreError
+from pipeline.stores import local_files as files
 from pipeline.stores.base import (
     OCTETS,
     PIECE_SIZE,
@@ -47,8 +46,6 @@ from pipeline.stores.base import (
 from pipeline.stores.body import is_shared_zeros
 from pipeline.stores.destination import Destination
 
-_XATTR = "user.imgprep"
-_NO_LINKS = (errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK)
 _LIMITS = Limits(
     min_segment=1,
     max_segment=1 << 40,
@@ -82,7 +79,7 @@ class LocalStore:
 
     def prepare(self, *, create: bool = False, size: int = 0) -> None:
         """The directory is there (``create``: is made), may be written and has the space."""
-        with _told(self.directory):
+        with files.told(self.directory):
             if create:
                 self.directory.mkdir(parents=True, exist_ok=True)
             if not self.directory.exists():
@@ -102,17 +99,17 @@ class LocalStore:
             found = os.statvfs(self.directory)
         free = found.f_bavail * found.f_frsize
         if size > free:
-            raise _full(self.directory, f"{size} bytes are needed, {free} are free")
+            raise files.full(self.directory, f"{size} bytes are needed, {free} are free")
 
     def stat(self, name: str) -> StoredObject | None:
         """The file, and what the extended attribute says about it while it is unchanged."""
         path = self.directory / name
-        with _told(path):
+        with files.told(path):
             try:
                 found = path.stat()
             except FileNotFoundError:
                 return None
-            about = _attribute(path)
+            about = files.attribute(path)
         if (about.get("size"), about.get("mtime_ns")) != (found.st_size, found.st_mtime_ns):
             about = {}
         return StoredObject(
@@ -139,22 +136,22 @@ class LocalStore:
         about = marked(metadata, upload_id)
         upload = Upload(name, upload_id, size, segment_size, "", about, content_type)
         place = self._place(upload)
-        with _told(place):
+        with files.told(place):
             place.mkdir(exist_ok=True)
             plan = {"name": name, "size": size, "segment_size": segment_size}
-            _write_whole(place / "about", json.dumps(plan).encode())
+            files.write_whole(place / "about", json.dumps(plan).encode())
             os.truncate(self._data(upload), size)
         return upload
 
     def put_segment(self, upload: Upload, body: Body) -> StoredSegment:
         """Write at the segment's offset, then say so in the log."""
-        with _told(self.directory):
+        with files.told(self.directory):
             fd = self._data(upload)
-            fresh = _is_hole(fd, body.offset, body.size)
+            fresh = files.is_hole(fd, body.offset, body.size)
             offset = body.offset
             for piece in body.pieces():
                 if not (fresh and is_shared_zeros(piece)):
-                    _write_all(fd, piece, offset)
+                    files.write_all(fd, piece, offset)
                 offset += len(piece)
             md5 = body.digest()
             with self._lock, (self._place(upload) / "log").open("a") as log:
@@ -188,7 +185,7 @@ class LocalStore:
     ) -> StoredObject:
         """Flush, name, flush the directory, and only then forget the upload."""
         final = self.directory / upload.name
-        with _told(final):
+        with files.told(final):
             if not self._is_ours(upload):
                 fd = self._data(upload, must_exist=True)
                 self._require_logged(upload, segments)
@@ -199,9 +196,9 @@ class LocalStore:
                     "size": upload.size,
                 }
                 os.fsync(fd)
-                _set_attribute(fd, about)
-                _name(self._place(upload) / "data", final, replace=replace)
-            _sync_directory(self.directory)
+                files.set_attribute(fd, about)
+                files.name_object(self._place(upload) / "data", final, replace=replace)
+            files.sync_directory(self.directory)
             self._forget(upload)
         stored = self.stat(upload.name)
         if stored is None:
@@ -216,7 +213,7 @@ class LocalStore:
     def read_range(self, name: str, offset: int, length: int) -> bytes:
         """Read from the file."""
         path = self.directory / name
-        with _told(path), path.open("rb") as file:
+        with files.told(path), path.open("rb") as file:
             file.seek(offset)
             data = file.read(length)
         if len(data) != length:
@@ -229,12 +226,12 @@ class LocalStore:
 
     def discard(self, upload: Upload) -> None:
         """Remove the hidden directory."""
-        with _told(self.directory):
+        with files.told(self.directory):
             self._forget(upload)
 
     def unfinished(self) -> tuple[Unfinished, ...]:
         """The hidden directories that carry an upload's name."""
-        with _told(self.directory):
+        with files.told(self.directory):
             if not self.directory.is_dir():
                 return ()
             places = sorted(self.directory.glob(".imgprep-*"))
@@ -243,9 +240,9 @@ class LocalStore:
     def delete(self, name: str) -> None:
         """Remove the file."""
         path = self.directory / name
-        with _told(path):
+        with files.told(path):
             path.unlink(missing_ok=True)
-            _sync_directory(self.directory)
+            files.sync_directory(self.directory)
 
     def close(self) -> None:
         """Close the data files."""
@@ -312,7 +309,7 @@ class LocalStore:
             os.close(fd)
         if self._place(upload).exists():
             shutil.rmtree(self._place(upload))
-            _sync_directory(self.directory)
+            files.sync_directory(self.directory)
 
 
 def _leftover(place: Path) -> Unfinished | None:
@@ -332,98 +329,3 @@ def _leftover(place: Path) -> Unfinished | None:
     count = len(set(log.read_text().splitlines())) if log.exists() else 0
     when = datetime.fromtimestamp(modified, UTC).isoformat(timespec="seconds")
     return Unfinished(name, match[0], match["job"], size, count, when)
-
-
-def _name(data: Path, final: Path, *, replace: bool) -> None:
-    if replace:
-        data.replace(final)
-        return
-    try:
-        os.link(data, final)
-    except FileExistsError:
-        raise _exists(final) from None
-    except OSError as error:
-        if error.errno not in _NO_LINKS:
-            raise
-        # No hard links here (FAT, some network shares): the look and the rename are two steps.
-        if final.exists():
-            raise _exists(final) from None
-        data.rename(final)
-
-
-def _exists(final: Path) -> StoreError:
-    return StoreError(
-        "object-exists",
-        f"{final} exists already",
-        hint="choose another --name, or --if-exists replace",
-    )
-
-
-def _full(path: Path, detail: str) -> StoreError:
-    return StoreError(
-        "store-full",
-        f"there is no space for the object in {path}: {detail}",
-        hint="free some space or choose another destination; the same command continues",
-    )
-
-
-def _write_all(fd: int, piece: bytes | memoryview, offset: int) -> None:
-    view = memoryview(piece)
-    while view:
-        written = os.pwrite(fd, view, offset)
-        view, offset = view[written:], offset + written
-
-
-def _is_hole(fd: int, offset: int, length: int) -> bool:
-    try:
-        return os.lseek(fd, offset, os.SEEK_DATA) >= offset + length
-    except OSError as error:
-        return error.errno == errno.ENXIO
-
-
-def _attribute(path: Path) -> dict[str, Any]:
-    try:
-        value = json.loads(os.getxattr(path, _XATTR))
-    except (OSError, ValueError):
-        return {}
-    return value if isinstance(value, dict) else {}
-
-
-def _set_attribute(fd: int, about: dict[str, Any]) -> None:
-    about["mtime_ns"] = os.fstat(fd).st_mtime_ns
-    try:
-        os.setxattr(fd, _XATTR, json.dumps(about).encode())
-    except OSError as error:
-        # Without extended attributes the object is as good, only its origin is not written on it.
-        if error.errno not in (errno.EOPNOTSUPP, errno.E2BIG, errno.ENOSPC, errno.EPERM):
-            raise
-
-
-def _write_whole(path: Path, data: bytes) -> None:
-    fresh = path.with_name(path.name + ".new")
-    fresh.write_bytes(data)
-    fresh.replace(path)
-
-
-def _sync_directory(path: Path) -> None:
-    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)
-
-
-@contextmanager
-def _told(path: Path) -> Iterator[None]:
-    """An ``OSError`` of the destination becomes a ``StoreError`` with the path and what to do."""
-    try:
-        yield
-    except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise _full(path, str(error.strerror)) from None
-        code, hint = "store-failed", "check the file system of the destination"
-        if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
-            code, hint = "store-forbidden", "choose a directory that this user may write"
-        raise StoreError(
-            code, f"{path}: {str(error.strerror or error).lower()}", hint=hint
-        ) from None

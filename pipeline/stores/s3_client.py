@@ -129,6 +129,7 @@ class Client:
         ``of_upload``: a 404 means that the store forgot the multipart upload.
         """
         from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError
+        from urllib3.exceptions import HTTPError
 
         try:
             return request(self._s3)
@@ -142,7 +143,7 @@ class Client:
             raise _refused(action, error, int(known)) from None
         except NoCredentialsError:
             raise refusal(action, 401) from None
-        except (BotoCoreError, OSError) as error:
+        except (BotoCoreError, HTTPError, OSError) as error:
             raise no_answer(action, self.host, error) from None
 
     def close(self) -> None:

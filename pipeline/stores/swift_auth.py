@@ -109,6 +109,7 @@ def _wants_internal(env: Mapping[str, str]) -> bool:
 def _enter_v1(env: Mapping[str, str], internal: bool, stall_s: float) -> Access:
     from requests import RequestException
     from swiftclient import client
+    from urllib3.exceptions import HTTPError
 
     host = urlsplit(env["ST_AUTH"]).netloc.rpartition("@")[2]
     try:
@@ -124,7 +125,7 @@ def _enter_v1(env: Mapping[str, str], internal: bool, stall_s: float) -> Access:
         # A store answers a wrong v1 key with 401 or 403.
         status = 401 if status == 403 else status
         raise refusal(_ACTION, status, str(error.http_reason or "")) from None
-    except (RequestException, OSError) as error:
+    except (RequestException, HTTPError, OSError) as error:
         raise no_answer(_ACTION, host, error) from None
     if not url or not token:
         raise StoreError(

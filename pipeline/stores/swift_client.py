@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from http.client import HTTPException
 from typing import Any
 from urllib.parse import urlsplit
 
 from requests import RequestException
 from swiftclient import client
+from urllib3.exceptions import HTTPError
 
 from pipeline.errors import StoreError
 from pipeline.stores.answers import no_answer, refusal
@@ -74,7 +76,7 @@ class Client:
                 if status != 401 or last:
                     raise _refused(action, error, status) from None
                 self._session.renew(generation)
-            except (RequestException, OSError) as error:
+            except (RequestException, HTTPError, HTTPException, OSError) as error:
                 self._drop(connection)
                 raise no_answer(action, urlsplit(access.storage_url).netloc, error) from None
             except BaseException:
