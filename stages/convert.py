@@ -107,7 +107,7 @@ class Convert:
             artifact_file.require_writable(path, context.source, 0, overwrite=overwrite)
         else:
             path, overwrite = None, False
-        container = _whole_facts(context)
+        container = _container(context)
         if _conforms(context, container, recipe):
             artifact = Artifact(
                 container["format"],
@@ -164,8 +164,7 @@ def _recipe_of(target: Target) -> Recipe:
     return FORMATS[name]
 
 
-def _whole_facts(context: Context) -> JsonObject:
-    """The container's facts; of a VHD whose table was too long to identify it by, all of it."""
+def _container(context: Context) -> JsonObject:
     facts = context.facts.get("container")
     if facts is None:
         raise ConversionFailed(
@@ -173,21 +172,7 @@ def _whole_facts(context: Context) -> JsonObject:
             f"{context.source.name} was not identified, so it cannot be opened safely",
             hint="run the whole command, not only its last stages",
         )
-    if (facts.get("details") or {}).get("table_checked") is not False:
-        return facts
-    found = Vhd().inspect(context.source)
-    problems = [asdict(problem) for problem in found.problems]
-    damage = [item for item in problems if item["rule"] in _DAMAGE]
-    if damage:
-        raise ConversionFailed(
-            damage[0]["rule"],
-            f"{context.source.name} is damaged: {damage[0]['detail']}",
-            hint="export or copy the image again",
-        )
-    return {**facts, "problems": problems}
-
-
-_DAMAGE = ("vhd-bat", "vhd-block-bounds", "vhd-block-overlap", "vhd-truncated")
+    return facts
 
 
 def _conforms(context: Context, container: JsonObject, recipe: Recipe) -> bool:

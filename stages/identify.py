@@ -9,12 +9,13 @@ Adds ``facts["container"]``.  Everything that later stages are allowed to do dep
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 from pipeline import formats
 from pipeline import unpack as packed
 from pipeline.formats import Identification
+from pipeline.formats.vhd import Vhd
 from pipeline.model import Job, JsonObject, Outcome
 from pipeline.source import Source
 from pipeline.stage import Context
@@ -63,7 +64,19 @@ def _look_inside(context: Context, facts: JsonObject) -> Outcome:
 def container_facts(source: Source) -> JsonObject:
     """The facts ``container`` of an open file.  Raises ``SourceError``."""
     found = formats.identify(source, name=source.name)
+    if found.container.details.get("table_checked") is False:
+        found = _with_whole_table(found, source)
     return to_facts(found, file_size=source.size, allocated_size=source.allocated_size)
+
+
+def _with_whole_table(found: Identification, source: Source) -> Identification:
+    """A VHD whose block table is longer than identification reads (above 512 GiB), judged whole.
+
+    Nothing may open the disk before that.
+    """
+    whole = Vhd().inspect(source)
+    others = (item for item in found.container.problems if item not in whole.problems)
+    return replace(found, container=replace(whole, problems=(*whole.problems, *others)))
 
 
 def to_facts(

@@ -16,6 +16,7 @@ from typing import Any
 from pipeline import formats, profile
 from pipeline.artifact import open_artifact
 from pipeline.errors import ConversionFailed
+from pipeline.formats.disk_comparison import compare
 from pipeline.model import (
     Artifact,
     Finding,
@@ -29,7 +30,6 @@ from pipeline.model import (
     Status,
 )
 from pipeline.stage import Context
-from pipeline.stored_disk import compare
 from pipeline.stores import open_store, proof
 from pipeline.stores.base import ObjectStore
 from pipeline.stores.proof import StoredReader

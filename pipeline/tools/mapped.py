@@ -4,8 +4,8 @@
                            │              │             │
                    file    ▼ offset       ▼ offset      └──▶ qemu-nbd, started only for these
 
-One copy out of the page cache instead of three: measured on two cores, converting 2 GiB of qcow2 took
-less than half of the processor time that reading it through qemu-nbd takes.  Which bytes belong where
+One copy out of the page cache instead of three, and no second process that competes for the cores.
+Which bytes belong where
 is still qemu's word; a run that would reach beyond the end of the file is left to qemu-nbd as well.
 """
 

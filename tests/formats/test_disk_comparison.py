@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from pipeline.formats.disk_comparison import DiskComparison, compare
 from pipeline.source import Extent
-from pipeline.stored_disk import DiskComparison, compare
 
 BLOCK = 2 << 20
 COUNT = 5
