@@ -18,9 +18,9 @@ from typing import Any
 import msgspec
 
 from pipeline import profile
-from pipeline.profile import words
 from pipeline.errors import UsageError
 from pipeline.model import JsonObject, Provenance
+from pipeline.profile import words
 from pipeline.profile.requirements import SCHEMAS, Requirement, Words
 
 WIDTH = 100

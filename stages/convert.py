@@ -22,10 +22,10 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid5
 
-from pipeline import artifact_file
+from pipeline.artifact import file as artifact_file
 from pipeline.artifact import file_plan
-from pipeline.artifact_file import write_artifact
-from pipeline.artifact_plan import plan_vhd
+from pipeline.artifact.file import write_artifact
+from pipeline.artifact.plan import plan_vhd
 from pipeline.errors import ConversionFailed, EnvironmentFailed, ToolError, UsageError
 from pipeline.formats.vhd import Vhd
 from pipeline.formats.vhd_bytes import EPOCH_2000

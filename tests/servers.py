@@ -17,6 +17,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -245,19 +246,23 @@ def faults(config: pytest.Config, server: Server, name: str) -> Faults:
     return proxy
 
 
+_ENVIRONMENT = threading.RLock()
+
+
 @contextlib.contextmanager
 def environment(values: Mapping[str, str]) -> Iterator[None]:
-    """Our own environment without any cloud's variables but these."""
-    before = dict(os.environ)
-    for key in before:
-        if key.startswith(("ST_", "OS_", "AWS_", "SWIFT_", "RAX_")):
-            del os.environ[key]
-    os.environ.update(values)
-    try:
-        yield
-    finally:
-        os.environ.clear()
-        os.environ.update(before)
+    """Our own environment without any cloud's variables but these; for one thread at a time."""
+    with _ENVIRONMENT:
+        before = dict(os.environ)
+        for key in before:
+            if key.startswith(("ST_", "OS_", "RS_", "AWS_", "SWIFT_", "RAX_")):
+                del os.environ[key]
+        os.environ.update(values)
+        try:
+            yield
+        finally:
+            os.environ.clear()
+            os.environ.update(before)
 
 
 def wait_until(condition: Callable[[], bool], what: str, timeout_s: float = 30.0) -> None:

@@ -16,8 +16,8 @@ import vhd_files as files
 
 from pipeline import formats
 from pipeline.artifact import open_artifact
-from pipeline.artifact_file import write_artifact
-from pipeline.artifact_plan import plan_vhd
+from pipeline.artifact.file import write_artifact
+from pipeline.artifact.plan import plan_vhd
 from pipeline.errors import ConversionFailed, EnvironmentFailed, Interrupted, UsageError
 from pipeline.fileview import FileView
 from pipeline.formats.vhd import Vhd

@@ -45,7 +45,7 @@ def opened(image: str) -> tuple[Any, dict[str, Any]]:
 
 
 def planned(scratch: Path, image: str, *, zero_scan: bool = True) -> tuple[Any, Any, Any]:
-    from pipeline.artifact_plan import plan_vhd
+    from pipeline.artifact.plan import plan_vhd
     from pipeline.tools import nbd
 
     source, facts = opened(image)
@@ -60,7 +60,7 @@ def plan(scratch: Path, image: str, *options: str) -> None:
 
 
 def write(scratch: Path, image: str, output: str) -> None:
-    from pipeline.artifact_file import write_artifact
+    from pipeline.artifact.file import write_artifact
 
     source, facts, made = planned(scratch, image)
     write_artifact(made, source, facts, Path(output), scratch=scratch, checksum=False)

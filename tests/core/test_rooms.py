@@ -31,9 +31,8 @@ MAY_IMPORT = {
     "pipeline.reports": NOUNS | {"pipeline.profile"},
     "pipeline.stage": NOUNS | {"pipeline.source", "pipeline.profile"},
     "pipeline.journal": NOUNS,
-    "pipeline.ova": BYTES,
-    "pipeline.unpack": BYTES | {"pipeline.ova", "pipeline.stage"},
-    "pipeline.tools": BYTES | {"pipeline.stage"},
+    "pipeline.unpack": BYTES | {"pipeline.stage"},
+    "pipeline.tools": BYTES | {"pipeline.guest", "pipeline.stage"},
     "pipeline.artifact": WORK,
     "pipeline.stores": BYTES | {"pipeline.stage"},
     "pipeline.engine": NOUNS

@@ -75,8 +75,8 @@ def test_two_runs_of_the_same_job(site: Site):
         for _ in range(2)
     ]
     ends = [uploader.end() for uploader in both]
-    codes = [end.code for end in ends if isinstance(end, StoreError)]
-    assert codes in ([], ["object-exists"]), "one of them must have stored it"
+    errors = [end for end in ends if isinstance(end, StoreError)]
+    assert [error.code for error in errors] in ([], ["object-exists"]), errors[0].message
     site.assert_stored(pattern)
 
 

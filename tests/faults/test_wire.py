@@ -31,10 +31,17 @@ def test_the_connection_is_cut_in_the_middle_of_a_segment(site: Site, how: str):
     site.assert_stored(pattern)
 
 
-@pytest.mark.parametrize(
-    ("status", "after"), [(503, 0), (503, -1), (500, -1), (429, 0), (408, 0), (502, 200_000)]
-)
+@pytest.mark.parametrize(("status", "after"), [(503, 0), (500, -1)])
 def test_the_server_refuses_for_a_moment(site: Site, status: int, after: int):
+    refuse_twice(site, status, after)
+
+
+@pytest.mark.parametrize(("status", "after"), [(429, 0), (408, 0), (503, -1), (502, 200_000)])
+def test_the_server_refuses_for_other_reasons(swift: Site, status: int, after: int):
+    refuse_twice(swift, status, after)
+
+
+def refuse_twice(site: Site, status: int, after: int) -> None:
     pattern = site.pattern()
     site.proxy.set(site.sending(2, do="status", status=status, after=after, times=2))
     site.upload(pattern)

@@ -7,8 +7,8 @@ import pytest
 from hostile_corpus import Corpus, load_builder
 
 from pipeline import formats
-from pipeline.artifact_file import write_artifact
-from pipeline.artifact_plan import plan_vhd
+from pipeline.artifact.file import write_artifact
+from pipeline.artifact.plan import plan_vhd
 from pipeline.formats.vhd import Vhd
 from pipeline.source import Source
 from pipeline.tools import nbd, qemu_img

@@ -17,11 +17,12 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from pipeline import decompress, ova
+from pipeline import decompress
 from pipeline.errors import EnvironmentFailed
 from pipeline.formats.base import Problem
 from pipeline.source import Reader, Source
 from pipeline.stage import Cancellation
+from pipeline.unpack import ova
 
 PACKINGS = (*decompress.COMPRESSIONS, "ova")
 """The container formats that can be unpacked, as ``container.format`` calls them."""
