@@ -214,6 +214,7 @@ class SwiftStore:
         _, data = self.client.call(
             f"reading {length} bytes at {offset} of {self.url(name)}",
             lambda c: c.get_object(self.container, key, headers=wanted),
+            reading=True,
         )
         if len(data) != length:
             raise TemporaryStoreError(

@@ -16,7 +16,7 @@ from requests import RequestException
 from swiftclient import client
 from urllib3.exceptions import HTTPError
 
-from pipeline.errors import StoreError
+from pipeline.errors import StoreError, TemporaryStoreError
 from pipeline.stores.answers import no_answer, refusal
 from pipeline.stores.base import Body
 from pipeline.stores.retry import retry_after
@@ -58,9 +58,12 @@ class Client:
         *,
         patient: bool = False,
         missing: Any = _NOTHING,
+        reading: bool = False,
     ) -> Any:
         """The answer to one request; ``missing`` stands for a 404 where it is given.
 
+        A 409 to a request that writes passes: two requests for one object met, and the later clock
+        won.  ``reading``: there it says that a segment is not what its manifest names.
         Raises ``StoreError``; the one repetition is that with a new token.
         """
         for last in (False, True):
@@ -73,6 +76,8 @@ class Client:
                 status = int(error.http_status or 0)
                 if status == 404 and missing is not _NOTHING:
                     return missing
+                if status == 409 and not reading:
+                    raise _overtaken(action) from None
                 if status != 401 or last:
                     raise _refused(action, error, status) from None
                 self._session.renew(generation)
@@ -138,6 +143,14 @@ class Sending:
         if self._left == 0:
             next(self._pieces, None)  # the pieces are hashed when they end
         return piece
+
+
+def _overtaken(action: str) -> TemporaryStoreError:
+    return TemporaryStoreError(
+        "store-conflict",
+        f"{action}: the store answered 409 Conflict: another request changed the same object",
+        hint="if another imgprep stores the same object, let it finish; then run again",
+    )
 
 
 def _refused(action: str, error: Any, status: int) -> StoreError:

@@ -5,6 +5,7 @@ import os
 from pathlib import Path
 
 import handmade
+import vhd_files
 
 from pipeline.model import Job, StageStatus
 from pipeline.source import Source
@@ -72,3 +73,17 @@ def test_the_stage_hands_over_one_section(tmp_path: Path) -> None:
     Handles.source.close()
     assert outcome.status is StageStatus.DONE
     assert set(outcome.facts) == {"container"}
+
+
+def test_a_long_block_table_is_judged_whole(tmp_path: Path) -> None:
+    # given a VHD of 1 TiB, whose table is longer than identification reads, in order …
+    size = 1 << 40
+    sound = vhd_files.ours(size, [1, 524_000])
+    assert facts(tmp_path / "sound.vhd", bytes(sound))["problems"] == []
+
+    # … and one whose entry near the table's end points at the first block's bytes
+    lying = vhd_files.set_entry(sound, 524_000, vhd_files.entry(sound, 1))
+
+    found = facts(tmp_path / "lying.vhd", bytes(lying))
+
+    assert "vhd-block-overlap" in {problem["rule"] for problem in found["problems"]}  # type: ignore[attr-defined]

@@ -12,6 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import pytest
+from conformance import ABOUT, NAME, SEGMENT, SIZE, TYPE, begin, body, commit, send, stored
 from patterns import MIB, Pattern
 from places import Place
 
@@ -22,22 +23,14 @@ from pipeline.stores.base import (
     ObjectStore,
     Piece,
     SegmentsChangedError,
-    StoredObject,
     StoredSegment,
     Upload,
     UploadLostError,
-    upload_id,
 )
 from pipeline.stores.body import SegmentBody, ZeroMap
 from pipeline.stores.destination import parse
 
 pytestmark = [pytest.mark.servers, pytest.mark.xdist_group("servers")]
-
-SEGMENT = 5 * MIB  # the least that S3 takes
-SIZE = 2 * SEGMENT + 12345
-NAME = "disk.vhd"
-TYPE = "application/x-vhd"
-ABOUT = {"source": "ünï çødé 磁盘 (1)%20.qcow2", "virtual-size": "1073741824"}
 
 
 @pytest.fixture
@@ -46,39 +39,6 @@ def store(place: Place) -> Iterator[ObjectStore]:
     opened.prepare()
     yield opened
     opened.close()
-
-
-def body(pattern: Pattern, number: int) -> SegmentBody:
-    offset = number * SEGMENT
-    size = min(SEGMENT, pattern.size - offset)
-    zeros = ZeroMap(pattern.extents())
-    return SegmentBody(pattern, zeros, number=number, offset=offset, size=size)
-
-
-def begin(store: ObjectStore, pattern: Pattern, name: str = NAME, token: str = "") -> Upload:
-    unique = upload_id("job", pattern.seed)
-    size = pattern.size
-    return store.begin(name, unique, size, SEGMENT, token, metadata=ABOUT, content_type=TYPE)
-
-
-def send(store: ObjectStore, upload: Upload, pattern: Pattern) -> tuple[StoredSegment, ...]:
-    count = -(-pattern.size // SEGMENT)
-    return tuple(store.put_segment(upload, body(pattern, number)) for number in range(count))
-
-
-def commit(
-    store: ObjectStore,
-    upload: Upload,
-    segments: tuple[StoredSegment, ...],
-    *,
-    replace: bool = False,
-) -> StoredObject:
-    return store.commit(upload, segments, replace=replace)
-
-
-def stored(store: ObjectStore, pattern: Pattern, name: str = NAME) -> StoredObject:
-    upload = begin(store, pattern, name)
-    return commit(store, upload, send(store, upload, pattern))
 
 
 # --- what an upload makes
