@@ -79,7 +79,7 @@ class Context:
     judgement: Judgement | None = None
     artifact: Artifact | None = None
     receipt: Receipt | None = None
-    origin: Identity | None = None  # of the file that the user gave, when source was unpacked from it
+    origin: Identity | None = None  # of the user's file, when source was unpacked from it
 
     def progress(self, done: int, total: int | None, activity: str = "") -> None:
         """Report bytes done."""

@@ -15,21 +15,25 @@ BUILDERS = Path(__file__).resolve().parents[1] / "fixtures" / "guests"
 
 
 def builder(name: str = "build") -> Any:
-    """A module of fixtures/guests, which is a folder of programs and no package."""
-    if str(BUILDERS) not in sys.path:
-        sys.path.insert(0, str(BUILDERS))
-    return importlib.import_module(name)
+    """A module of ``fixtures/guests``: a folder of programs, and no package."""
+    build = _program(BUILDERS / "build.py", "phony_guests")
+    return build if name == "build" else importlib.import_module(name)
 
 
 def watching() -> Any:
     """``tests/hostile/watching.py``: who opens files in a directory."""
-    path = Path(__file__).parent / "hostile" / "watching.py"
-    spec = importlib.util.spec_from_file_location("watching", path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return _program(Path(__file__).parent / "hostile" / "watching.py", "watching")
+
+
+def _program(path: Path, name: str) -> Any:
+    """A file as a module under a name of its own: several folders have a ``build.py``."""
+    if name not in sys.modules:
+        spec = importlib.util.spec_from_file_location(name, path)
+        assert spec is not None
+        assert spec.loader is not None
+        sys.modules[name] = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(sys.modules[name])
+    return sys.modules[name]
 
 
 class Directory:

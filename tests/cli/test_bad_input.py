@@ -30,8 +30,9 @@ def qcow2(tmp_path):
 def expect(ended, code, *words):
     assert ended.code == code, ended.stderr
     assert "Traceback" not in ended.stderr + ended.stdout
+    said = " ".join((ended.stderr + ended.stdout).split())
     for word in words:
-        assert word in ended.stderr + ended.stdout, ended.stderr + ended.stdout
+        assert word in said, said
 
 
 def left_in(directory):

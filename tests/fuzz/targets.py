@@ -18,7 +18,7 @@ import handmade_vhdx  # noqa: E402
 from handmade import MIB  # noqa: E402
 from inputs import Patched, Seed, decode  # noqa: E402
 
-from pipeline import formats, ova  # noqa: E402
+from pipeline import formats  # noqa: E402
 from pipeline.errors import ImgprepError  # noqa: E402
 from pipeline.formats import (  # noqa: E402
     cpio,
@@ -33,6 +33,7 @@ from pipeline.formats import (  # noqa: E402
 )
 from pipeline.formats.base import Container, Format, Problem  # noqa: E402
 from pipeline.formats.bounded import READ_BUDGET, BoundedReader  # noqa: E402
+from pipeline.unpack import ova  # noqa: E402
 
 SOME = 4096
 
