@@ -46,7 +46,8 @@ class Session:
     """One login for all threads.
 
     ``generation`` counts logins: a worker whose token was refused says which one it used, and only
-    the first of them logs in again.
+    the first of them logs in again.  Where that was refused for good, the others are told the same
+    without asking: a lock-out after so many wrong logins would follow.
     """
 
     def __init__(self, login: Login) -> None:
@@ -54,6 +55,7 @@ class Session:
         self._lock = threading.Lock()
         self._access: Access | None = None
         self._generation = 0
+        self._refused: StoreError | None = None
 
     def access(self) -> tuple[Access, int]:
         """The current access and its generation; logs in when there is none."""
@@ -68,13 +70,22 @@ class Session:
         with self._lock:
             if refused != self._generation:
                 return
+            if self._refused is not None:
+                told = self._refused
+                raise StoreError(told.code, told.message, hint=told.hint)
             if not self._login.renewable:
                 raise StoreError(
                     "store-authentication",
                     "the store refused the token of OS_AUTH_TOKEN",
                     hint="tokens expire: get a new one, or give credentials that can be renewed",
                 )
-            self._access = self._login.enter()
+            try:
+                self._access = self._login.enter()
+            except TemporaryStoreError:
+                raise
+            except StoreError as error:
+                self._refused = error
+                raise
             self._generation += 1
 
 
