@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
-from pipeline.errors import EnvironmentFailed, StoreError
+from pipeline.errors import EnvironmentFailed, StoreError, TemporaryStoreError
 from pipeline.stores import rackspace
 from pipeline.stores.answers import no_answer, refusal
 
