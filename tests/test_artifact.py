@@ -6,6 +6,7 @@ import hashlib
 import os
 import random
 import shutil
+import subprocess
 import threading
 from dataclasses import replace
 from pathlib import Path
@@ -152,8 +153,6 @@ def test_every_size(tmp_path: Path, size: int) -> None:
 @pytest.mark.needs("qemu-img")
 @pytest.mark.parametrize("size", [401 * MIB + 1536, 8194 * MIB, 20 * GIB])
 def test_xenservers_own_tool_takes_and_resizes_it(tmp_path: Path, size: int) -> None:
-    import subprocess
-
     raw = files.raw_disk(tmp_path / "disk.raw", size)
     output = tmp_path / "out.vhd"
     convert(raw, "raw", output)
