@@ -21,9 +21,8 @@ from pipeline.stores import open_store, parse, transfer
 from pipeline.stores.base import upload_id
 from pipeline.stores.destination import object_name
 from pipeline.stores.retry import Policy
-from pipeline.stores.transfer import Handles, Plan, Request
+from pipeline.stores.transfer import Handles, Request
 from pipeline.text import clean
-from pipeline.text import size as words
 
 
 class Upload:
@@ -64,7 +63,8 @@ class Upload:
             with opened as reader:
                 handles = _handles(context, policy)
                 if options.dry_run:
-                    return _planned(context, transfer.plan(store, reader, request, handles))
+                    plan = transfer.plan(store, reader, request, handles)
+                    return Outcome(StageStatus.SKIPPED, reason=f"dry run: {plan.words()}")
                 return Outcome(receipt=transfer.upload(store, reader, request, handles))
         finally:
             store.close()
@@ -110,16 +110,3 @@ def _handles(context: Context, policy: Policy) -> Handles:
         context.progress(done, total, "uploading")
 
     return Handles(context.notebook, context.cancellation, policy, progress, context.note)
-
-
-def _planned(context: Context, plan: Plan) -> Outcome:
-    text = (
-        f"{words(plan.size)} would go to {plan.url}: {plan.segments} segments of "
-        f"{words(plan.segment_size)}, {plan.connections} at a time"
-    )
-    if plan.would_create:
-        text += "; the container, bucket or directory would be made"
-    if plan.exists:
-        text += f"; an object of that name exists (--if-exists {context.job.options.if_exists})"
-    context.note(text)
-    return Outcome(StageStatus.SKIPPED, reason=f"dry run: {text}")

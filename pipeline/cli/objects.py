@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json as json_module
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from pipeline.source import Source
     from pipeline.stores.base import Unfinished
     from pipeline.stores.prepared import FileOptions
-    from pipeline.stores.transfer import Handles, Plan
+    from pipeline.stores.transfer import Handles
 
 
 def add_to(app: typer.Typer) -> None:
@@ -66,13 +66,11 @@ def upload(
     with Source.open(file) as source, monitors(quiet=quiet, events=events) as monitor:
         if dry_run:
             plan = prepared.plan_file(source, destination, chosen)
-            show: Callable[[], str] = lambda: _plan_words(plan)  # noqa: E731
-            data = to_json(plan)
+            words, data = f"nothing was stored: {plan.words()}", to_json(plan)
         else:
             receipt = _stored(source, destination, chosen, job_dir, monitor)
-            show = lambda: _receipt_words(receipt)  # noqa: E731
-            data = to_json(receipt)
-    typer.echo(json_module.dumps(data, indent=2) if json else show())
+            words, data = _receipt_words(receipt), to_json(receipt)
+    typer.echo(json_module.dumps(data, indent=2) if json else words)
 
 
 def _stored(
@@ -111,15 +109,6 @@ def _handles(notebook: object, monitor: Monitor) -> Iterator[Handles]:
             progress=lambda done, total: monitor(Progress("upload", done, total)),
             note=lambda text: monitor(Note("upload", text)),
         )
-
-
-def _plan_words(plan: Plan) -> str:
-    there = "; an object of this name is there" if plan.exists else ""
-    return (
-        f"would store {size(plan.size)} as {clean(plan.url, 3000)}: {plan.segments} segments of "
-        f"{size(plan.segment_size)}, {plan.connections} at a time, {size(plan.zero_bytes)} of it "
-        f"known zeros{there}"
-    )
 
 
 def _receipt_words(receipt: Receipt) -> str:

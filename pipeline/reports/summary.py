@@ -261,14 +261,20 @@ def _result(report: JsonObject) -> Iterable[tuple[str, str]]:
     artifact, receipt = report["artifact"], report["receipt"]
     source_size = (report["facts"].get("container") or {}).get("file_size")
     if artifact:
-        done = [stage for stage in report["stages"] if stage["name"] == "convert"]
-        why = f" ({clean(done[0]['reason'])})" if done and done[0].get("reason") else ""
-        yield "converted", f"to {artifact['format']}, {short_size(artifact['size'])}{why}"
+        why = "".join(f" ({reason})" for reason in _reasons(report["stages"], "convert"))
+        dry_run = report["job"]["options"].get("dry_run")
+        label = "would be" if dry_run else "converted"
+        yield (
+            label,
+            f"{'converted ' if dry_run else ''}to {artifact['format']}, {short_size(artifact['size'])}{why}",
+        )
         if source_size:
             yield (
                 "against",
                 f"{short_size(source_size)} of the source{_ratio(artifact, source_size)}",
             )
+        if dry_run:
+            yield from (("stored", why) for why in _reasons(report["stages"], "upload"))
     if receipt:
         count = len(receipt["segments"])
         parts = f" in {count} segments" if count > 1 else ""
@@ -280,6 +286,11 @@ def _result(report: JsonObject) -> Iterable[tuple[str, str]]:
         yield "sha256", sha256
     if receipt:
         yield "proved", _proof(receipt)
+
+
+def _reasons(stages: Sequence[JsonObject], name: str) -> list[str]:
+    """Why a stage did what it did, where it says so."""
+    return [clean(s["reason"], 4000) for s in stages if s["name"] == name and s.get("reason")]
 
 
 def _ratio(artifact: JsonObject, source_size: int) -> str:

@@ -34,6 +34,8 @@ from pipeline.stores.compare import same_content
 from pipeline.stores.journal import UploadJournal
 from pipeline.stores.retry import Policy, Retrier
 from pipeline.stores.workers import Layout, Pool, Progress, Sender
+from pipeline.text import clean
+from pipeline.text import size as in_words
 
 _MIB = 1 << 20
 _ROUNDS = 4  # how often segments may vanish under us before we give up
@@ -62,6 +64,9 @@ class Request:
     sha256: str | None = None  # of the artifact, where somebody knows it already
 
 
+_PLACES = {"swift": "container", "s3": "bucket", "file": "directory"}
+
+
 @dataclass(frozen=True)
 class Plan:
     """What an upload will do: ``--dry-run`` shows it."""
@@ -75,6 +80,20 @@ class Plan:
     connections: int
     exists: bool
     would_create: bool  # the container, bucket or directory: it is missing
+
+    def words(self) -> str:
+        """The plan as a sentence for people."""
+        text = (
+            f"{in_words(self.size)} would go to {clean(self.url, 3000)}: {self.segments} segments "
+            f"of {in_words(self.segment_size)}, {self.connections} at a time, "
+            f"{in_words(self.zero_bytes)} of it known zeros"
+        )
+        if self.would_create:
+            scheme = self.url.partition("://")[0]
+            text += f"; the {_PLACES.get(scheme, 'place')} would be made"
+        if self.exists:
+            text += "; an object of that name exists (see --if-exists)"
+        return text
 
 
 @dataclass(frozen=True)

@@ -5,8 +5,8 @@
                    file    ▼ offset       ▼ offset      └──▶ qemu-nbd, started only for these
 
 One copy out of the page cache instead of three, and no second process that competes for the cores.
-Which bytes belong where
-is still qemu's word; a run that would reach beyond the end of the file is left to qemu-nbd as well.
+Which bytes belong where is still qemu's word; a run that would reach beyond the end of the file is
+left to qemu-nbd as well.
 """
 
 from __future__ import annotations

@@ -76,7 +76,7 @@ class Contest:
 
     def spread(self, name: str) -> str:
         all_ = sorted(item.seconds for item in self.samples[name])
-        return f"{all_[0]:.1f} to {all_[-1]:.1f}"
+        return f"{all_[0]:.2f} to {all_[-1]:.2f}"
 
     def memory(self, name: str) -> int:
         return max(item.memory for item in self.samples[name])

@@ -1,18 +1,24 @@
 """One measured piece of work in a process of its own; its last line is the peak memory in bytes.
 
 worker.py shell COMMAND
-worker.py write IMAGE FORMAT OUTPUT        convert to a file, no checksum
-worker.py stream IMAGE FORMAT              make all segments, hash them, write nothing
-worker.py plan IMAGE FORMAT [--no-scan]    allocation map and zero scan only
+worker.py write IMAGE OUTPUT        convert to a file, no checksum
+worker.py stream IMAGE              make all segments, hash them, write nothing
+worker.py plan IMAGE [--no-scan]    allocation map and zero scan only
+worker.py identify LIST             time and bytes read for each path in a JSON list of hex names
+worker.py confinement               what it costs to start a child, with and without
 """
 
 from __future__ import annotations
 
 import hashlib
+import json
+import os
 import resource
+import statistics
 import subprocess
 import sys
 import tempfile
+import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -31,7 +37,7 @@ def main(argv: list[str]) -> None:
         peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
     else:
         with tempfile.TemporaryDirectory() as scratch:
-            {"write": write, "stream": stream, "plan": plan}[job](Path(scratch), *rest)
+            JOBS[job](Path(scratch), *rest)
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     print(peak * 1024)
 
@@ -84,6 +90,53 @@ def stream(scratch: Path, image: str) -> None:
             for _digest in pool.map(segment, range(0, artifact.size, SEGMENT)):
                 pass
 
+
+def identify(_scratch: Path, listed: str) -> None:
+    """The slower of two calls each, so that nothing profits from what the first left behind."""
+    from pipeline import formats
+    from pipeline.errors import SourceError
+    from pipeline.source import Source
+
+    for name in json.loads(Path(listed).read_text(encoding="ascii")):
+        taken, read = 0.0, 0
+        for _ in range(2):
+            began = time.perf_counter()
+            try:
+                with Source.open(os.fsdecode(bytes.fromhex(name))) as source:
+                    read = formats.identify(source, name=source.name).bytes_read
+            except SourceError:
+                pass  # a refusal takes time as well
+            taken = max(taken, time.perf_counter() - began)
+        print(json.dumps({"ms": 1000 * taken, "bytes": read}))
+
+
+def confinement(_scratch: Path) -> None:
+    from pipeline.tools import command, confine
+    from pipeline.tools.command import MIB, Limits, Sandbox
+
+    def started(sandbox: Sandbox | None) -> float:
+        began = time.perf_counter()
+        command.run(["true"], limits=Limits(memory=512 * MIB), sandbox=sandbox)
+        return 1000 * (time.perf_counter() - began)
+
+    how = confine.detect().reason  # asked once a process, before the first child
+    pairs = [(started(None), started(Sandbox())) for _ in range(50)]
+    found = {
+        "plain": statistics.median(one for one, _ in pairs),
+        "confined": statistics.median(two for _, two in pairs),
+        "added": statistics.median(two - one for one, two in pairs),
+        "how": how,
+    }
+    print(json.dumps(found))
+
+
+JOBS = {
+    "write": write,
+    "stream": stream,
+    "plan": plan,
+    "identify": identify,
+    "confinement": confinement,
+}
 
 if __name__ == "__main__":
     main(sys.argv[1:])

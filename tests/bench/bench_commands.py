@@ -1,0 +1,81 @@
+"""The commands that people wait for: help, a check without the guest, an inspection."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from pathlib import Path
+
+from bench_convert import IMGPREP, build, warm
+from harness import ROOT, Contest, Options, Table, mib, shell
+
+TITLE = "Commands"
+SAMPLE = ROOT / "fixtures/debian/build"
+
+
+def run(options: Options) -> list[Table]:
+    options.output.mkdir(parents=True, exist_ok=True)
+    return [short_ones(options), inspection(options)]
+
+
+def short_ones(options: Options) -> Table:
+    images = (
+        build(options.cache, options.data_gib, 20),
+        build(options.cache, 0.25, 2000),
+        build(options.cache, 2, 6, kind="raw"),
+        _sample(),
+    )
+    check = f"'{IMGPREP}' check --guest=off --fail-on never -q"
+    contestants = {
+        "imgprep --version": shell(f"'{IMGPREP}' --version"),
+        "imgprep --help": shell(f"'{IMGPREP}' --help"),
+        "python -c pass": shell(f"'{IMGPREP.with_name('python')}' -c pass"),
+    }
+    for image in images:
+        warm(image)
+        contestants[f"imgprep check --guest=off {image.name}"] = shell(f"{check} '{image}'")
+    contest = Contest(2 * options.pairs + 1)
+    contest.run(contestants)
+    rows = [
+        (name, f"{contest.seconds(name):.2f}", contest.spread(name), mib(contest.memory(name)))
+        for name in contestants
+    ]
+    return Table("Short commands", ("", "median s", "least to most", "peak memory"), tuple(rows))
+
+
+def inspection(options: Options) -> Table:
+    """One launch holds all facts: what is left beside the launch is what we cost."""
+    image = _sample()
+    warm(image)
+    bare = "guestfish, launch only"
+    launch = (
+        "LIBGUESTFS_BACKEND=direct LIBGUESTFS_BACKEND_SETTINGS=force_tcg "
+        f"guestfish --ro --format=qcow2 -a '{image}' run"
+    )
+    contestants = {bare: shell(launch)}
+    contestants["imgprep inspect"] = shell(f"'{IMGPREP}' inspect --guest require -q '{image}'")
+    contest = Contest(options.pairs)
+    contest.run(contestants)
+    rows = [
+        (
+            name,
+            f"{contest.seconds(name):.1f}",
+            contest.spread(name),
+            f"{contest.ratio(name, bare):.2f}",
+            mib(contest.memory(name)),
+        )
+        for name in contestants
+    ]
+    return Table(
+        "Inspecting the Debian sample, appliance under TCG",
+        ("", "median s", "least to most", "ratio", "memory of the largest process"),
+        tuple(rows),
+    )
+
+
+def _sample() -> Path:
+    """The bootable Debian image of ``make run``, built once."""
+    if shutil.which("mmdebstrap") is None:
+        raise SystemExit("mmdebstrap is missing: run 'make sample' first")
+    done = subprocess.run([SAMPLE], check=True, stdout=subprocess.PIPE, text=True, timeout=1800)
+    return Path(done.stdout.strip())
