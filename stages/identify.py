@@ -70,7 +70,7 @@ def container_facts(source: Source) -> JsonObject:
 
 
 def _with_whole_table(found: Identification, source: Source) -> Identification:
-    """A VHD whose block table is longer than identification reads (above 512 GiB), judged whole.
+    """A VHD whose block table is longer than identification reads (above 256 GiB), judged whole.
 
     Nothing may open the disk before that.
     """

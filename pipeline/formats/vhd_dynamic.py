@@ -11,8 +11,7 @@ disk must inspect the file once more without a budget.
 
 from __future__ import annotations
 
-import sys
-from array import array
+import operator
 from bisect import bisect_left
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -41,7 +40,7 @@ CHECKS = (
 )
 
 MIN_BLOCK, MAX_BLOCK = 512, 64 << 20
-BOUNDED_TABLE = 1 << 20  # bytes of a table that a reader with a budget is asked for: 512 GiB
+BOUNDED_TABLE = 512 << 10  # bytes of a table that a reader with a budget is asked for: 256 GiB
 SAMPLED_BITMAPS = 64
 SAMPLED_DATA = 256 << 10  # bytes of data behind clear bits that are looked at
 _MOST = 8  # problems of one rule that are listed; a damaged table may have a million
@@ -88,7 +87,7 @@ def inspect(reader: Reader, footer: Footer, limit: int, *, cut: bool) -> Dynamic
     # What stands where a misplaced block should have its bitmap would only add noise.
     found.problems += misplaced or _bitmaps(reader, table, batmap)
     found.details.update(
-        allocated_blocks=sum(1 for entry in table.entries if entry != vhd.UNALLOCATED),
+        allocated_blocks=table.stored.count(1),
         batmap=batmap.details,
     )
     return found
@@ -187,11 +186,8 @@ def _table_fit(header: Header, footer: Footer) -> Iterator[Problem]:
 
 
 def _read_table(reader: Reader, header: Header) -> Table:
-    entries = array("I", reader.read(header.table_offset, 4 * header.entries))
-    if sys.byteorder == "little":
-        entries.byteswap()
-    bitmap = vhd.round_up(-(-header.block_size // vhd.SECTOR // 8) or 1, vhd.SECTOR)
-    return Table(header.table_offset, header.table_size, entries, bitmap, header.block_size)
+    data = reader.read(header.table_offset, 4 * header.entries)
+    return Table.parse(data, header.table_offset, header.table_size, header.block_size)
 
 
 def _blocks(
@@ -244,6 +240,8 @@ def _covering(
 
 def _overlapping(table: Table, sectors: list[int]) -> Iterator[Problem]:
     apart = table.stride // vhd.SECTOR
+    if min(map(operator.sub, sectors[1:], sectors), default=apart) >= apart:
+        return
     for left, right in pairwise(sectors):
         if right - left < apart:
             one = table.number(left)
@@ -258,12 +256,9 @@ def _bitmaps(reader: Reader, table: Table, batmap: Batmap) -> Iterator[Problem]:
     A clear bit means "never written": XenServer then reads zeros, qemu what is stored.  So behind a
     clear bit there must be zeros, and a block that the batmap calls full may have none.
     """
-    stored = [number for number, entry in enumerate(table.entries) if entry != vhd.UNALLOCATED]
-    half = SAMPLED_BITMAPS // 2
-    chosen = stored if len(stored) <= 2 * half else stored[:half] + stored[-half:]
     budget = SAMPLED_DATA
     used = table.block_size // vhd.SECTOR
-    for number in chosen:
+    for number in table.ends(SAMPLED_BITMAPS // 2):
         at = table.entries[number] * vhd.SECTOR
         bitmap = reader.read(at, table.bitmap_size)
         clear = _clear_bits(bitmap, used)

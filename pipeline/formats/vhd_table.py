@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import functools
+import itertools
+import operator
 from array import array
 from dataclasses import dataclass
 from typing import Any
 
 from pipeline.formats import vhd_bytes as vhd
 from pipeline.formats.base import Problem
+from pipeline.formats.tables import integers
 from pipeline.formats.vhd_bytes import BatmapHeader, Header
 from pipeline.source import Reader
 
@@ -15,15 +19,22 @@ MAX_TABLE = 32 << 20  # bytes: 4 TiB in blocks of 512 KiB
 BATMAP_VERSION = 0x00010002
 BATMAP_SIGNED = 0x00010001  # its checksum adds signed bytes
 _BITS = 8 * vhd.SECTOR  # of the batmap, in one sector
+_FLAGS = bytes([1] * 255 + [0])  # of a byte that is 0xFF only in an unallocated entry
+_DIGITS = bytes.maketrans(b"\0\1", b"10")  # flags to binary digits, 1 where nothing is stored
 
 
 @dataclass(frozen=True)
 class Table:
-    """The BAT."""
+    """The BAT.
+
+    A table may have a million entries, so what asks all of them asks in the C of ``bytes`` and
+    ``int``, never in a loop of ours.
+    """
 
     offset: int
     size: int  # bytes, with the padding
     entries: array[int]  # sectors; vhd.UNALLOCATED
+    stored: bytes  # one byte a block, 1 or 0
     bitmap_size: int  # bytes of a block's sector bitmap
     block_size: int
 
@@ -32,9 +43,37 @@ class Table:
         """Bytes that one block takes."""
         return self.bitmap_size + self.block_size
 
+    @classmethod
+    def parse(cls, data: bytes, offset: int, size: int, block_size: int) -> Table:
+        """The table whose entries are ``data``, big-endian, at ``offset``."""
+        entries = integers(data, "I", "big")
+        columns = (int.from_bytes(data[byte::4], "big") for byte in range(4))
+        all_ones = functools.reduce(operator.and_, columns).to_bytes(len(entries), "big")
+        bitmap = vhd.round_up(-(-block_size // vhd.SECTOR // 8) or 1, vhd.SECTOR)
+        return cls(offset, size, entries, all_ones.translate(_FLAGS), bitmap, block_size)
+
     def allocated(self) -> list[int]:
         """The sectors of all stored blocks, ascending."""
-        return sorted(entry for entry in self.entries if entry != vhd.UNALLOCATED)
+        return sorted(itertools.compress(self.entries, self.stored))
+
+    def ends(self, count: int) -> list[int]:
+        """The numbers of the first and the last ``count`` stored blocks, ascending."""
+        first, last = list[int](), list[int]()
+        at = -1
+        while len(first) < count and (at := self.stored.find(1, at + 1)) >= 0:
+            first.append(at)
+        at = len(self.stored)
+        while len(last) < count and (at := self.stored.rfind(1, 0, at)) >= 0:
+            last.append(at)
+        return sorted({*first, *last})
+
+    def first_unstored(self, bits: bytes) -> int | None:
+        """The first block that ``bits``, its first one the highest, marks and that is not stored."""
+        room = 8 * len(bits) - len(self.stored)
+        digits = self.stored.translate(_DIGITS)
+        unstored = int(digits + b"1" * room, 2)
+        both = int.from_bytes(bits, "big") & unstored
+        return 8 * len(bits) - both.bit_length() if both else None
 
     def number(self, sector: int) -> int:
         """Which block is stored at that sector."""
@@ -102,21 +141,13 @@ class Batmap:
         self._judge_bits(batmap)
 
     def _judge_bits(self, batmap: BatmapHeader) -> None:
-        entries = self._table.entries
-        marked = 0
-        for index, byte in enumerate(self.bits):
-            if not byte:
-                continue
-            marked += byte.bit_count()
-            for number in range(8 * index, 8 * index + 8):
-                if not byte & 0x80 >> (number & 7):
-                    continue
-                if number >= len(entries) or entries[number] == vhd.UNALLOCATED:
-                    at = batmap.offset + index - self._at
-                    self._wrong(f"it shows unallocated block {number} as full", at, 1)
-                    return
+        number = self._table.first_unstored(self.bits)
+        if number is not None:
+            at = batmap.offset + number // 8 - self._at
+            self._wrong(f"it shows unallocated block {number} as full", at, 1)
+            return
         assert self.details is not None
-        self.details["full_blocks"] = marked
+        self.details["full_blocks"] = int.from_bytes(self.bits, "big").bit_count()
 
 
 def _map_checksum(data: bytes, version: int) -> int:

@@ -12,8 +12,11 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from uuid import UUID
 
 from harness import GIB, ROOT, Options, Table, measure, worker
+
+from pipeline.formats.vhd_layout import Layout
 
 TITLE = "Identification and confinement"
 CORPUS = ROOT / "fixtures/hostile/build.py"
@@ -25,6 +28,8 @@ LARGE = (
     ("vmdk", GIB), ("vmdk", 2 * TIB), ("vdi", GIB), ("vdi", 8 * TIB),
 )  # fmt: skip
 
+FULL_VHDS = (160, 256)  # GiB, every block stored
+
 
 def run(options: Options) -> list[Table]:
     options.output.mkdir(parents=True, exist_ok=True)
@@ -34,6 +39,7 @@ def run(options: Options) -> list[Table]:
 
 def by_size(directory: Path, options: Options) -> Table:
     paths = [_image(directory, kind, size) for kind, size in LARGE]
+    paths += [_full_vhd(directory, gib) for gib in FULL_VHDS]
     dense = sorted(path for path in options.cache.glob("*-in-*.qcow2"))
     rows = [_row(path.name, found) for path, found in _identified(directory, [*paths, *dense])]
     return Table(
@@ -72,6 +78,19 @@ def _image(directory: Path, kind: str, size: int) -> Path:
     subprocess.run(
         ["qemu-img", "create", "-q", "-f", kind, f"file:{path}", str(size)], check=True, timeout=60
     )
+    return path
+
+
+def _full_vhd(directory: Path, gib: int) -> Path:
+    """Its tables are real; its data is a hole."""
+    layout = Layout(gib * GIB, range(gib * 512), UUID(int=1), 0)
+    path = directory / f"{gib} GiB, vhd, all blocks stored"
+    with path.open("wb") as file:
+        file.truncate(layout.size)
+        for piece in layout.pieces(0, layout.size):
+            if piece.kind == "literal":
+                file.seek(piece.offset)
+                file.write(piece.data)
     return path
 
 

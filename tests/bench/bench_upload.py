@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import resource
 import shutil
 import signal
 import statistics
@@ -17,12 +16,11 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator
 from pathlib import Path
 
 from bench_convert import IMGPREP, build
-from harness import GIB, ROOT, Options, Sample, Table, forget, measure, mib, shell
+from harness import GIB, ROOT, Contest, Options, Table, forget, measure, mib, shell
 
 TITLE = "Upload"
 SWIFT = Path(sys.executable).with_name("swift")
@@ -44,60 +42,28 @@ def run(options: Options) -> list[Table]:
         ]
 
 
-@dataclass
-class Race:
-    """Contestants in turns, with the CPU time of all their processes."""
+def race(options: Options, container: str, *copies: Path) -> Contest:
+    """A contest in which nothing is there of an earlier run: neither objects nor files."""
 
-    pairs: int
-    container: str
-    scratch: tuple[Path, ...] = ()
-    samples: dict[str, list[Sample]] = field(default_factory=dict)
-    cpu: dict[str, list[float]] = field(default_factory=dict)
-
-    def run(self, contestants: Mapping[str, Sequence[str]]) -> None:
-        for turn in range(self.pairs):
-            for name, argv in contestants.items():
-                self.clear()
-                before = resource.getrusage(resource.RUSAGE_CHILDREN)
-                found = measure(argv)
-                after = resource.getrusage(resource.RUSAGE_CHILDREN)
-                used = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
-                self.samples.setdefault(name, []).append(found)
-                self.cpu.setdefault(name, []).append(used)
-                print(
-                    f"  {turn + 1}/{self.pairs} {name}: {found.seconds:.2f} s, cpu {used:.2f} s",
-                    file=sys.stderr,
-                )
-
-    def clear(self) -> None:
-        """Nothing is there of an earlier run: neither objects nor state nor files."""
-        for name in (self.container, f"{self.container}_segments"):
+    def clear() -> None:
+        for name in (container, f"{container}_segments"):
             _cli("delete", name, check=False)
-        _cli("post", self.container)
-        forget(*self.scratch)
+        _cli("post", container)
+        forget(*copies)
 
-    def seconds(self, name: str) -> float:
-        return statistics.median(item.seconds for item in self.samples[name])
+    return Contest(options.pairs, clear)
 
-    def ratio(self, name: str, other: str) -> float:
-        pairs = zip(self.samples[name], self.samples[other], strict=True)
-        return statistics.median(one.seconds / two.seconds for one, two in pairs)
 
-    def cpu_ratio(self, name: str, other: str) -> float:
-        pairs = zip(self.cpu[name], self.cpu[other], strict=True)
-        return statistics.median(one / two for one, two in pairs)
-
-    def row(self, name: str, other: str, *more: str) -> tuple[str, ...]:
-        peak = max(item.memory for item in self.samples[name])
-        return (
-            name,
-            f"{self.seconds(name):.2f} s",
-            f"{self.ratio(name, other):.2f}",
-            f"{statistics.median(self.cpu[name]):.2f} s",
-            f"{self.cpu_ratio(name, other):.2f}",
-            mib(peak),
-            *more,
-        )
+def row(contest: Contest, name: str, other: str, *more: str) -> tuple[str, ...]:
+    return (
+        name,
+        f"{contest.seconds(name):.2f} s",
+        f"{contest.ratio(name, other):.2f}",
+        f"{contest.cpu(name):.2f} s",
+        f"{contest.cpu_ratio(name, other):.2f}",
+        mib(contest.memory(name)),
+        *more,
+    )
 
 
 def whole_way(image: Path, options: Options) -> Table:
@@ -111,15 +77,15 @@ def whole_way(image: Path, options: Options) -> Table:
             _imgprep(f"run '{image}' swift://run/ --guest off --fail-on never -q", options.output)
         ),
     }
-    race = Race(options.pairs, "run", (copy,))
-    race.run(contestants)
+    contest = race(options, "run", copy)
+    contest.run(contestants)
     subprocess.run(contestants[by_hand], check=True, stdout=subprocess.DEVNULL)
     needed = copy.stat().st_blocks * 512 if copy.exists() else 0
     forget(copy)
     return Table(
         f"qcow2 ({options.data_gib:g} GiB of data in 20 GiB) to Swift, checked",
         ("", "wall", "ratio", "CPU", "ratio", "memory of one process", "scratch space"),
-        (race.row(by_hand, by_hand, mib(needed)), race.row(ours, by_hand, "0 MiB")),
+        (row(contest, by_hand, by_hand, mib(needed)), row(contest, ours, by_hand, "0 MiB")),
         ("the CPU time is that of the clients and of qemu, not of the server",),
     )
 
@@ -136,27 +102,27 @@ def prepared_file(path: Path, options: Options) -> Table:
         contestants["rclone copy"] = shell(
             f"RCLONE_CONFIG_S_TYPE=swift RCLONE_CONFIG_S_ENV_AUTH=true rclone copy '{path}' s:file"
         )
-    race = Race(options.pairs, "file")
-    race.run(contestants)
+    contest = race(options, "file")
+    contest.run(contestants)
     size = path.stat().st_size
     return Table(
         f"A prepared file of {size / GIB:.2g} GiB to Swift, segments of 128 MiB",
         ("", "wall", "ratio", "client CPU", "ratio", "memory of one process"),
-        tuple(race.row(name, cli) for name in contestants),
+        tuple(row(contest, name, cli) for name in contestants),
         ("imgprep compares every segment and the object with its own checksums besides",),
     )
 
 
 def after_a_kill(path: Path, options: Options) -> Table:
     """SIGKILL when half is sent, then the same command again."""
-    race = Race(1, "kill")
+    clear = race(options, "kill").prepare
     shares, seconds = [], []
     for _ in range(options.pairs):
-        race.clear()
+        clear()
         state = Path(tempfile.mkdtemp(dir=options.output))
         command = _imgprep(f"upload '{path}' swift://kill/ -q", options.output, state)
         whole = measure(shell(command)).seconds
-        race.clear()
+        clear()
         shutil.rmtree(state)
         state.mkdir()
         _kill_at_half(path, state)

@@ -7,11 +7,14 @@ A benchmark is a module ``bench_<name>.py`` in this directory with ``TITLE`` and
 from __future__ import annotations
 
 import os
+import signal
 import statistics
 import subprocess
 import sys
+import tempfile
+import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -52,7 +55,8 @@ class Sample:
 
     seconds: float
     memory: int  # bytes: the largest resident set of any one of its processes
-    output: str = ""
+    cpu: float  # seconds, of all its processes
+    output: str
 
 
 @dataclass
@@ -69,7 +73,8 @@ class Contest:
                 self.prepare()
                 found = measure(argv)
                 self.samples.setdefault(name, []).append(found)
-                print(f"  {turn + 1}/{self.pairs} {name}: {found.seconds:.2f} s", file=sys.stderr)
+                told = f"{found.seconds:.2f} s, CPU {found.cpu:.2f} s"
+                print(f"  {turn + 1}/{self.pairs} {name}: {told}", file=sys.stderr)
 
     def seconds(self, name: str) -> float:
         return statistics.median(item.seconds for item in self.samples[name])
@@ -78,45 +83,56 @@ class Contest:
         all_ = sorted(item.seconds for item in self.samples[name])
         return f"{all_[0]:.2f} to {all_[-1]:.2f}"
 
+    def cpu(self, name: str) -> float:
+        return statistics.median(item.cpu for item in self.samples[name])
+
     def memory(self, name: str) -> int:
         return max(item.memory for item in self.samples[name])
 
     def ratio(self, name: str, other: str) -> float:
-        """The median of the ratios within each turn."""
-        pairs = zip(self.samples[name], self.samples[other], strict=True)
-        return statistics.median(one.seconds / two.seconds for one, two in pairs)
+        """The median of the ratios of wall time within each turn."""
+        return statistics.median(a.seconds / b.seconds for a, b in self._turns(name, other))
+
+    def cpu_ratio(self, name: str, other: str) -> float:
+        """The same of CPU time."""
+        return statistics.median(a.cpu / b.cpu for a, b in self._turns(name, other))
+
+    def _turns(self, name: str, other: str) -> Iterator[tuple[Sample, Sample]]:
+        return zip(self.samples[name], self.samples[other], strict=True)
 
 
 def measure(argv: Sequence[str], *, timeout_s: float = 1800) -> Sample:
-    """Run a program; its wall time and the peak memory of the largest of its processes."""
-    began = time.monotonic()
-    process = subprocess.Popen(
-        argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    )
-    try:
-        output, errors = process.communicate(timeout=timeout_s)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        raise
-    seconds = time.monotonic() - began
-    if process.returncode != 0:
-        raise SystemExit(f"{' '.join(argv)}: exit {process.returncode}\n{errors[-2000:]}")
-    return Sample(seconds, _reported_memory(output), output)
+    """Run a program; its wall time, and the peak memory of the largest of its processes.
 
-
-def _reported_memory(output: str) -> int:
-    """Every contestant runs under ``worker.py``, whose last line is the peak memory in bytes."""
-    last = output.strip().rsplit("\n", 1)[-1]
-    return int(last) if last.isdigit() else 0
+    The kernel counts the memory: wait4(2) tells of a child and of all that it waited for.
+    """
+    with tempfile.TemporaryFile("w+") as output, tempfile.TemporaryFile("w+") as errors:
+        began = time.monotonic()
+        process = subprocess.Popen(
+            argv, stdin=subprocess.DEVNULL, stdout=output, stderr=errors, start_new_session=True
+        )
+        limit = threading.Timer(timeout_s, os.killpg, (process.pid, signal.SIGKILL))
+        limit.start()
+        _, status, used = os.wait4(process.pid, 0)
+        seconds = time.monotonic() - began
+        limit.cancel()
+        process.returncode = os.waitstatus_to_exitcode(status)
+        output.seek(0)
+        errors.seek(0)
+        if process.returncode != 0:
+            said = errors.read()[-2000:]
+            raise SystemExit(f"{' '.join(argv)}: exit {process.returncode}\n{said}")
+        cpu = used.ru_utime + used.ru_stime
+        return Sample(seconds, used.ru_maxrss * 1024, cpu, output.read())
 
 
 def worker(*argv: object) -> list[str]:
-    """Run a job of ours, or a shell command, in a process of its own that reports its memory."""
+    """Run a job of ours (see ``worker.py``) in a process of its own."""
     return [sys.executable, str(WORKER), *map(str, argv)]
 
 
 def shell(command: str) -> list[str]:
-    return worker("shell", command)
+    return ["/bin/sh", "-c", command]
 
 
 def forget(*paths: Path) -> None:

@@ -1,6 +1,5 @@
-"""One measured piece of work in a process of its own; its last line is the peak memory in bytes.
+"""One measured piece of work in a process of its own.
 
-worker.py shell COMMAND
 worker.py write IMAGE OUTPUT        convert to a file, no checksum
 worker.py stream IMAGE              make all segments, hash them, write nothing
 worker.py plan IMAGE [--no-scan]    allocation map and zero scan only
@@ -13,9 +12,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import resource
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
@@ -32,14 +29,8 @@ PIECE = 4 << 20
 
 def main(argv: list[str]) -> None:
     job, *rest = argv
-    if job == "shell":
-        subprocess.run(["/bin/sh", "-c", rest[0]], check=True, stdout=subprocess.DEVNULL)
-        peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
-    else:
-        with tempfile.TemporaryDirectory() as scratch:
-            JOBS[job](Path(scratch), *rest)
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    print(peak * 1024)
+    with tempfile.TemporaryDirectory() as scratch:
+        JOBS[job](Path(scratch), *rest)
 
 
 def opened(image: str) -> tuple[Any, dict[str, Any]]:
