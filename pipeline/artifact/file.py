@@ -260,6 +260,9 @@ class _Work:
             if extent.kind == "data":
                 start = extent.offset - offset
                 _write_all(self._handle, buffer[start : start + extent.length], extent.offset)
+        # For pages that are not on the disk yet this only begins to write them: while the rest is
+        # made, instead of when everybody waits for fsync.
+        os.posix_fadvise(self._handle, offset, count, os.POSIX_FADV_DONTNEED)
         return count
 
     def _hand_over(self, offset: int, buffer: bytearray, count: int) -> None:
