@@ -40,7 +40,8 @@ format: setup-test  ## format the code
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-bench: setup-test  ## measure against the by-hand commands; the figures go into BENCHMARKS.md
+bench:  ## measure against the by-hand commands; the figures go into BENCHMARKS.md
+	@.ci/setup bench
 	$(BIN)/python tests/bench/run.py
 
 fuzz: setup-test  ## fuzz every parser for longer (SECONDS_EACH=60)
