@@ -37,6 +37,16 @@ class ErrorExplanation(msgspec.Struct, frozen=True, forbid_unknown_fields=True, 
 
 
 @dataclass(frozen=True)
+class Use:
+    """How one profile asks for a requirement."""
+
+    profile: str
+    kind: str  # the severity, or "advice"
+    vendor_code: str | None
+    limits: tuple[str, ...]  # the profile's parameters that the requirement asks for
+
+
+@dataclass(frozen=True)
 class RuleExplanation:
     """Everything about a requirement, with its proof."""
 
@@ -44,9 +54,7 @@ class RuleExplanation:
     title: str
     description: str
     words: Words  # message, expected and remedy with their placeholders filled where they can be
-    profiles: tuple[
-        tuple[str, str, str | None], ...
-    ]  # profile, severity or "advice", vendor's code
+    profiles: tuple[Use, ...]
     passes: tuple[JsonObject, ...]  # facts that meet it
     fails: tuple[JsonObject, ...]  # facts that do not
 
@@ -74,8 +82,7 @@ def explain(name: str) -> tuple[Explanation, ...]:
     by_code = _rules_of_vendor_code(name)
     if by_code:
         return tuple(_rule(rule) for rule in by_code)
-    known = (*profile.rules(), *error_catalogue())
-    near = difflib.get_close_matches(name, known, n=3)
+    near = _near(name)
     raise UsageError(
         "name-unknown",
         f"there is no rule, error or vendor's code {name!r}",
@@ -83,6 +90,14 @@ def explain(name: str) -> tuple[Explanation, ...]:
         if near
         else "imgprep profiles NAME lists a profile's rules",
     )
+
+
+def _near(name: str) -> list[str]:
+    """Names that are spelt alike, or that hold what was asked for as a word: iso, uuid, windows."""
+    known = (*profile.rules(), *error_catalogue())
+    asked = name.lower()
+    alike = difflib.get_close_matches(asked, known, n=3)
+    return alike or [item for item in known if asked in item.split("-")]
 
 
 @functools.cache
@@ -110,8 +125,9 @@ def _rule(name: str) -> RuleExplanation:
     for each in _profiles():
         used = each.requirement(name)
         if used is not None:
-            kind = "advice" if used.advice else used.words.severity
-            uses.append((each.name, str(kind), used.words.vendor_code))
+            kind = "advice" if used.advice else str(used.words.severity)
+            limits = tuple(_limits(used, each.parameters))
+            uses.append(Use(each.name, kind, used.words.vendor_code, limits))
             if len(uses) == 1:
                 requirement = replace(requirement, words=_filled(used, each.parameters))
     return RuleExplanation(
@@ -123,6 +139,12 @@ def _rule(name: str) -> RuleExplanation:
         passes=tuple(requirement.cases.get("pass", ())),
         fails=tuple(requirement.cases.get("fail", ())),
     )
+
+
+def _limits(requirement: Requirement, parameters: Mapping[str, JsonObject]) -> Iterator[str]:
+    for name in requirement.schema.get("$defs", {}):
+        if name in parameters:
+            yield f"{name} {_parameter(parameters[name])}"
 
 
 def _filled(requirement: Requirement, parameters: Mapping[str, JsonObject]) -> Words:
@@ -168,14 +190,17 @@ def _rule_lines(found: RuleExplanation) -> Iterator[str]:
     if own.fixed_by == "convert":
         yield from _labelled("mended", "by the conversion; on a source it is information only")
     yield from _labelled("needs", ", ".join(own.needs))
-    for name, kind, code in found.profiles:
-        vendor = f", the vendor's error {code}" if code else ""
-        yield from _labelled("profile", f"{name}: {kind}{vendor}")
-    for label, cases in (("passes", found.passes), ("fails", found.fails)):
+    for use in found.profiles:
+        vendor = f", the vendor's error {use.vendor_code}" if use.vendor_code else ""
+        limits = "".join(f"; {limit}" for limit in use.limits)
+        yield from _labelled("profile", f"{use.profile}: {use.kind}{vendor}{limits}")
+    with_limits = any(use.limits for use in found.profiles)
+    whose = " with the requirement's own limit, which profiles replace" if with_limits else ""
+    for ending, cases in (("pass", found.passes), ("fail", found.fails)):
         yield ""
-        yield f"  Facts that make it {'pass' if label == 'passes' else 'fail'}:"
-        for case in cases:
-            yield f"    {json.dumps(case, ensure_ascii=False)}"
+        yield f"  Facts that make it {ending}{whose}:"
+        for case in dict.fromkeys(json.dumps(case, ensure_ascii=False) for case in cases):
+            yield f"    {case}"
 
 
 def _source(found: Provenance) -> str:

@@ -267,6 +267,8 @@ def _by_qemu(
         size = output.stat().st_size
         checksum = _sha256(context, output) if path else None
         _sync(output)
+        # qemu-img reads zeros behind the end of a raw file that was cut meanwhile, and says nothing.
+        context.source.require_unchanged()
         artifact_file.publish(output, final, overwrite=overwrite or path is None)
     plan = file_plan(final)
     artifact = Artifact(recipe.format, virtual_size=virtual_size, size=size, plan=plan)

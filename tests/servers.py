@@ -246,6 +246,19 @@ def faults(config: pytest.Config, server: Server, name: str) -> Faults:
     return proxy
 
 
+def self_signed(directory: Path) -> Path:
+    """A PEM file with a key and the certificate of 127.0.0.1 that nobody signed."""
+    pem = directory / "self-signed.pem"
+    subprocess.run(
+        ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "1", "-subj",
+         "/CN=127.0.0.1", "-addext", "subjectAltName=IP:127.0.0.1", "-keyout", pem, "-out",
+         f"{pem}.crt"],
+        check=True, capture_output=True,
+    )  # fmt: skip
+    pem.write_bytes(pem.read_bytes() + Path(f"{pem}.crt").read_bytes())
+    return pem
+
+
 _ENVIRONMENT = threading.RLock()
 
 

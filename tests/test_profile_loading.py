@@ -159,6 +159,26 @@ def test_a_group_is_no_profile():
             },
             "'many' is not",
         ),
+        (
+            HEAD
+            | {
+                "allOf": [{"$ref": "requirements/virtual-size-limit.json"}],
+                "$defs": {"max-virtual-sise": {"$dynamicAnchor": "max-virtual-sise", "maximum": 1}},
+                "x-target": TARGET,
+            },
+            "did you mean max-virtual-size?",
+        ),
+        (
+            HEAD
+            | {
+                "allOf": [{"$ref": "requirements/virtual-size-limit.json"}],
+                "$defs": {
+                    "max-virtual-size": {"$dynamicAnchor": "max-virtual-size", "pattern": "(("}
+                },
+                "x-target": TARGET,
+            },
+            "is not a 'regex'",
+        ),
     ],
 )
 def test_a_mistake_is_named(write, content, said):

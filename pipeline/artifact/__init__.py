@@ -13,8 +13,10 @@ from __future__ import annotations
 
 import contextlib
 import os
+from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Sequence
 from functools import lru_cache
+from operator import attrgetter
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -27,6 +29,7 @@ from pipeline.source import DiskView, Extent, Source
 WINDOW = 64 << 20  # bytes of the disk whose allocation is asked for and remembered at once
 WINDOWS = 16  # windows that are remembered: enough for every reader to have its own
 _ZEROS = memoryview(bytes(1 << 20))
+_START = attrgetter("offset")
 
 
 class Disk(DiskView, Protocol):
@@ -187,11 +190,14 @@ class LaidOut:
         """Data and zero runs of the disk in a range, which may lie behind its end."""
         end = offset + length
         while offset < min(end, self._disk.size):
-            for extent in self._window(offset // WINDOW):
+            window = self._window(offset // WINDOW)
+            # A window may hold thousands of runs, and is asked for each of its blocks.
+            index = bisect_right(window, offset, key=_START) - 1
+            while index < len(window) and offset < end:
+                extent = window[index]
                 stop = min(end, extent.offset + extent.length)
-                if stop > offset:
-                    yield Extent(offset, stop - offset, extent.kind)
-                    offset = stop
+                yield Extent(offset, stop - offset, extent.kind)
+                offset, index = stop, index + 1
         if offset < end:
             yield Extent(offset, end - offset, "zero")
 

@@ -80,7 +80,7 @@ def require_writable(path: Path, source: Source, size: int, *, overwrite: bool) 
             f"there is no directory {str(directory)!r}",
             hint="make it first, or choose another output",
         )
-    if path.exists():
+    if os.path.lexists(path):
         _require_replaceable(path, source, overwrite=overwrite)
     found = os.statvfs(directory)
     free = found.f_bavail * found.f_frsize
@@ -93,8 +93,7 @@ def require_writable(path: Path, source: Source, size: int, *, overwrite: bool) 
 
 
 def _require_replaceable(path: Path, source: Source, *, overwrite: bool) -> None:
-    found, image = path.stat(), source.identity()
-    if (found.st_dev, found.st_ino) == (image.device, image.inode):
+    if path.exists() and os.path.samestat(path.stat(), os.fstat(source.fd)):
         raise UsageError(
             "output-is-source",
             f"{str(path)!r} is the source image itself",

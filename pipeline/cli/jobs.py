@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import typer
@@ -114,7 +114,7 @@ def convert(
         profile,
         options=Options(
             guest="off",
-            format=format_name,
+            format=format_name and format_name.value,
             keep=target,
             if_exists="replace" if force else "fail",
             allow=_waivers(allow),
@@ -157,6 +157,7 @@ def run(
     """
     from stages import ALL
 
+    opt.require_place(destination, name)
     job = Job(
         image,
         profile,
@@ -164,7 +165,7 @@ def run(
         Options(
             guest=guest.value,
             name=name,
-            format=format_name,
+            format=format_name and format_name.value,
             if_exists=if_exists.value,
             verify=verify.value,
             keep=keep,
@@ -206,7 +207,8 @@ def _do(
         monitors(quiet=quiet, events=events) as monitor,
     ):
         report = run_job(job, stages, monitor, cancellation=cancellation, job_dir=directory)
-    out.write(report)
+    with suppress(BrokenPipeError):  # who only wanted the first lines gets the exit code as well
+        out.write(report)
     raise typer.Exit(report.exit_code)
 
 

@@ -6,13 +6,14 @@ import os
 import sys
 import time
 import traceback
+from contextlib import suppress
 from pathlib import Path
 
 import typer
 
 from pipeline import __version__
-from pipeline.cli import about, jobs, objects
-from pipeline.errors import ImgprepError
+from pipeline.cli import about, jobs, objects, streams
+from pipeline.errors import EnvironmentFailed, ImgprepError
 from pipeline.model import ExitCode
 from pipeline.text import clean
 
@@ -51,28 +52,46 @@ for commands in (jobs, objects, about):
 
 def main() -> None:
     """Run the command line: expected errors are two lines, a bug is one line and a log."""
+    streams.open_missing()
     try:
         app(prog_name="imgprep")
     except ImgprepError as error:
         _say_error(error)
         raise SystemExit(error.exit_code) from None
-    except BrokenPipeError:
-        # whoever read our output has gone; Python would complain once more when it closes stdout
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except BrokenPipeError:  # whoever read our output has gone
         raise SystemExit(ExitCode.OK) from None
+    except OSError as error:
+        _say_error(_machine_failed(error))
+        raise SystemExit(EnvironmentFailed.exit_code) from None
     except KeyboardInterrupt:
         raise SystemExit(130) from None
     except Exception as error:  # noqa: BLE001  # the last resort: a bug of ours
-        print(
-            f"imgprep: this is a bug: {clean(repr(error), 200)}; see {_log(error)}", file=sys.stderr
-        )
+        _say(f"imgprep: this is a bug: {clean(repr(error), 200)}; see {_log(error)}")
         raise SystemExit(ExitCode.BUG) from None
+    finally:
+        streams.give_up_output()
+
+
+def _machine_failed(error: OSError) -> ImgprepError:
+    """What the command line itself could not do: print, or make a directory."""
+    where = f": {error.filename}" if error.filename else ""
+    return EnvironmentFailed(
+        "system-call-failed",
+        f"{error.strerror or error}{where}",
+        hint="check free space and permissions, also of where the output goes",
+    )
 
 
 def _say_error(error: ImgprepError) -> None:
-    print(f"imgprep: {error.title}: {clean(error.message, 2000)} [{error.code}]", file=sys.stderr)
+    _say(f"imgprep: {error.title}: {clean(error.message, 2000)} [{error.code}]")
     if error.hint:
-        print(f"  {clean(error.hint, 2000)}", file=sys.stderr)
+        _say(f"  {clean(error.hint, 2000)}")
+
+
+def _say(text: str) -> None:
+    """Where even stderr takes nothing, the exit code has to do."""
+    with suppress(OSError):
+        print(text, file=sys.stderr, flush=True)
 
 
 def _log(error: Exception) -> Path | str:

@@ -42,6 +42,7 @@ def monitors(*, quiet: bool, events: Path | None) -> Iterator[Monitor]:
             watching.append(stack.enter_context(_live()) if live else _lines(sys.stderr))
         if events is not None:
             watching.append(stack.enter_context(_json_lines(events)))
+        watching = [_harmless(each) for each in watching]
         yield _all(watching) if watching else ignore
 
 
@@ -53,10 +54,26 @@ def _all(watching: list[Monitor]) -> Monitor:
     return monitor
 
 
+def _harmless(watching: Monitor) -> Monitor:
+    """A monitor that gives up when its stream takes no more: a job does not end with its audience."""
+    lost = False
+
+    def monitor(event: Event) -> None:
+        nonlocal lost
+        if lost:
+            return
+        try:
+            watching(event)
+        except OSError:
+            lost = True
+
+    return monitor
+
+
 @contextmanager
 def _json_lines(path: Path) -> Iterator[Monitor]:
     try:
-        out = path.open("a", encoding="utf-8")
+        out = path.open("ab", buffering=0)  # a line is one write: what failed is not tried again
     except OSError as error:
         raise UsageError(
             "events-unwritable",
@@ -67,8 +84,11 @@ def _json_lines(path: Path) -> Iterator[Monitor]:
 
         def monitor(event: Event) -> None:
             record = {"event": type(event).__name__, "time": round(time.time(), 3)}
-            out.write(json.dumps(record | to_json(event)) + "\n")
-            out.flush()
+            try:
+                out.write(json.dumps(record | to_json(event)).encode() + b"\n")
+            except OSError as error:
+                print(f"--events {path}: {error.strerror}; no more are written", file=sys.stderr)
+                raise
 
         yield monitor
 
@@ -114,18 +134,19 @@ def _live() -> Iterator[Monitor]:
         TransferSpeedColumn,
     )
     from rich.progress import Progress as Bars
+    from rich.table import Column
 
     console = Console(stderr=True, highlight=False)
-    bars = Bars(
-        SpinnerColumn(),
-        TextColumn("{task.description}"),
+    description = TextColumn("{task.description}", table_column=Column(no_wrap=True))
+    without_bytes = (SpinnerColumn(), description)
+    with_bytes = (
+        *without_bytes,
         BarColumn(),
         DownloadColumn(binary_units=True),
         TransferSpeedColumn(),
         TimeRemainingColumn(),
-        console=console,
-        transient=True,
     )
+    bars = Bars(*without_bytes, console=console, transient=True)
     with bars:
         task = bars.add_task("starting", total=None)
         say: Callable[[str], None] = lambda text: console.print(text, markup=False)  # noqa: E731
@@ -134,8 +155,10 @@ def _live() -> Iterator[Monitor]:
             match event:
                 case StageStarted():
                     words = WORDS.get(event.stage, event.stage)
+                    bars.columns = without_bytes
                     bars.reset(task, description=words, total=None)
                 case Progress():
+                    bars.columns = with_bytes
                     bars.update(task, completed=event.done, total=event.total)
                 case Note():
                     say(f"  {'! ' if event.level == 'warning' else ''}{clean(event.text)}")

@@ -63,23 +63,28 @@ def upload(
         connections=connections,
         verify=verify.value,
     )
+
+    def tell(words: str, data: object) -> None:
+        typer.echo(json_module.dumps(data, indent=2) if json else words)
+
     with Source.open(file) as source, monitors(quiet=quiet, events=events) as monitor:
         if dry_run:
             plan = prepared.plan_file(source, destination, chosen)
-            words, data = f"nothing was stored: {plan.words()}", to_json(plan)
+            tell(f"nothing was stored: {plan.words()}", to_json(plan))
         else:
-            receipt = _stored(source, destination, chosen, job_dir, monitor)
-            words, data = _receipt_words(receipt), to_json(receipt)
-    typer.echo(json_module.dumps(data, indent=2) if json else words)
+            with _stored(source, destination, chosen, job_dir, monitor) as receipt:
+                tell(_receipt_words(receipt), to_json(receipt))
 
 
+@contextmanager
 def _stored(
     source: Source,
     destination: str,
     chosen: FileOptions,
     job_dir: Path | None,
     monitor: Monitor,
-) -> Receipt:
+) -> Iterator[Receipt]:
+    """What was stored.  The job ends behind the block: who was killed before has not seen it yet."""
     from pipeline.journal import default_directory, open_journal
     from pipeline.stores import prepared
 
@@ -89,8 +94,8 @@ def _stored(
         _handles(journal, monitor) as handles,
     ):
         receipt = prepared.upload_file(source, destination, chosen, handles)
+        yield receipt
         journal.finish()
-        return receipt
 
 
 @contextmanager
@@ -150,7 +155,5 @@ def cleanup(
 def _left_words(left: Unfinished, *, dry_run: bool) -> str:
     done = "would remove" if dry_run else "removed"
     when = f", last touched {left.modified}" if left.modified else ""
-    return (
-        f"{done} {left.segments} segments, {size(left.size)}, of {clean(left.name, 1500)} "
-        f"(job {left.job}{when})"
-    )
+    held = "1 segment" if left.segments == 1 else f"{left.segments} segments"
+    return f"{done} {held}, {size(left.size)}, of {clean(left.name, 1500)} (job {left.job}{when})"

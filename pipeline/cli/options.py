@@ -34,6 +34,20 @@ class IfExists(StrEnum):
     REPLACE = "replace"
 
 
+class Format(StrEnum):
+    """What an image can be converted to; the keys of ``stages.convert.FORMATS``, which is not loaded here."""
+
+    VHD = "vhd"
+    VHD_FIXED = "vhd-fixed"
+    QCOW2 = "qcow2"
+    QCOW2_COMPRESSED = "qcow2-compressed"
+    RAW = "raw"
+    VMDK = "vmdk"
+    VMDK_SPARSE = "vmdk-sparse"
+    VHDX = "vhdx"
+    VDI = "vdi"
+
+
 class VerifyBy(StrEnum):
     """How the stored object is proved."""
 
@@ -105,7 +119,11 @@ Unpack = Annotated[
 AllowDevice = Annotated[bool, typer.Option("--allow-device", help="IMAGE may be a block device.")]
 Name = Annotated[
     str | None,
-    typer.Option("--name", metavar="NAME", help="The object's name [default: IMAGE's stem]."),
+    typer.Option(
+        "--name",
+        metavar="NAME",
+        help="The object's name [default: the file's name, with the format's suffix].",
+    ),
 ]
 IfExistsMode = Annotated[
     IfExists,
@@ -132,12 +150,12 @@ Verify = Annotated[
     ),
 ]
 FormatName = Annotated[
-    str | None,
+    Format | None,
     typer.Option(
         "--format",
         metavar="FORMAT",
         help="Make this format instead of the profile's: vhd (dynamic, creator tap), vhd-fixed, "
-        "qcow2, qcow2-compressed, raw, vmdk, vmdk-sparse, vhdx, vdi.",
+        "qcow2, qcow2-compressed, raw, vmdk (streamOptimized), vmdk-sparse, vhdx, vdi.",
     ),
 ]
 
@@ -145,6 +163,15 @@ FormatName = Annotated[
 def is_local(destination: str) -> bool:
     """Whether DEST is a directory: that is made when it is missing, a container only on demand."""
     return destination.startswith("file:") or "://" not in destination
+
+
+def require_place(destination: str, name: str | None) -> None:
+    """Raise ``UsageError`` for a malformed DEST or NAME at once, and not after a long inspection."""
+    from pipeline.stores.destination import object_name, parse
+
+    place = parse(destination)
+    if name is not None:
+        object_name(place, source="", suffix="", name=name)
 
 
 Destination = Annotated[

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from typing import TextIO
 
 from pipeline import reports
 from pipeline.errors import EnvironmentFailed, UsageError
@@ -33,15 +36,22 @@ class Output:
         return any(target.path == "-" for target in self.targets)
 
     def write(self, report: Report) -> None:
-        """Write every report.
+        """Write every report; one that cannot be written keeps no other back.
 
         The readable summary goes to stdout, or to stderr when a program reads stdout or when it
-        tells of an error.
+        tells of an error.  Raises the first failure at the end.
         """
         out = sys.stderr if self.machine_on_stdout or report.error else sys.stdout
-        reports.print_summary(report, out)
-        for target in self.targets:
-            _deliver(target, reports.render(target.kind, report))
+        writers = [partial(_print_summary, report, out)]
+        writers += [partial(_deliver, target, report) for target in self.targets]
+        failures = []
+        for write in writers:
+            try:
+                write()
+            except (OSError, EnvironmentFailed) as error:
+                failures.append(error)
+        if failures:
+            raise failures[0]
 
 
 def parse(values: Sequence[str], *, json: bool) -> Output:
@@ -68,9 +78,18 @@ def parse(values: Sequence[str], *, json: bool) -> Output:
     return Output(tuple(targets))
 
 
-def _deliver(target: ReportTarget, text: str) -> None:
+def _print_summary(report: Report, out: TextIO) -> None:
+    # on stderr it is a courtesy, like progress: what was asked for is elsewhere
+    with suppress(OSError) if out is sys.stderr else nullcontext():
+        reports.print_summary(report, out)
+        out.flush()
+
+
+def _deliver(target: ReportTarget, report: Report) -> None:
+    text = reports.render(target.kind, report)
     if target.path == "-":
         sys.stdout.write(text if text.endswith("\n") else text + "\n")
+        sys.stdout.flush()
         return
     try:
         write_atomically(Path(target.path).absolute(), text.encode())

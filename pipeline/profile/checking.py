@@ -6,11 +6,14 @@ doing it again would cost every run more time than judging the image.
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Mapping
 from typing import Any
+from urllib.parse import urldefrag
 
 from pipeline.profile import schemas, words
 from pipeline.profile.requirements import Library, local_path, references
+from pipeline.text import clean
 
 
 def check(library: Library, address: str) -> None:
@@ -22,6 +25,7 @@ def check(library: Library, address: str) -> None:
         _check_keywords(library, other)
         _check_references(library, other)
         _check_templates(library, other)
+        _check_parameters(library, other)
 
 
 def _against(library: Library, address: str, schema: str) -> None:
@@ -32,7 +36,10 @@ def _against(library: Library, address: str, schema: str) -> None:
 def _check_keywords(library: Library, address: str) -> None:
     from jsonschema import Draft202012Validator
 
-    meta: Any = Draft202012Validator(Draft202012Validator.META_SCHEMA)
+    meta: Any = Draft202012Validator(
+        Draft202012Validator.META_SCHEMA,
+        format_checker=Draft202012Validator.FORMAT_CHECKER,  # a pattern that is no pattern
+    )
     for error in meta.iter_errors(library.documents[address]):
         library.problems.append(f"{local_path(address)}: {schemas.problem(error)}")
 
@@ -55,6 +62,23 @@ def _check_references(library: Library, address: str) -> None:
                 registry.resolver(address).lookup(reference)
         except Unresolvable:
             library.problems.append(f"{local_path(address)}: {reference!r} refers to nothing")
+
+
+def _check_parameters(library: Library, address: str) -> None:
+    """A limit that no requirement asks for limits nothing, most often because its name is misspelt."""
+    asked = {
+        urldefrag(item)[1] for content in library.documents.values() for item in references(content)
+    }
+    document = library.documents[address]
+    set_here = document.get("$defs")
+    if "x-finding" in document or not isinstance(set_here, Mapping):
+        return  # a requirement's own definitions may be for itself
+    for name in sorted(set(set_here) - asked):
+        near = difflib.get_close_matches(name, sorted(asked), n=1)
+        hint = f"; did you mean {near[0]}?" if near else ""
+        library.problems.append(
+            f"{local_path(address)}: $defs: no requirement asks for {clean(name)!r}{hint}"
+        )
 
 
 def _check_templates(library: Library, address: str) -> None:

@@ -9,7 +9,7 @@ Every string in a ``Summary`` is clean of control characters; markup is the rend
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import PurePath
 from typing import Any
@@ -27,7 +27,7 @@ VERDICTS: Mapping[str, str] = {
     "accepted-with-advice": "The image meets every requirement that decides; there is advice.",
     "rejected": "The image does not meet the requirements.",
     "undetermined": "Not everything could be judged.",
-    "failed": "The job failed; about the image nothing is said.",
+    "failed": "The job failed; this is no verdict on the image.",
     "interrupted": "The job was interrupted; the same command continues it.",
 }
 
@@ -93,7 +93,7 @@ def summarize(report: JsonObject) -> Summary:
         verdict=report["verdict"],
         sentence=_sentence(report, judged=judged),
         exit_code=report["exit_code"],
-        image=tuple(_image(report["facts"])),
+        image=tuple(_image(report["facts"], whole=not judged)),
         judged=_counts(report),
         failed=tuple(_lines(item for item in failed if not _is_mended(item))),
         mended=tuple(_lines(item for item in failed if _is_mended(item))),
@@ -195,15 +195,32 @@ def _unknown(findings: Sequence[JsonObject]) -> list[Unknown]:
 # --- what the image is ---------------------------------------------------------------------------
 
 
-def _image(facts: Mapping[str, Any]) -> Iterable[tuple[str, str]]:
+def _image(facts: Mapping[str, Any], *, whole: bool) -> Iterable[tuple[str, str]]:
+    """What the image is; ``whole``: with each partition and file system, when nothing is judged."""
     container = facts.get("container") or {}
     if container:
         yield "format", _format(container)
         yield "file", _file(container)
     if container.get("virtual_size") is not None:
         yield "disk", f"{words.size(container['virtual_size'])}{_partitions(facts.get('disk'))}"
+    if whole:
+        for number, line in enumerate(_contents(facts)):
+            yield "" if number else "on it", line
     if "guest" in facts:
         yield "guest", _guest(facts["guest"])
+
+
+def _contents(facts: Mapping[str, Any]) -> Iterator[str]:
+    """Each file system as the guest sees it; where nobody looked inside, each partition."""
+    found = (facts.get("guest") or {}).get("filesystems") or ()
+    for item in found:
+        label = f" {clean(item['label'])!r}" if item.get("label") else ""
+        use = f", used as {clean(item['use'])}" if item.get("use") else ""
+        kind = clean(item["type"] or "nothing known")
+        yield f"{clean(item['device'])}: {kind}{label}, {short_size(item['size'])}{use}"
+    for item in () if found else (facts.get("disk") or {}).get("partitions") or ():
+        kind = clean(str(item.get("content") or item.get("type_name") or "nothing known"))
+        yield f"partition {item['number']}: {kind}, {short_size(item['size'])}"
 
 
 def _format(container: JsonObject) -> str:
@@ -241,7 +258,8 @@ def _guest(guest: Any) -> str:
         reason = guest.get("reason") if isinstance(guest, Mapping) else None
         return f"not inspected: {clean(str(reason))}" if reason else "not inspected"
     if not guest.get("os"):
-        return "no operating system found"
+        reason = (guest.get("unknown") or {}).get("os")
+        return f"not known: {clean(str(reason))}" if reason else "no operating system found"
     name = guest.get("product_name") or " ".join(
         str(guest[key]) for key in ("distro", "version") if guest.get(key)
     )
@@ -273,6 +291,8 @@ def _result(report: JsonObject) -> Iterable[tuple[str, str]]:
                 "against",
                 f"{short_size(source_size)} of the source{_ratio(artifact, source_size)}",
             )
+        if report["job"]["options"].get("keep") and not dry_run:
+            yield "written", clean(report["job"]["options"]["keep"], 4000)
         if dry_run:
             yield from (("stored", why) for why in _reasons(report["stages"], "upload"))
     if receipt:
@@ -332,6 +352,8 @@ def _next_command(report: JsonObject, *, judged: bool) -> str | None:
         return f"imgprep profiles {shlex.quote(job['profile'])}"
     if not judged:
         return f"imgprep check {source}{profile}"
+    if report["artifact"] and not job["destination"]:
+        return f"imgprep check {shlex.quote(clean(job['options']['keep'], 4000))}{profile}"
     return _next_of_check(report, source, profile)
 
 

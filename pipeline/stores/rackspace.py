@@ -13,13 +13,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
-from urllib.parse import urlsplit
+from typing import Any, TypeAlias
 
 from pipeline.errors import StoreError
+from pipeline.stores import addresses
 from pipeline.stores.answers import no_answer, refusal
 from pipeline.stores.retry import retry_after
 from pipeline.text import clean
+
+Trust: TypeAlias = bool | str
+"""Whether certificates are checked, and by which file of CA certificates, as ``requests`` takes it."""
 
 DEFAULT_AUTH_URL = "https://identity.api.rackspacecloud.com/v2.0"
 _ACTION = "logging in at Rackspace"
@@ -52,11 +55,12 @@ def from_environment(env: Mapping[str, str]) -> ApiKey | None:
     return None
 
 
-def enter(key: ApiKey, internal: bool, timeout_s: float) -> tuple[str, str]:
+def enter(key: ApiKey, internal: bool, timeout_s: float, trust: Trust = True) -> tuple[str, str]:
     """Storage URL and token.  Raises ``StoreError``: refused, unreachable, unknown region."""
     import requests
 
-    host = urlsplit(key.auth_url).netloc
+    addresses.require("RS_AUTH_URL or OS_AUTH_URL", key.auth_url)
+    host = addresses.host(key.auth_url)
     credentials = {"username": key.username, "apiKey": key.key}
     try:
         answer = requests.post(
@@ -64,6 +68,7 @@ def enter(key: ApiKey, internal: bool, timeout_s: float) -> tuple[str, str]:
             json={"auth": {"RAX-KSKEY:apiKeyCredentials": credentials}},
             headers={"Accept": "application/json"},
             timeout=timeout_s,
+            verify=trust,
             allow_redirects=False,
         )
         document = answer.json() if answer.status_code in (200, 203) else {}

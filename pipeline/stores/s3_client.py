@@ -13,6 +13,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from pipeline.errors import StoreError, TemporaryStoreError
+from pipeline.stores import addresses
 from pipeline.stores.answers import no_answer, refusal
 from pipeline.stores.base import Body, UploadLostError
 from pipeline.stores.retry import Policy, retry_after
@@ -112,8 +113,8 @@ class Client:
                 "there are no credentials for s3:// in the usual AWS places",
                 hint="set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE",
             )
-        endpoint = str(self._s3.meta.endpoint_url)
-        self.host = urlsplit(endpoint).netloc.rpartition("@")[2]
+        endpoint = addresses.require("the endpoint", str(self._s3.meta.endpoint_url))
+        self.host = addresses.host(endpoint)
         self.is_amazon = _is_amazon(self.host)
 
     def call(

@@ -26,7 +26,6 @@ from pipeline.stores import swift_manifest as manifest
 from pipeline.stores.base import (
     OCTETS,
     UPLOAD_ID,
-    UPLOAD_KEY,
     Body,
     Limits,
     Scheme,
@@ -63,11 +62,8 @@ class SwiftStore:
         self.container = destination.container
         self.segments = f"{destination.container}_segments"
         self.connections = min(max(2 * (os.cpu_count() or 1), 4), 8)
-        self.client = Client(
-            Session(from_environment(policy.stall_s, environment)),
-            stall_s=policy.stall_s,
-            cacert=environment.get("OS_CACERT"),
-        )
+        session = Session(from_environment(policy.stall_s, environment))
+        self.client = Client(session, stall_s=policy.stall_s)
         self._lock = threading.Lock()
         self._info: Mapping[str, Any] | None = None
 
@@ -119,7 +115,8 @@ class SwiftStore:
         if headers is None:
             self._make_container(self.container)
         _require_quota("container", headers or {}, size)
-        _require_quota("account", self._account(), size)
+        _require_quota("container of segments", self._numbers(self.segments), size)
+        _require_quota("account", self._numbers(), size)
 
     def stat(self, name: str) -> StoredObject | None:
         """HEAD of the object."""
@@ -152,7 +149,7 @@ class SwiftStore:
     ) -> Upload:
         """Make the segments' container; the upload's place in it is its prefix."""
         del token
-        self._make_container(self.segments)
+        self._require_segments_container()
         about = marked(metadata, upload_id)
         return Upload(name, upload_id, size, segment_size, "", about, content_type)
 
@@ -225,23 +222,27 @@ class SwiftStore:
 
     def discard(self, upload: Upload) -> None:
         """Delete the segments, unless the object that is there is made of them."""
-        stored = self.stat(upload.name)
-        if stored is not None and stored.metadata.get(UPLOAD_KEY) == upload.id:
-            return
-        names = [i["name"] for i in self.listing(self.segments, self.segment_prefix(upload))]
-        self.delete_all(self.segments, names)
+        items = list(self.listing(self.segments, self.segment_prefix(upload)))
+        if not manifest.uses(self, upload.name, upload.id, items):
+            self.delete_all(self.segments, [item["name"] for item in items])
 
     def unfinished(self) -> tuple[Unfinished, ...]:
-        """Groups of segments under an upload's name, without an object made of them."""
+        """Groups of segments under an upload's name, without an object made of them.
+
+        Somebody may have copied the manifest to another name: then its ETag tells it in the listing.
+        """
         groups: dict[tuple[str, str], list[dict[str, Any]]] = {}
         for item in self.listing(self.segments, self.destination.prefix):
             match = _SEGMENT_NAME.fullmatch(item["name"][len(self.destination.prefix) :])
             if match is not None:
                 groups.setdefault((match["name"], match["id"]), []).append(item)
+        objects = self.listing(self.container, "") if groups else ()
+        made = {str(item.get("slo_etag", "")).strip('"') for item in objects}
         return tuple(
             _leftover(name, upload_id, items)
             for (name, upload_id), items in sorted(groups.items())
-            if not self._is_committed(name, upload_id)
+            if manifest.etag_of(items) not in made
+            and not manifest.uses(self, name, upload_id, items)
         )
 
     def delete(self, name: str) -> None:
@@ -303,11 +304,17 @@ class SwiftStore:
         )
         return found
 
-    def _account(self) -> Mapping[str, str]:
-        """The account's numbers; {} for a user who may write to a container but not see them."""
+    def _numbers(self, container: str = "") -> Mapping[str, str]:
+        """The headers of a container or the account; {} where it is missing or may not be seen."""
+
+        def head(connection: Any) -> Any:
+            return connection.head_container(container) if container else connection.head_account()
+
         try:
             found: Mapping[str, str] = self.client.call(
-                "looking at the account", lambda c: c.head_account(), missing={}
+                f"looking at container {container}" if container else "looking at the account",
+                head,
+                missing={},
             )
         except StoreError as error:
             if error.code != "store-forbidden":
@@ -318,12 +325,23 @@ class SwiftStore:
     def _address(self, name: str) -> str:
         return f"{self.segments}/{name}"
 
+    def _require_segments_container(self) -> None:
+        """Make it if it is missing; who may only write to containers needs it made by the owner."""
+        try:
+            self._make_container(self.segments)
+        except StoreError as error:
+            if error.code != "store-forbidden":
+                raise
+            if not self._numbers(self.segments):
+                raise StoreError(
+                    error.code,
+                    error.message,
+                    hint=f"this user may not make containers: the account's owner can make "
+                    f"{self.segments} and give the rights to read and write there",
+                ) from None
+
     def _make_container(self, name: str) -> None:
         self.client.call(f"creating container {name}", lambda c: c.put_container(name))
-
-    def _is_committed(self, name: str, upload_id: str) -> bool:
-        stored = self.stat(name)
-        return stored is not None and stored.metadata.get(UPLOAD_KEY) == upload_id
 
 
 def _capabilities(connection: Any) -> Mapping[str, Any]:
@@ -356,8 +374,9 @@ def _leftover(name: str, upload_id: str, items: list[dict[str, Any]]) -> Unfinis
 
 
 def _require_quota(what: str, headers: Mapping[str, str], size: int) -> None:
-    quota = headers.get(f"x-{what}-meta-quota-bytes", "")
-    used = headers.get(f"x-{what}-bytes-used", "0")
+    kind = what.partition(" ")[0]
+    quota = headers.get(f"x-{kind}-meta-quota-bytes", "")
+    used = headers.get(f"x-{kind}-bytes-used", "0")
     if quota.isdigit() and used.isdigit() and int(used) + size > int(quota):
         raise StoreError(
             "store-quota",

@@ -19,7 +19,7 @@ from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
 from pipeline.errors import EnvironmentFailed, StoreError, TemporaryStoreError
-from pipeline.stores import rackspace
+from pipeline.stores import addresses, rackspace
 from pipeline.stores.answers import no_answer, refusal
 
 _ACTION = "logging in"
@@ -40,6 +40,7 @@ class Login:
     kind: str  # for people: "auth v1", "Keystone", …
     enter: Callable[[], Access] = field(repr=False)
     renewable: bool = True
+    trust: rackspace.Trust = True
 
 
 class Session:
@@ -61,9 +62,14 @@ class Session:
         """The current access and its generation; logs in when there is none."""
         with self._lock:
             if self._access is None:
-                self._access = self._login.enter()
+                self._access = self._enter()
                 self._generation += 1
             return self._access, self._generation
+
+    @property
+    def trust(self) -> rackspace.Trust:
+        """How the certificates of the store are checked."""
+        return self._login.trust
 
     def renew(self, refused: int) -> None:
         """The token of this generation was refused.  Raises ``StoreError`` when it is final."""
@@ -80,7 +86,7 @@ class Session:
                     hint="tokens expire: get a new one, or give credentials that can be renewed",
                 )
             try:
-                self._access = self._login.enter()
+                self._access = self._enter()
             except TemporaryStoreError:
                 raise
             except StoreError as error:
@@ -88,22 +94,30 @@ class Session:
                 raise
             self._generation += 1
 
+    def _enter(self) -> Access:
+        access = self._login.enter()
+        addresses.require("the storage URL", access.storage_url)
+        return access
+
 
 def from_environment(stall_s: float, env: Mapping[str, str]) -> Login:
     """The first complete set of credentials; ``StoreError`` code ``store-no-credentials``."""
     internal = _wants_internal(env)
+    trust: rackspace.Trust = env.get("OS_CACERT") or True
     if env.get("OS_STORAGE_URL") and env.get("OS_AUTH_TOKEN"):
         ready = Access(env["OS_STORAGE_URL"], env["OS_AUTH_TOKEN"])
-        return Login("a ready token", lambda: ready, renewable=False)
+        return Login("a ready token", lambda: ready, renewable=False, trust=trust)
     if env.get("ST_AUTH") and env.get("ST_USER") and env.get("ST_KEY"):
-        return Login("auth v1", lambda: _enter_v1(env, internal, stall_s))
+        return Login("auth v1", lambda: _enter_v1(env, internal, stall_s), trust=trust)
     key = rackspace.from_environment(env)
     if key is not None:
         return Login(
-            "a Rackspace API key", lambda: Access(*rackspace.enter(key, internal, stall_s))
+            "a Rackspace API key",
+            lambda: Access(*rackspace.enter(key, internal, stall_s, trust)),
+            trust=trust,
         )
     if env.get("OS_CLOUD") or env.get("OS_AUTH_URL"):
-        return Login("Keystone", _keystone(stall_s))
+        return _keystone(stall_s, trust)
     raise StoreError(
         "store-no-credentials",
         "there are no credentials for swift:// in the environment",
@@ -122,7 +136,7 @@ def _enter_v1(env: Mapping[str, str], internal: bool, stall_s: float) -> Access:
     from swiftclient import client
     from urllib3.exceptions import HTTPError
 
-    host = urlsplit(env["ST_AUTH"]).netloc.rpartition("@")[2]
+    host = addresses.host(addresses.require("ST_AUTH", env["ST_AUTH"]))
     try:
         url, token = client.get_auth_1_0(
             env["ST_AUTH"],
@@ -153,7 +167,7 @@ def _service_net(url: str) -> str:
     return urlunsplit(parts._replace(netloc=f"snet-{parts.netloc}"))
 
 
-def _keystone(stall_s: float) -> Callable[[], Access]:
+def _keystone(stall_s: float, trust: rackspace.Trust) -> Login:
     """The settings are read now, as the environment is; the login comes later."""
     try:
         from keystoneauth1 import exceptions
@@ -192,7 +206,9 @@ def _keystone(stall_s: float) -> Callable[[], Access]:
             raise _no_endpoint(region)
         return Access(url, token)
 
-    return enter
+    # What clouds.yaml says of certificates holds for the storage too.
+    said: rackspace.Trust | None = session.verify
+    return Login("Keystone", enter, trust=trust if said is None or said is True else said)
 
 
 def _keystone_failed(error: Exception) -> StoreError:

@@ -10,13 +10,13 @@ import threading
 from collections.abc import Callable
 from http.client import HTTPException
 from typing import Any
-from urllib.parse import urlsplit
 
 from requests import RequestException
 from swiftclient import client
 from urllib3.exceptions import HTTPError
 
 from pipeline.errors import StoreError, TemporaryStoreError
+from pipeline.stores import addresses
 from pipeline.stores.answers import no_answer, refusal
 from pipeline.stores.base import Body
 from pipeline.stores.retry import retry_after
@@ -37,12 +37,11 @@ class _Connection(client.Connection):  # type: ignore[misc]
 class Client:
     """Requests to one account, from any thread."""
 
-    def __init__(self, session: Session, *, stall_s: float, cacert: str | None) -> None:
+    def __init__(self, session: Session, *, stall_s: float) -> None:
         client.logger_settings["redact_sensitive_headers"] = True
         client.logger_settings["reveal_sensitive_prefix"] = 0
         self._session = session
         self._stall_s = stall_s
-        self._cacert = cacert
         self._mine = threading.local()
         self._lock = threading.Lock()
         self._open: list[_Connection] = []
@@ -83,7 +82,7 @@ class Client:
                 self._session.renew(generation)
             except (RequestException, HTTPError, HTTPException, OSError) as error:
                 self._drop(connection)
-                raise no_answer(action, urlsplit(access.storage_url).netloc, error) from None
+                raise no_answer(action, addresses.host(access.storage_url), error) from None
             except BaseException:
                 self._drop(connection)
                 raise
@@ -102,12 +101,14 @@ class Client:
             return found[1]
         if found is not None:
             self._drop(found[1])
+        trust = self._session.trust
         connection = _Connection(
             preauthurl=access.storage_url,
             preauthtoken=access.token,
             retries=0,
             timeout=self._stall_s * (_PATIENCE if patient else 1),
-            cacert=self._cacert,
+            cacert=trust if isinstance(trust, str) else None,
+            insecure=trust is False,
         )
         kept[patient] = generation, connection
         with self._lock:

@@ -11,7 +11,7 @@ says size and MD5 (Ceph's gateway does not compare them with the manifest's)
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
@@ -23,6 +23,7 @@ from pipeline.stores.base import (
     StoredObject,
     StoredSegment,
     Upload,
+    slo_etag,
 )
 
 if TYPE_CHECKING:
@@ -111,6 +112,31 @@ def listed(store: SwiftStore, name: str) -> tuple[str, ...] | None:
         raise TemporaryStoreError(
             "store-misunderstood", f"the manifest of {store.url(name)} cannot be read"
         ) from None
+
+
+def uses(store: SwiftStore, name: str, upload_id: str, items: Sequence[Mapping[str, Any]]) -> bool:
+    """Whether the object of this name is made of an upload's segments, ``items`` of their listing.
+
+    Its mark says so at once.  A change of the object's metadata takes the mark away; then the
+    manifest tells, and where the store does not show that (Ceph's gateway), the ETag.
+    """
+    stored = store.stat(name)
+    if stored is None or not items:
+        return False
+    if stored.metadata.get(UPLOAD_KEY) == upload_id:
+        return True
+    addresses = listed(store, name)
+    if addresses is None:
+        return stored.etag == etag_of(items)
+    return not {f"{store.segments}/{item['name']}" for item in items}.isdisjoint(addresses)
+
+
+def etag_of(items: Iterable[Mapping[str, Any]]) -> str:
+    """The ETag of a large object that is made of a listing's segments, in the order of names."""
+    ordered = sorted(items, key=lambda item: str(item["name"]))
+    return slo_etag(
+        tuple(StoredSegment(n, int(i["bytes"]), str(i["hash"])) for n, i in enumerate(ordered))
+    )
 
 
 def _under(store: SwiftStore, container: str, prefix: str) -> tuple[str, ...]:

@@ -83,11 +83,15 @@ class Plan:
 
     def words(self) -> str:
         """The plan as a sentence for people."""
-        text = (
-            f"{in_words(self.size)} would go to {clean(self.url, 3000)}: {self.segments} segments "
-            f"of {in_words(self.segment_size)}, {self.connections} at a time, "
-            f"{in_words(self.zero_bytes)} of it known zeros"
-        )
+        cut = "in one segment"
+        if self.segments > 1:
+            cut = (
+                f"{self.segments} segments of {in_words(self.segment_size)}, "
+                f"{self.connections} at a time"
+            )
+        text = f"{in_words(self.size)} would go to {clean(self.url, 3000)}: {cut}"
+        if self.zero_bytes:
+            text += f", {in_words(self.zero_bytes)} of it known zeros"
         if self.would_create:
             scheme = self.url.partition("://")[0]
             text += f"; the {_PLACES.get(scheme, 'place')} would be made"

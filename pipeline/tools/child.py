@@ -169,7 +169,10 @@ class Child:
 
         ``deadline`` is of ``time.monotonic()``.
         """
-        pidfd = os.pidfd_open(self.pid)
+        with self._reaping:
+            if self.process.returncode is not None:
+                return  # another thread killed and reaped it: its number may be anybody's now
+            pidfd = os.pidfd_open(self.pid)
         try:
             with selectors.DefaultSelector() as selector:
                 self._register(selector, pidfd)

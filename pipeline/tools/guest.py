@@ -41,7 +41,7 @@ LARGEST_ANSWER = 32 << 20  # bytes of one line
 _STOPPED = "guest-appliance-stopped"
 _CHUNK = 1 << 20
 _POLL_S = 0.1
-_DIRECTORY_MAX = 60  # characters: libguestfs appends 33 to it, and a socket's path has 108
+_DIRECTORY_MAX = 74  # characters: libguestfs appends 33 to it, and a socket's path has 107
 
 _OPTIONS = {
     "ext2": "ro,noload",
@@ -285,7 +285,8 @@ def _worker(python: str, scratch: Path, cancellation: Stop | None) -> Iterator[_
 
 @contextlib.contextmanager
 def _private_directory(scratch: Path) -> Iterator[Path]:
-    directory = Path(tempfile.mkdtemp(prefix="guest-", dir=scratch))
+    """In the job's scratch, which the next run clears if this one is killed, if its path is short."""
+    directory = Path(tempfile.mkdtemp(prefix="g", dir=scratch))
     if len(str(directory)) > _DIRECTORY_MAX:
         directory.rmdir()
         directory = Path(tempfile.mkdtemp(prefix="imgprep-guest-"))

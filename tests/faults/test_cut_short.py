@@ -278,14 +278,7 @@ def test_nobody_is_there(command: Command):
 
 
 def test_a_host_that_cannot_prove_who_it_is(command: Command, tmp_path: Path):
-    pem = tmp_path / "self-signed.pem"
-    subprocess.run(
-        ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "1", "-subj",
-         "/CN=127.0.0.1", "-addext", "subjectAltName=IP:127.0.0.1", "-keyout", pem, "-out",
-         f"{pem}.crt"],
-        check=True, capture_output=True,
-    )  # fmt: skip
-    pem.write_bytes(pem.read_bytes() + Path(f"{pem}.crt").read_bytes())
+    pem = servers.self_signed(tmp_path)
     proxy = servers.Faults(command.proxy.upstream, pem)
     try:
         ended = command.run(ST_AUTH=f"{proxy.url}/auth/v1.0")

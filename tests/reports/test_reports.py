@@ -408,6 +408,47 @@ def test_the_summary_of_a_failure_and_of_an_inspection():
     assert "next: imgprep check disk.qcow2" in summary(inspected())
 
 
+def test_an_inspection_lists_what_is_on_the_disk():
+    # given a guest that nobody looked into, and one that somebody did
+    partition = {"number": 1, "start": 1 << 20, "size": 8 << 20, "content": "ext4"}
+    volume = {
+        "device": "/dev/vg/root",
+        "type": "xfs",
+        "size": 8 << 20,
+        "label": "a\x1bb",
+        "use": "/",
+    }
+    facts = samples.facts(guest={"filesystems": [volume]})
+    facts["disk"] = {**facts["disk"], "partition_table": "mbr", "partitions": [partition]}
+
+    closed = summary(replace(inspected(), facts={**facts, "guest": SKIPPED}))
+    opened = summary(replace(inspected(), facts=facts))
+
+    # then each file system is there, by what is known of it
+    assert "on it     partition 1: ext4, 8 MiB" in closed
+    assert r"/dev/vg/root: xfs 'a\\x1bb', 8 MiB, used as /" in opened
+
+
+def test_a_system_that_could_not_be_told_is_not_called_absent():
+    guest = {"os": None, "product_name": None, "unknown": {"os": "the system is encrypted"}}
+
+    assert "guest     not known: the system is encrypted" in summary(
+        samples.report(samples.facts(guest=guest))
+    )
+
+
+def test_a_conversion_tells_where_its_file_is_and_what_to_do_with_it():
+    made = replace(
+        samples.report(samples.facts(), options=Options(keep="out dir/disk.vhd")),
+        artifact={"format": "vhd", "virtual_size": 1 << 30, "size": 1 << 20},
+    )
+
+    assert "written   out dir/disk.vhd" in " ".join(summary(made).split("\n")).replace(
+        "  written", "written"
+    )
+    assert "next: imgprep check 'out dir/disk.vhd'" in summary(made)
+
+
 def test_the_next_command_can_be_pasted_whatever_the_file_is_called():
     name = "a b'; rm -rf $HOME `x`.qcow2"
     report = samples.report(samples.facts(of=samples.QCOW2), source=name)

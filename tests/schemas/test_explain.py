@@ -28,8 +28,17 @@ def test_the_limit_is_that_of_the_default_profile():
     (found,) = explain.explain("virtual-size-limit")
 
     assert "160 GiB" in found.words.expected
-    assert {name for name, *_ in found.profiles} == {"rackspace-2014", "rackspace-2020"}
+    assert {use.profile for use in found.profiles} == {"rackspace-2014", "rackspace-2020"}
     assert "413" in explain.text(found)
+
+
+def test_each_profile_s_own_limit_is_told():
+    (found,) = explain.explain("virtual-size-limit")
+
+    told = {use.profile: use.limits for use in found.profiles}
+    assert told["rackspace-2014"] == ("max-virtual-size maximum 42.95 GB (40 GiB)",)
+    assert "171.8 GB (160 GiB)" in told["rackspace-2020"][0]
+    assert "which profiles replace" in explain.text(found)
 
 
 def test_a_vendor_s_code_leads_to_its_rules():
@@ -50,6 +59,16 @@ def test_an_unknown_name_is_answered_with_the_nearest():
 
     assert error.value.code == "name-unknown"
     assert "source-changed" in error.value.hint
+
+
+@pytest.mark.parametrize(
+    ("asked", "meant"), [("ISO-IMAGE", "iso-image"), ("iso", "iso-image"), ("uuid", "vhd-uuid")]
+)
+def test_what_a_person_may_type_is_answered_with_the_name(asked, meant):
+    with pytest.raises(UsageError) as error:
+        explain.explain(asked)
+
+    assert meant in error.value.hint
 
 
 def test_the_list_of_profiles_tells_the_alias():

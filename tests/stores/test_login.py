@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import traceback
 from collections.abc import Mapping
+from pathlib import Path
 
 import pytest
 import servers
@@ -155,6 +156,67 @@ def test_a_page_that_is_no_login(request: pytest.FixtureRequest):
     info = servers.swift(request.config).env["SWIFT_INFO_URL"]
     refused({"ST_AUTH": info, "ST_USER": "u", "ST_KEY": "not-the-key"})
     refused({"RS_AUTH_URL": info, "RS_USERNAME": "u", "RS_API_KEY": "not-the-key"})
+
+
+@pytest.mark.parametrize(
+    "address", ["store.example/auth/v1.0", "http://store.example:99999/v1", "http:///v1", "swift"]
+)
+def test_an_address_that_is_none_is_named_at_once(address: str):
+    for env in (
+        {"ST_AUTH": address, "ST_USER": "u", "ST_KEY": "not-the-key"},
+        {"RS_AUTH_URL": address, "RS_USERNAME": "u", "RS_API_KEY": "not-the-key"},
+    ):
+        error = refused(env)
+        assert error.code == "store-misconfigured"
+        assert next(iter(env)) in error.message
+
+
+def test_a_storage_address_that_is_none_is_named_at_once():
+    env = {"OS_STORAGE_URL": "http://host:99999/v1", "OS_AUTH_TOKEN": "not-the-key"}
+    with servers.environment(env):
+        session = swift_auth.Session(swift_auth.from_environment(10, os.environ))
+    with pytest.raises(StoreError) as caught:
+        session.access()
+    assert caught.value.code == "store-misconfigured"
+
+
+def test_an_address_is_shown_without_the_key_in_it():
+    host = f"127.0.0.1:{servers.free_port()}"
+    for name in ("ST_AUTH", "RS_AUTH_URL"):
+        env = {name: f"http://u:not-the-key@{host}/v1.0"}
+        env |= {"ST_USER": "u", "ST_KEY": "k", "RS_USERNAME": "u", "RS_API_KEY": "k"}
+        assert host in refused(env).message
+
+
+def test_the_ca_certificates_of_the_environment_are_used(
+    request: pytest.FixtureRequest, tmp_path: Path
+):
+    """By the login at Rackspace too: the store's own requests and the login are two libraries."""
+    pem = servers.self_signed(tmp_path)
+    login = servers.rackspace(request.config).env["RAX_AUTH_URL"].removesuffix("/v2.0")
+    proxy = servers.Faults(login, pem)
+    try:
+        env = {"RS_AUTH_URL": f"{proxy.url}/v2.0", "RS_USERNAME": "tester", "RS_API_KEY": "testing"}
+        assert refused(env).code == "store-tls"
+        assert enter(env | {"OS_CACERT": str(pem)}).token
+    finally:
+        proxy.stop()
+
+
+@pytest.mark.needs("module:openstack", "module:keystoneauth1")
+@pytest.mark.parametrize(
+    ("said", "trust"), [("cacert: /ca.pem", "/ca.pem"), ("verify: false", False)]
+)
+def test_what_clouds_yaml_says_of_certificates_holds_for_the_storage(
+    tmp_path: Path, said: str, trust: object
+):
+    (tmp_path / "clouds.yaml").write_text(
+        "clouds: {here: {auth: {auth_url: 'https://127.0.0.1:9/v3', username: u, password: p, "
+        f"project_name: x}}, {said}}}}}"
+    )
+    env = {"OS_CLOUD": "here", "OS_CLIENT_CONFIG_FILE": str(tmp_path / "clouds.yaml")}
+    with servers.environment(env):
+        assert swift_auth.from_environment(10, os.environ).trust == trust
 
 
 def test_no_credentials_at_all():

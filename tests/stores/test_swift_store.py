@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -26,6 +26,7 @@ from pipeline.stores.swift_auth import Access, Login, Session
 pytestmark = [pytest.mark.servers, pytest.mark.xdist_group("servers")]
 
 SEGMENT = 2 * MIB
+PATTERN = Pattern(5 * MIB)  # three segments
 
 
 @pytest.fixture
@@ -37,12 +38,18 @@ def place(request: pytest.FixtureRequest, tmp_path: Path) -> places.Swift:
 
 @pytest.fixture
 def store(place: places.Swift) -> Iterator[SwiftStore]:
-    with servers.environment(place.env):
-        opened = open_store(parse(place.url))
-    assert isinstance(opened, SwiftStore)
-    opened.prepare()
-    yield opened
-    opened.close()
+    with opened(place) as made:
+        yield made
+
+
+@contextlib.contextmanager
+def opened(place: places.Swift, env: Mapping[str, str] | None = None) -> Iterator[SwiftStore]:
+    with servers.environment(env or place.env):
+        made = open_store(parse(place.url))
+    assert isinstance(made, SwiftStore)
+    made.prepare()
+    yield made
+    made.close()
 
 
 def begun(store: SwiftStore, pattern: Pattern) -> Upload:
@@ -59,6 +66,13 @@ def put(store: SwiftStore, upload: Upload, pattern: Pattern, number: int):
         size=min(SEGMENT, pattern.size - offset),
     )
     return store.put_segment(upload, body)
+
+
+def stored(store: SwiftStore, pattern: Pattern) -> Upload:
+    upload = begun(store, pattern)
+    segments = tuple(put(store, upload, pattern, number) for number in range(3))
+    store.commit(upload, segments, replace=False)
+    return upload
 
 
 def expires(store: SwiftStore, name: str) -> str | None:
@@ -95,6 +109,45 @@ def test_without_slo_the_manifest_is_a_dynamic_one(store: SwiftStore, place: pla
     assert place.everything() == {}
 
 
+@pytest.mark.parametrize("kind", ["swift", "radosgw-swift"])
+def test_an_object_whose_metadata_somebody_changed_keeps_its_segments(
+    request: pytest.FixtureRequest, tmp_path: Path, kind: str
+):
+    """A change of metadata replaces all of them: the mark that tells whose upload it was is gone."""
+    place = places.make(request.config, kind, tmp_path)
+    assert isinstance(place, places.Swift)
+    with opened(place) as store:
+        upload = stored(store, PATTERN)
+        with contextlib.closing(place.client()) as client:
+            client.post_object(place.container, "d.vhd", {"X-Object-Meta-Owner": "somebody"})
+
+        assert store.unfinished() == ()
+        store.discard(upload)
+
+    assert place.read("d.vhd") == PATTERN.all()
+
+
+def test_a_manifest_that_somebody_copied_keeps_its_segments(store: SwiftStore, place: places.Swift):
+    stored(store, PATTERN)
+    with contextlib.closing(place.client()) as client:
+        raw = "multipart-manifest=get&format=raw"
+        _, manifest = client.get_object(place.container, "d.vhd", query_string=raw)
+        put = "multipart-manifest=put"
+        client.put_object(place.container, "renamed.vhd", manifest, query_string=put)
+        client.delete_object(place.container, "d.vhd")
+
+    assert store.unfinished() == ()
+    assert place.read("renamed.vhd") == PATTERN.all()
+
+
+def test_segments_whose_object_somebody_deleted_are_found(store: SwiftStore, place: places.Swift):
+    stored(store, PATTERN)
+    with contextlib.closing(place.client()) as client:
+        client.delete_object(place.container, "d.vhd")
+
+    assert [left.segments for left in store.unfinished()] == [3]
+
+
 def test_limits_come_from_the_store(store: SwiftStore):
     store._info = {
         "swift": {"max_file_size": 64 * MIB, "max_object_name_length": 300},
@@ -115,6 +168,40 @@ def test_a_quota_is_known_before_the_first_byte(store: SwiftStore, place: places
     with pytest.raises(StoreError) as caught:
         store.prepare(size=1001)
     assert caught.value.code == "store-quota"
+
+
+def test_the_quota_of_the_segments_counts_too(store: SwiftStore, place: places.Swift):
+    with contextlib.closing(place.client()) as client:
+        client.put_container(store.segments, {"X-Container-Meta-Quota-Bytes": "1000"})
+    store.prepare(size=1000)
+    with pytest.raises(StoreError) as caught:
+        store.prepare(size=1001)
+    assert caught.value.code == "store-quota"
+
+
+def test_who_may_only_write_to_the_containers_can_store(place: places.Swift):
+    """The container of segments is there already; to make one is the account owner's right."""
+    rights = {"X-Container-Read": ".rlistings,test:reader", "X-Container-Write": "test:reader"}
+    with contextlib.closing(place.client()) as client:
+        client.post_container(place.container, rights)
+        client.put_container(f"{place.container}_segments", rights)
+    writer = {**place.env, "ST_USER": "test:reader", "ST_KEY": "reading"}
+    with opened(place, writer) as store:
+        stored(store, PATTERN)
+        assert store.unfinished() == ()
+
+    assert place.read("d.vhd") == PATTERN.all()
+
+
+def test_who_may_not_make_the_container_of_segments_is_told_who_can(place: places.Swift):
+    rights = {"X-Container-Read": ".rlistings,test:reader", "X-Container-Write": "test:reader"}
+    with contextlib.closing(place.client()) as client:
+        client.post_container(place.container, rights)
+    writer = {**place.env, "ST_USER": "test:reader", "ST_KEY": "reading"}
+    with opened(place, writer) as store, pytest.raises(StoreError) as caught:
+        begun(store, PATTERN)
+    assert caught.value.code == "store-forbidden"
+    assert store.segments in caught.value.hint
 
 
 def test_a_refused_token_is_renewed_once_for_all_threads():
