@@ -67,7 +67,9 @@ def test_two_archives_in_one_stream(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("data", "name"), [(gzip.compress(b""), "gzip"), (lzma.compress(b""), "xz"), (b"\x7fELF", None)]
+    ("data", "name"),
+    [(gzip.compress(b""), "gzip"), (lzma.compress(b""), "xz"), (b"\x7fELF", None)],
+    ids=["gzip", "xz", "none"],
 )
 def test_compressions(data, name):
     assert cpio.packing(data) == name
