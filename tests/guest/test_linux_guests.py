@@ -260,6 +260,7 @@ def test_drivers_in_an_initramfs(tmp_path, compress):
         (gzip.compress(trees.cpio(["init"]))[:-20], "ends too early"),
         (gzip.compress(b"070701" + b"F" * 104 + bytes(5000)), "a name of"),
     ],
+    ids=["lz4", "rubbish", "cut short", "endless name"],
 )
 def test_an_initramfs_that_cannot_be_read_is_unknown_not_missing(tmp_path, content, words):
     places, reason = xen(tmp_path, **{INITRD: content})
