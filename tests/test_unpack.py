@@ -315,6 +315,7 @@ def test_the_one_disk_of_an_ova(tmp_path, form, name):
     [
         ({"m.ovf": ovf("a.vmdk", "b.vmdk"), "a.vmdk": b"a", "b.vmdk": b"b"}, "ova-multiple-disks"),
         ({"m.ovf": ovf("a.vmdk", more='ovf:chunkSize="7"'), "a.vmdk.000000000": b"a"}, "ova-multiple-disks"),
+        ({"m.ovf": ovf("a.vmdk"), "a.vmdk": b"a", "./a.vmdk": b"b"}, "ova-multiple-disks"),
         ({"m.ovf": ovf(), "a.vmdk": b"a"}, "ova-without-disk"),
         ({"a.vmdk": b"a"}, "ova-without-disk"),
         ({"m.ovf": ovf("../../etc/shadow"), "a.vmdk": b"a"}, "ova-without-disk"),

@@ -1,6 +1,7 @@
 """Packed images and archives: what must be unpacked before it can be an image.
 
     gzip   0  2  0x1F 0x8B   2 1 method 8   3 1 flags below 32       RFC 1952
+    lzma   0  1  0x5D        1 4 dictionary, 5 8 size or -1, 13 1 0  xz's doc/lzma-file-format.txt
     bzip2  0  3  "BZh"       3 1 level 1-9  4 6 the first block's    https://sourceware.org/bzip2/
     xz     0  6  0xFD "7zXZ" 0   6 2 flags  8 4 their CRC-32         https://tukaani.org/xz/xz-file-format.txt
     zstd   0  4  0x28 0xB5 0x2F 0xFD        4 1 bit 3 reserved       RFC 8878
@@ -9,8 +10,8 @@
     others: the table below
 
 Some of these signatures are short, and the first bytes of a disk may be anything: a match must hold in
-more than its magic.  A gzip or xz stream is opened for as far as its first 68 KiB reach, which tells
-a disc in it from a disk.
+more than its magic, or nothing may end like a boot sector.  A gzip or xz stream is opened for as far
+as its first 68 KiB reach, which tells a disc in it from a disk.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ from pipeline.source import Reader
 
 _PEEK_IN, _PEEK_OUT = 64 << 10, 68 << 10
 _XZ_MEMORY = 96 << 20  # xz -9 needs 65 MiB to unpack
+_BOOT_SECTOR = b"\x55\xaa"
 _PACKED = frozenset({"gzip", "bzip2", "xz", "zstd", "ova"})
 
 _MAGICS = (
@@ -56,6 +58,7 @@ _WORDS = {
     "tar": "a tar archive; unpack it with tar -xf",
     "lz4": "an lz4 stream; unpack it with lz4 -dk",
     "lzip": "an lzip stream; unpack it with lzip -dk",
+    "lzma": "an LZMA stream; unpack it with xz --format=lzma -dk",
     "lzop": "an lzop stream; unpack it with lzop -d",
     "compress": "a compress (.Z) stream; unpack it with gzip -dk",
     "cab": "a Windows cabinet; unpack it with cabextract",
@@ -137,8 +140,21 @@ def _gzip(head: bytes) -> bool:
     try:
         zlib.decompressobj(31).decompress(head, 1024)
     except zlib.error:
-        return False
+        return head[510:512] != _BOOT_SECTOR  # a damaged stream is no disk either
     return True
+
+
+def _lzma(head: bytes) -> bool:
+    dictionary, size = int.from_bytes(head[1:5], "little"), int.from_bytes(head[5:13], "little")
+    rest = dictionary & (dictionary - 1)  # a power of two, or one and a half times that
+    return (
+        head[:1] == b"\x5d"
+        and head[13:14] == b"\0"
+        and dictionary >= 4096
+        and (rest == 0 or (rest & (rest - 1) == 0 and dictionary == rest * 3))
+        and (size == (1 << 64) - 1 or size < 1 << 50)
+        and head[510:512] != _BOOT_SECTOR
+    )
 
 
 def _bzip2(head: bytes) -> bool:
@@ -173,7 +189,14 @@ def _zip(head: bytes) -> bool:
     )
 
 
-_TESTED = {"gzip": _gzip, "bzip2": _bzip2, "xz": _xz, "zstd": _zstd, "zip": _zip}
+_TESTED = {
+    "gzip": _gzip,
+    "bzip2": _bzip2,
+    "xz": _xz,
+    "lzma": _lzma,
+    "zstd": _zstd,
+    "zip": _zip,
+}
 
 
 def _peek(kind: str, reader: Reader) -> bytes:

@@ -36,7 +36,7 @@ from typing import Any, Self
 from pipeline.formats import qcow2_tables
 from pipeline.formats.base import Container, Format, Problem
 from pipeline.formats.bounded import padded
-from pipeline.formats.qcow2_tables import DIRTY, EXTENDED_L2, Layout
+from pipeline.formats.qcow2_layout import DIRTY, EXTENDED_L2, Layout
 from pipeline.formats.tables import Region
 from pipeline.source import Reader
 from pipeline.text import clean

@@ -1,11 +1,7 @@
-"""qcow2's tables: how a guest address becomes a place in the file, checked without following data.
+"""qcow2's tables, checked without following data; their entries are in ``qcow2_layout``.
 
 https://gitlab.com/qemu-project/qemu/-/blob/master/docs/interop/qcow2.txt
 
-    L1 entry        bits 9-55 offset of an L2 table, bit 63 copied, others reserved
-    L2 entry        bit 62 compressed; else bits 9-55 offset, bit 0 zero, bit 63 copied
-                    (extended L2: each followed by 8 bytes of sub-cluster bits, bit 0 reserved)
-    compressed      bits 0 to x-1 offset, bits x to 61 further sectors, x = 62 - (cluster_bits - 8)
     refcount table  bits 9-63 offset of a refcount block
     snapshot        L1 offset (8), L1 entries (4), id length (2), name length (2), dates (16),
                     VM state (4), extra length (4), extra, id, name, padding to 8
@@ -17,14 +13,14 @@ highest used cluster is found from the end of the refcount table, so a cut file 
 from __future__ import annotations
 
 import struct
-import zlib
 from collections.abc import Iterator
-from dataclasses import dataclass
 from functools import reduce
 from operator import or_
 
 from pipeline.formats.base import Problem
 from pipeline.formats.bounded import padded
+from pipeline.formats.qcow2_end import cut
+from pipeline.formats.qcow2_layout import COMPRESSED, L1_BYTES, OFFSET, Layout, entries, unpacks
 from pipeline.formats.tables import (
     Region,
     integers,
@@ -38,47 +34,18 @@ from pipeline.formats.tables import (
 from pipeline.source import Reader
 from pipeline.text import clean
 
-DIRTY, EXTENDED_L2 = 1 << 0, 1 << 4
-
-_OFFSET = 0x00FF_FFFF_FFFF_FE00
 _L1_RESERVED = 0x7F00_0000_0000_01FF
 _L2_RESERVED = 0x3F00_0000_0000_01FE
-_COMPRESSED = 1 << 62
 
-_L1_BYTES = 64 << 10  # of the L1 table that are looked at
 _L2_BYTES = 128 << 10  # of all L2 tables together
 _L2_EACH = 32 << 10
-_REACH_BYTES = 1 << 20  # of L2 tables that are read when a file seems to be cut
 _REFCOUNT_BYTES = 64 << 10  # of the refcount table's head, and of its tail
 _BLOCK_BYTES = 128 << 10  # of the last refcount block
 _SHARED = 1000  # clusters that share one compressed cluster before it is called a bomb
 _UNPACKED, _UNPACKED_READ = 4, 64 << 10  # compressed clusters that are tried, and bytes of each
-_ZLIB, _ZSTD_MAGIC = 0, b"\x28\xb5\x2f\xfd"
 _SNAPSHOT_BYTES = 64 << 10
 _MAX_SNAPSHOT_EXTRA = 1024
 _NAMES = 8
-
-
-@dataclass(frozen=True)
-class Layout:
-    """What the header says about the tables; sizes in bytes."""
-
-    size: int
-    cluster_bits: int
-    extended: bool
-    dirty: bool
-    compression: int
-    refcount_order: int
-    l1: Region
-    refcounts: Region
-    snapshots: int
-    snapshots_offset: int
-    bitmaps: Region | None
-
-    @property
-    def cluster(self) -> int:
-        """Bytes of a cluster."""
-        return 1 << self.cluster_bits
 
 
 def snapshots(layout: Layout, reader: Reader) -> tuple[tuple[Problem, ...], tuple[str, ...]]:
@@ -118,18 +85,19 @@ def check(layout: Layout, reader: Reader) -> Iterator[Problem]:
     if misplaced:
         return
     used, blocks, problems = _refcounts(layout, reader)
-    cut = [problem for problem in problems if problem.rule == "truncated"]
-    yield from (problem for problem in problems if problem not in cut)
+    yield from problems
     fixed = {
         place for region in regions for place in range(region.offset, region.end, layout.cluster)
     }
     tables, problems = _l1(layout, reader, fixed, used)
     yield from problems
-    if cut and _reach_beyond(layout, reader, tables):
-        yield from cut
+    lost = [*cut(layout, reader, tables, used)]
+    yield from lost
     if any(problem.rule == "corrupt-metadata" for problem in problems):
         return
-    yield from _l2(layout, reader, tables, fixed.union(tables, blocks), used)
+    for problem in _l2(layout, reader, tables, fixed.union(tables, blocks), used):
+        if not lost or problem.rule != "truncated":
+            yield problem
 
 
 def _refcounts(layout: Layout, reader: Reader) -> tuple[int, list[int], list[Problem]]:
@@ -150,28 +118,25 @@ def _refcounts(layout: Layout, reader: Reader) -> tuple[int, list[int], list[Pro
     per_block = layout.cluster * 8 >> layout.refcount_order
     used = index * per_block + last
     start = used << layout.cluster_bits
-    if start < reader.size:
+    if start < reader.size or plausible(start, layout.size) or layout.snapshots:
         return start + layout.cluster, blocks, []
     detail = f"the last used cluster is at {start}, the file has {reader.size} bytes"
-    if plausible(start, layout.size) or layout.snapshots:
-        missing = start + layout.cluster - reader.size
-        return start + layout.cluster, blocks, [Problem("truncated", detail, reader.size, missing)]
     return 0, blocks, [Problem("corrupt-metadata", detail, offset, layout.cluster)]
 
 
 def _last_block(table: Region, reader: Reader) -> tuple[int, int]:
-    """Index and offset of the last refcount block; offset 0 when the table's tail names none."""
-    end = table.length
-    for _ in range(4):
+    """Index and offset of the last refcount block; offset 0 when no part that is read names one.
+
+    The table's tail is read, and its head: tables of large clusters are nearly empty.
+    """
+    ends = [table.length - _REFCOUNT_BYTES * step for step in range(4)]
+    for end in (*(end for end in ends if end > 0), min(table.length, _REFCOUNT_BYTES)):
         start = max(0, end - _REFCOUNT_BYTES)
         data = padded(reader, table.offset + start, end - start)
         used = used_length(data)
         if used:
             index = (used - 1) // 8
             return start // 8 + index, int.from_bytes(data[index * 8 : index * 8 + 8], "big")
-        end = start
-        if not end:
-            break
     return 0, 0
 
 
@@ -207,9 +172,9 @@ def _l1(
     layout: Layout, reader: Reader, fixed: set[int], used: int
 ) -> tuple[list[int], list[Problem]]:
     table = layout.l1
-    data = padded(reader, table.offset, min(table.length, _L1_BYTES))
+    data = padded(reader, table.offset, min(table.length, L1_BYTES))
     entries = [entry for entry in integers(data, "Q", "big") if entry]
-    offsets = [entry & _OFFSET for entry in entries]
+    offsets = [entry & OFFSET for entry in entries]
     if not offsets:
         return [], []
     if reduce(or_, entries) & _L1_RESERVED:
@@ -235,26 +200,6 @@ def _beyond(reader: Reader, highest: int, name: str, table: Region, used: int) -
     yield Problem("corrupt-metadata", detail, table.offset, table.length)
 
 
-def _reach_beyond(layout: Layout, reader: Reader, tables: list[int]) -> bool:
-    """Whether a cluster beyond the end of the file is in use, or nobody can tell.
-
-    After a crash refcounts may count clusters that were never written: leaks, and no data is lost.
-    """
-    read_all = layout.l1.length <= _L1_BYTES and len(tables) << layout.cluster_bits <= _REACH_BYTES
-    if layout.snapshots or layout.bitmaps is not None or not read_all:
-        return True
-    if any(table + layout.cluster > reader.size for table in tables):
-        return True
-    mask = (1 << 62 - (layout.cluster_bits - 8)) - 1
-    for table in tables:
-        entries = integers(padded(reader, table, layout.cluster), "Q", "big")
-        for entry in entries[0::2] if layout.extended else entries:
-            offset = entry & (mask if entry & _COMPRESSED else _OFFSET)
-            if offset >= reader.size:
-                return True
-    return False
-
-
 def _l2(
     layout: Layout, reader: Reader, tables: list[int], metadata: set[int], used: int
 ) -> Iterator[Problem]:
@@ -265,20 +210,15 @@ def _l2(
     compressed: list[int] = []
     for index in sample(len(inside), max(2, min(64, _L2_BYTES // each))):
         place = Region(f"the L2 table at {inside[index]}", inside[index], each)
-        data = padded(reader, place.offset, each)
-        if not used_length(data):
-            continue
-        entries = integers(data, "Q", "big")
-        if layout.extended:
-            entries = entries[0::2]
-        plain = [entry for entry in entries if entry and not entry & _COMPRESSED]
-        packed = [entry for entry in entries if entry & _COMPRESSED]
+        found = [entry for entry in entries(layout, reader, place.offset, each) if entry]
+        plain = [entry for entry in found if not entry & COMPRESSED]
+        packed = [entry for entry in found if entry & COMPRESSED]
         problems = [*_standard(layout, reader, plain, place, metadata, used)]
         problems.extend(_packed(layout, reader, packed, place, metadata, used))
         yield from problems
         if problems:
             return
-        standard.extend(entry & _OFFSET for entry in plain if entry & _OFFSET)
+        standard.extend(entry & OFFSET for entry in plain if entry & OFFSET)
         compressed.extend(packed)
     yield from _shared(layout, standard, compressed)
     yield from _garbage(layout, reader, compressed)
@@ -287,22 +227,22 @@ def _l2(
 def _standard(
     layout: Layout,
     reader: Reader,
-    entries: list[int],
+    found: list[int],
     place: Region,
     metadata: set[int],
     used: int,
 ) -> Iterator[Problem]:
-    if not entries:
+    if not found:
         return
     reserved = _L2_RESERVED | (1 if layout.extended else 0) | ((layout.cluster - 1) & ~0x1FF)
-    if reduce(or_, entries) & reserved:
-        wrong = next(entry for entry in entries if entry & reserved)
+    if reduce(or_, found) & reserved:
+        wrong = next(entry for entry in found if entry & reserved)
         detail = (
-            f"{place.name} maps to {wrong & _OFFSET}, not a cluster's start, or with reserved bits"
+            f"{place.name} maps to {wrong & OFFSET}, not a cluster's start, or with reserved bits"
         )
         yield Problem("corrupt-metadata", detail, place.offset, place.length)
         return
-    offsets = {entry & _OFFSET for entry in entries} - {0}
+    offsets = {entry & OFFSET for entry in found} - {0}
     on = offsets & metadata
     if on:
         detail = f"{place.name} maps guest data to {min(on)}, where a table or the header is"
@@ -314,30 +254,26 @@ def _standard(
 def _packed(
     layout: Layout,
     reader: Reader,
-    entries: list[int],
+    found: list[int],
     place: Region,
     metadata: set[int],
     used: int,
 ) -> Iterator[Problem]:
-    if not entries:
+    if not found:
         return
-    bits = 62 - (layout.cluster_bits - 8)
-    mask = (1 << bits) - 1
-    offsets = {entry & mask for entry in entries}
-    on = {offset & -layout.cluster for offset in offsets} & metadata
+    mask = layout.packed_mask
+    on = {entry & mask & -layout.cluster for entry in found} & metadata
     if on:
         detail = f"{place.name} maps compressed data to {min(on)}, where a table or the header is"
         yield Problem("corrupt-metadata", detail, place.offset, place.length)
         return
-    last = max(entries, key=mask.__and__)
-    sectors = (last & ~_COMPRESSED & ~(1 << 63)) >> bits
-    end = ((last & mask) // 512 + sectors) * 512  # the last sector's start: data may end in it
-    if end >= reader.size and last & mask < reader.size and end < used:
-        detail = f"compressed data is at {last & mask} to {end + 512}"
-        detail += f", the file has {reader.size} bytes"
-        yield Problem("truncated", detail, reader.size, end + 512 - reader.size)
+    start, length = layout.packed_place(max(found, key=mask.__and__))
+    end = start + length  # somewhere in the last 512 bytes
+    if start < reader.size <= end - 512 < used:
+        detail = f"compressed data is at {start} to {end}, the file has {reader.size} bytes"
+        yield Problem("truncated", detail, reader.size, end - reader.size)
     else:
-        yield from _beyond(reader, last & mask, place.name, place, used)
+        yield from _beyond(reader, start, place.name, place, used)
 
 
 def _shared(layout: Layout, standard: list[int], compressed: list[int]) -> Iterator[Problem]:
@@ -357,22 +293,10 @@ def _shared(layout: Layout, standard: list[int], compressed: list[int]) -> Itera
 
 def _garbage(layout: Layout, reader: Reader, compressed: list[int]) -> Iterator[Problem]:
     """Compressed clusters that cannot be unpacked, among a few: no tool's check looks at them."""
-    bits = 62 - (layout.cluster_bits - 8)
     for index in sample(len(compressed), _UNPACKED):
-        entry = compressed[index]
-        start = entry & ((1 << bits) - 1)
-        sectors = (entry & ~_COMPRESSED & ~(1 << 63)) >> bits
-        length = min((start // 512 + sectors + 1) * 512 - start, _UNPACKED_READ)
-        if not _unpacks(reader.read(start, length), layout.compression):
+        start, length = layout.packed_place(compressed[index])
+        length = min(length, _UNPACKED_READ)
+        if not unpacks(reader.read(start, length), layout):
             detail = f"the compressed cluster at {start} cannot be unpacked"
             yield Problem("corrupt-metadata", detail, start, length)
             return
-
-
-def _unpacks(data: bytes, compression: int) -> bool:
-    if compression != _ZLIB:
-        return data[:4] == _ZSTD_MAGIC
-    try:
-        return bool(zlib.decompressobj(-15).decompress(data, _UNPACKED_READ))
-    except zlib.error:
-        return False

@@ -25,14 +25,23 @@ _DOCUMENTS = (
     (0, b"SQLite format 3\0", "an SQLite database"),
     (0, b"\xca\xfe\xba\xbe", "a Java class or macOS program"),
     (0, b"\xcf\xfa\xed\xfe", "a macOS program"),
+    (0, b"II*\0", "a TIFF picture"),
+    (0, b"MM\0*", "a TIFF picture"),
+    (0, b"RIFF", "a RIFF recording or picture"),
     (0, b"OggS", "an Ogg recording"),
+    (0, b"fLaC", "a FLAC recording"),
     (0, b"ID3", "an MP3 recording"),
     (4, b"ftyp", "an MP4 recording"),
     (0, b"\x1aE\xdf\xa3", "a Matroska recording"),
     (0, b"wOFF", "a font"),
     (0, b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", "a Microsoft Office document"),
+    (0, b"\xd4\xc3\xb2\xa1", "a network capture"),
+    (0, b"\xa1\xb2\xc3\xd4", "a network capture"),
+    (0, b"\x0a\x0d\x0d\x0a", "a network capture"),
     (0x202, b"HdrS", "a Linux kernel"),
 )
+_NOT_ASCII = bytes(range(128, 256))
+_UTF16 = {b"\xff\xfe": "utf-16-le", b"\xfe\xff": "utf-16-be"}
 _HTML = (b"<!doctype html", b"<html", b"<head", b"<?xml")
 _CONTROL = bytes(range(9)) + b"\x0b\x0e\x0f" + bytes(range(16, 27)) + b"\x1c\x1d\x1e\x1f\x7f"
 
@@ -94,13 +103,26 @@ def _is_program(head: bytes) -> bool:
 
 
 def _is_text(head: bytes) -> bool:
-    """No control characters, and UTF-8 but for a cut last character; a blank file is no text."""
-    if not head or head.translate(None, _CONTROL) != head:
+    """No control characters but those of lines; a blank file is no text."""
+    if head[:2] in _UTF16:
+        text = head[2 : len(head) & ~1].decode(_UTF16[head[:2]], "replace")
+        return len(text) > 8 and _mostly_plain(text.encode("latin-1", "replace"))
+    if len(head) <= 8 or head.translate(None, _CONTROL) != head:
         return False
+    return _is_utf8(head) or _mostly_plain(head)
+
+
+def _is_utf8(head: bytes) -> bool:
+    """Whether it is UTF-8 but for a cut last character."""
     try:
-        text = head.decode()
+        head.decode()
     except UnicodeDecodeError as error:
-        if error.start < len(head) - 3:
-            return False
-        text = head[: error.start].decode()
-    return len(text) > 8
+        return error.start >= len(head) - 3
+    return True
+
+
+def _mostly_plain(text: bytes) -> bool:
+    """Whether it reads as an old 8-bit text would: three of four characters are ASCII's."""
+    if text.translate(None, _CONTROL) != text:
+        return False
+    return 4 * len(text.translate(None, _NOT_ASCII)) >= 3 * len(text)

@@ -89,11 +89,15 @@ class _Description:
 def find_disk(reader: Reader) -> Disk:
     """The disk of a single-disk OVA.  Raises ``OvaRefused``."""
     members = tuple(_members(reader))
-    by_name = {member.name: member for member in members}
     description = _description(reader, members)
-    member = by_name.get(href := _only_disk(description))
-    if member is None:
+    href = _only_disk(description)
+    named = [member for member in members if member.name == href]
+    if not named:
         raise OvaRefused("ova-without-disk", f"its disk {href!r} is not in the archive")
+    if len(named) > 1:
+        detail = f"the archive has {len(named)} members named {href!r}"
+        raise OvaRefused("ova-multiple-disks", detail, named[1].offset - BLOCK, BLOCK)
+    member = named[0]
     return Disk(member.name, member.offset, member.size, _checksum(reader, members, member.name))
 
 

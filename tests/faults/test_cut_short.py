@@ -165,6 +165,17 @@ def test_interrupted_and_started_again(command: Command, number: signal.Signals)
     command.assert_stored()
 
 
+def test_interrupted_while_the_store_says_nothing(command: Command):
+    # given a store that would take minutes to answer
+    # when Ctrl-C is pressed once
+    code, errors = command.stop_at(command.committing(do="hold"), signal.SIGINT)
+    # then nobody waits for that
+    assert code == 130
+    assert "same command" in errors
+    assert command.run().code == 0
+    command.assert_stored()
+
+
 def test_killed_and_the_journal_is_gone(command: Command, tmp_path: Path):
     command.stop_at(command.sending(3, do="hold"), signal.SIGKILL)
     held = command.held()

@@ -1,6 +1,9 @@
 """qcow2 from bytes written by hand: what is legal passes, every hostile field has its rule."""
 
+import random
+import subprocess
 import zlib
+from pathlib import Path
 
 import handmade
 import pytest
@@ -39,7 +42,9 @@ def test_plain_images_of_every_cluster_size_pass(version: int, bits: int) -> Non
         pytest.param(patched(handmade.qcow2(), 88, be64(1 << 40)), id="unknown-autoclear-bit"),
         pytest.param(handmade.qcow2() + b"trailing", id="trailing-bytes"),
         pytest.param(handmade.qcow2(size=MIB - 3), id="odd-size"),
-        pytest.param(handmade.qcow2(size=0x7000)[:-CLUSTER] + b"x", id="last-cluster-not-full"),
+        pytest.param(
+            handmade.qcow2(size=2 * CLUSTER + 100)[: 7 * CLUSTER + 512], id="end-of-disk-not-full"
+        ),
         pytest.param(handmade.qcow2(incompatible=1 << 3, compression=1), id="zstd"),
         pytest.param(handmade.qcow2(extensions=((0xE2792ACA, b"raw"),)), id="backing-format-only"),
     ],
@@ -188,6 +193,32 @@ def test_clusters_that_only_refcounts_know_are_leaks_and_no_cut() -> None:
     assert rules(patched(crashed, 4 * CLUSTER, entries)) == {"truncated"}
 
 
+@pytest.mark.needs("qemu-img")
+@pytest.mark.parametrize(
+    "options",
+    ["", "-c", "-o cluster_size=512", "-o cluster_size=2M", "-o preallocation=metadata", "-S 0"],
+)
+def test_a_byte_that_lacks_is_seen_whatever_wrote_the_file(tmp_path: Path, options: str) -> None:
+    # given a disk whose data ends inside of a cluster, as qemu-img packs it
+    raw, made = tmp_path / "disk.raw", tmp_path / "disk.qcow2"
+    raw.write_bytes(patched(bytes(5 * MIB), 3 * MIB, random.Random(3).randbytes(70_000)))
+    subprocess.run(
+        ["qemu-img", "convert", "-f", "raw", "-O", "qcow2", *options.split(), raw, made],
+        check=True,
+        timeout=60,
+    )
+    whole = made.read_bytes()
+    # when nothing lacks, then nothing is said
+    assert look(whole).problems == ()
+    # but when a byte of the data does, and packed data may have a last one that nobody needs
+    cut = whole.rstrip(b"\0")[:-2] if "-c" in options else whole[:-1]
+    assert rules(cut) == {"truncated"}
+
+
+def test_an_l2_table_that_ends_early_is_a_cut() -> None:
+    assert rules(handmade.qcow2(clusters=0)[:-1]) == {"truncated"}
+
+
 def test_references_are_named_and_cleaned() -> None:
     container = look(handmade.qcow2(backing=b"/tmp/\x1b[31m\nred"))
     assert container.external_references == ("/tmp/\\x1b[31m\\nred",)
@@ -196,8 +227,9 @@ def test_references_are_named_and_cleaned() -> None:
 def test_every_cut_is_seen() -> None:
     # given a file whose last cluster is in use
     image = handmade.qcow2()
-    # when it is cut anywhere before that cluster begins
-    for length in (0, 1, 3, 4, 7, 8, 71, 72, 73, 103, 104, *range(512, len(image) - CLUSTER, 512)):
+    # when it is cut anywhere
+    early = (0, 1, 3, 4, 7, 8, 71, 72, 73, 103, 104)
+    for length in (*early, *range(512, len(image), 512), len(image) - 1):
         found = rules(image[:length])
         # then it is never accepted
         assert found & {"truncated", "empty-image", "corrupt-header", "corrupt-metadata"}, length

@@ -4,6 +4,7 @@ import bz2
 import gzip
 import io
 import lzma
+import random
 import subprocess
 import zipfile
 from pathlib import Path
@@ -43,6 +44,9 @@ RAW = {
     "gzip-magic-without-gzip": patched(DISK, 0, b"\x1f\x8b\x08\0"),
     "zip-magic-without-zip": patched(DISK, 0, b"PK\3\4\xff\xff\xff\xff\xff\xff"),
     "bzip2-magic-without-bzip2": patched(DISK, 0, b"BZh9"),
+    "lzma-magic-without-lzma": patched(DISK, 0, lzma.compress(b"x", lzma.FORMAT_ALONE)),
+    "riff-on-a-disk": patched(DISK, 0, b"RIFF"),
+    "wild-bytes": random.Random(1).randbytes(MIB),
 }
 
 
@@ -64,6 +68,11 @@ NO_DISKS = {
     "xml": (b'\xef\xbb\xbf<?xml version="1.0"?><a/>', "not-a-disk-image"),
     "pdf": (b"%PDF-1.7\n" + bytes(MIB), "not-a-disk-image"),
     "script": (b"#!/bin/sh\necho\n\0", "not-a-disk-image"),
+    "text-latin-1": ("Grüße aus Köln\r\n".encode("latin-1") * 500, "not-a-disk-image"),
+    "text-utf-16": ("Grüße aus Köln\r\n".encode("utf-16") * 500, "not-a-disk-image"),
+    "wave": (b"RIFF\x24\0\0\0WAVEfmt ".ljust(MIB, b"\0"), "not-a-disk-image"),
+    "tiff": (b"II*\0\x08\0\0\0".ljust(MIB, b"\0"), "not-a-disk-image"),
+    "pcap": (b"\xd4\xc3\xb2\xa1\2\0\4\0".ljust(MIB, b"\0"), "not-a-disk-image"),
     "png": (b"\x89PNG\r\n\x1a\n" + bytes(MIB), "not-a-disk-image"),
 }
 
@@ -85,6 +94,8 @@ PACKED = {
     "gzip": (gzip.compress(DISK), "packed-image"),
     "gzip-with-name": (b"\x1f\x8b\x08\x08" + bytes(6) + b"disk.img\0" + gzip.compress(DISK)[10:],
                        "packed-image"),
+    "gzip-damaged": (patched(gzip.compress(DISK), 10, b"\xff" * 8), "packed-image"),
+    "lzma": (lzma.compress(DISK, lzma.FORMAT_ALONE), "archive"),
     "bzip2": (bz2.compress(DISK), "packed-image"),
     "bzip2-empty": (bz2.compress(b""), "packed-image"),
     "xz": (lzma.compress(DISK), "packed-image"),
