@@ -107,7 +107,11 @@ def _unknown(found: Identification, allocated_size: int | None) -> dict[str, str
     """Why facts are null that every image has."""
     reasons = {}
     if found.container.virtual_size is None:
-        reasons["virtual_size"] = f"the header of {found.container.format} does not tell it"
+        reasons["virtual_size"] = (
+            "the file is of no known format"
+            if found.container.format == "unknown"
+            else f"the header of {found.container.format} does not tell it"
+        )
     if allocated_size is None:
         reasons["allocated_size"] = "the place where the bytes are does not tell it"
     return reasons

@@ -201,6 +201,8 @@ def _image(facts: Mapping[str, Any], *, whole: bool) -> Iterable[tuple[str, str]
     if container:
         yield "format", _format(container)
         yield "file", _file(container)
+    if container.get("packed"):
+        yield "unpacked", _packed(container["packed"])
     if container.get("virtual_size") is not None:
         yield "disk", f"{words.size(container['virtual_size'])}{_partitions(facts.get('disk'))}"
     if whole:
@@ -237,6 +239,13 @@ def _file(container: JsonObject) -> str:
         return "size not known"
     shown = short_size(size)
     return f"{shown}, {short_size(allocated)} on the disk" if allocated is not None else shown
+
+
+def _packed(packed: JsonObject) -> str:
+    size = short_size(packed["size"])
+    if packed["format"] == "ova":
+        return f"{clean(str(packed['name']))!r} from an OVA of {size}"
+    return f"from {packed['format']}, {size}"
 
 
 def _partitions(disk: Any) -> str:

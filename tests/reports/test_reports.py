@@ -429,6 +429,15 @@ def test_an_inspection_lists_what_is_on_the_disk():
     assert r"/dev/vg/root: xfs 'a\\x1bb', 8 MiB, used as /" in opened
 
 
+@pytest.mark.parametrize(
+    ("kind", "shown"),
+    [("gzip", "unpacked  from gzip, 3 MiB"), ("ova", "unpacked  'web.vmdk' from an OVA of 3 MiB")],
+)
+def test_an_image_that_was_packed_says_so(kind, shown):
+    packed = {"format": kind, "name": "web.vmdk", "size": 3 << 20}
+    assert shown in summary(samples.report(samples.facts({"packed": packed}, of=samples.QCOW2)))
+
+
 def test_a_system_that_could_not_be_told_is_not_called_absent():
     guest = {"os": None, "product_name": None, "unknown": {"os": "the system is encrypted"}}
 

@@ -218,8 +218,8 @@ def test_an_encrypted_disk_needs_no_appliance(tmp_path, scratch):
 
     assert facts["guest"]["encrypted"] == ["/dev/sda1: crypto_LUKS"]
     assert facts["guest"]["unknown"]["os"] == "the system is encrypted"
-    assert judged(facts, "disk-encrypted", "guest-no-system", "windows-guest") == {
-        "disk-encrypted": "fail",
+    assert judged(facts, "encrypted-volume", "guest-no-system", "windows-guest") == {
+        "encrypted-volume": "fail",
         "guest-no-system": "unknown",
         "windows-guest": "unknown",
     }
