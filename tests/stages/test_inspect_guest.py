@@ -218,7 +218,10 @@ def test_an_encrypted_disk_needs_no_appliance(tmp_path, scratch):
 
     assert facts["guest"]["encrypted"] == ["/dev/sda1: crypto_LUKS"]
     assert facts["guest"]["unknown"]["os"] == "the system is encrypted"
-    assert judged(facts, "encrypted-volume", "guest-no-system", "windows-guest") == {
+    assert judged(
+        facts, "disk-encrypted", "encrypted-volume", "guest-no-system", "windows-guest"
+    ) == {
+        "disk-encrypted": "fail",
         "encrypted-volume": "fail",
         "guest-no-system": "unknown",
         "windows-guest": "unknown",
