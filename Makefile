@@ -2,6 +2,7 @@
 IMAGE ?=
 DEST ?= out/store
 PROFILE ?= rackspace
+FUZZ ?= --seconds 60
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
@@ -44,8 +45,8 @@ bench:  ## measure against the by-hand commands; the figures go into BENCHMARKS.
 	@.ci/setup bench
 	$(BIN)/python tests/bench/run.py
 
-fuzz: setup-test  ## fuzz every parser for longer (SECONDS_EACH=60)
-	$(BIN)/python tests/fuzz/run.py --seconds $${SECONDS_EACH:-60}
+fuzz: setup-test  ## fuzz every parser for longer (FUZZ="--seconds 60"; see tests/fuzz/run.py --help)
+	$(BIN)/python tests/fuzz/run.py $(FUZZ)
 
 clean:  ## remove what make run and make test made (not .venv)
 	rm -rf out .cache build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
