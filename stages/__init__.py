@@ -1,24 +1,43 @@
-"""The stages, in the order in which an image meets them."""
+"""The stages, in the order in which an image meets them.
+
+    identify  inspect_disk  inspect_guest │ check │ convert │ upload  verify
+    └──────────── for_inspect() ────────┘
+    └─────────────────── for_check() ───────────┘ …
+
+Each list loads only its own stages: ``imgprep check`` needs neither the artifact nor the stores.
+"""
 
 from __future__ import annotations
 
 from pipeline.stage import Stage
-from stages.check import Check
-from stages.convert import Convert
-from stages.identify import Identify
-from stages.inspect_disk import InspectDisk
-from stages.inspect_guest import InspectGuest
-from stages.upload import Upload
-from stages.verify import Verify
 
-INSPECTION: tuple[Stage, ...] = (Identify(), InspectDisk(), InspectGuest())
-"""What the image is."""
 
-CHECK: tuple[Stage, ...] = (*INSPECTION, Check())
-"""… and what a cloud says about it."""
+def for_inspect() -> tuple[Stage, ...]:
+    """What the image is."""
+    from stages.identify import Identify
+    from stages.inspect_disk import InspectDisk
+    from stages.inspect_guest import InspectGuest
 
-CONVERSION: tuple[Stage, ...] = (*CHECK, Convert())
-"""… and how it becomes what that cloud takes."""
+    return (Identify(), InspectDisk(), InspectGuest())
 
-ALL: tuple[Stage, ...] = (*CONVERSION, Upload(), Verify())
-"""The whole way into the store."""
+
+def for_check() -> tuple[Stage, ...]:
+    """… and what a cloud says about it."""
+    from stages.check import Check
+
+    return (*for_inspect(), Check())
+
+
+def for_convert() -> tuple[Stage, ...]:
+    """… and how it becomes what that cloud takes."""
+    from stages.convert import Convert
+
+    return (*for_check(), Convert())
+
+
+def for_run() -> tuple[Stage, ...]:
+    """… and the whole way into the store."""
+    from stages.upload import Upload
+    from stages.verify import Verify
+
+    return (*for_convert(), Upload(), Verify())

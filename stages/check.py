@@ -31,8 +31,7 @@ class Check:
         chosen = context.job.options
         judgement = profile.judge(context.profile, context.facts, waivers=chosen.allow)
         word, code = profile.verdict(judgement, fail_on=chosen.fail_on, strict=chosen.strict)
-        unsafe = profile.gate(context.facts, context.profile)
-        refused = bool(unsafe) or code != 0
+        refused = code != 0 or profile.stopped_at_gate(context.profile, judgement)
         return Outcome(
             status=StageStatus.REFUSED if refused else StageStatus.DONE,
             reason=f"the verdict is {word}" if refused else None,

@@ -37,14 +37,14 @@ def inspect(
 
     Its container, its disk, its partitions and file systems, and the system inside.
     """
-    from stages import INSPECTION
+    from stages import for_inspect
 
     job = Job(
         image,
         DEFAULT_PROFILE,
         options=Options(guest=guest.value, unpack=unpack, allow_device=allow_device),
     )
-    _do(job, INSPECTION, output.parse([], json=json), quiet=quiet, events=events)
+    _do(job, for_inspect(), output.parse([], json=json), quiet=quiet, events=events)
 
 
 def check(
@@ -65,7 +65,7 @@ def check(
 
     Lists every finding at once: what was seen, what is expected, what to do. Changes nothing.
     """
-    from stages import CHECK
+    from stages import for_check
 
     job = Job(
         image,
@@ -79,7 +79,7 @@ def check(
             allow_device=allow_device,
         ),
     )
-    _do(job, CHECK, output.parse(reports, json=json), quiet=quiet, events=events)
+    _do(job, for_check(), output.parse(reports, json=json), quiet=quiet, events=events)
 
 
 def convert(
@@ -107,7 +107,7 @@ def convert(
 
     Whatever needs no look at the system inside is judged first; a refused image is not converted.
     """
-    from stages import CONVERSION
+    from stages import for_convert
 
     job = Job(
         image,
@@ -122,7 +122,7 @@ def convert(
             allow_device=allow_device,
         ),
     )
-    _do(job, CONVERSION, output.parse([], json=json), quiet=quiet, events=events)
+    _do(job, for_convert(), output.parse([], json=json), quiet=quiet, events=events)
 
 
 def run(
@@ -155,7 +155,7 @@ def run(
 
     The whole way, without a scratch copy of the image. Killed at any moment, the same command continues.
     """
-    from stages import ALL
+    from stages import for_run
 
     opt.require_place(destination, name)
     job = Job(
@@ -180,7 +180,7 @@ def run(
         ),
     )
     out = output.parse(reports, json=json)
-    _do(job, ALL, out, quiet=quiet, events=events, job_dir=job_dir or _state())
+    _do(job, for_run(), out, quiet=quiet, events=events, job_dir=job_dir or _state())
 
 
 def _do(

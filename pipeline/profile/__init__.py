@@ -21,7 +21,13 @@ import msgspec
 from pipeline.errors import UsageError
 from pipeline.model import Facts, Finding, JsonObject, Provenance, digest
 from pipeline.profile import checking, requirements
-from pipeline.profile.judging import check_waivers, gate_findings, judge, verdict
+from pipeline.profile.judging import (
+    check_waivers,
+    gate_findings,
+    judge,
+    stopped_at_gate,
+    verdict,
+)
 from pipeline.profile.requirements import SCHEMAS, Collector, Library, Requirement, local_path
 
 __all__ = [
@@ -36,6 +42,7 @@ __all__ = [
     "load",
     "names",
     "rules",
+    "stopped_at_gate",
     "verdict",
 ]
 
@@ -145,7 +152,7 @@ def load(name_or_path: str) -> Profile:
         target=target,
         parameters=effective.get("$defs", {}),
         notes=notes,
-        digest=digest(sorted(digest(item) for item in library.documents.values())),
+        digest=digest(sorted(library.digests[item] for item in library.documents)),
         aliases=aliases,
     )
 

@@ -81,6 +81,12 @@ def gate_findings(profile: Profile, facts: Facts) -> tuple[Finding, ...]:
     )
 
 
+def stopped_at_gate(profile: Profile, judgement: Judgement) -> bool:
+    """Whether a whole judgement holds what ``gate_findings`` would find: no waiver helps there."""
+    gates = {item.rule for item in profile.requirements if item.words.gate}
+    return any(item.rule in gates and item.status is Status.FAIL for item in judgement.findings)
+
+
 def verdict(
     judgement: Judgement, fail_on: FailOn = "error", *, strict: bool = False
 ) -> tuple[Verdict, int]:

@@ -11,6 +11,8 @@ where no such file lies beside it, the built-in one is meant.  Nothing is ever f
 
 from __future__ import annotations
 
+import functools
+import hashlib
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
@@ -68,6 +70,7 @@ class Library:
     """The documents read so far, and everything that is wrong with them."""
 
     documents: dict[str, JsonObject] = field(default_factory=dict)
+    digests: dict[str, str] = field(default_factory=dict)  # sha256 (hex) of each one's bytes
     problems: list[str] = field(default_factory=list)
     foreign: set[str] = field(default_factory=set)  # addresses that are not ours
 
@@ -77,7 +80,7 @@ class Library:
             found = self._read(address)
             if found is None:
                 return None
-            self.documents[address] = found
+            self.documents[address], self.digests[address] = found
         return self.documents[address]
 
     def follow(self, base: str, reference: str) -> str | None:
@@ -85,7 +88,7 @@ class Library:
         address, _ = urldefrag(urljoin(base, reference))
         return address if self.open(address) is not None else None
 
-    def _read(self, address: str) -> JsonObject | None:
+    def _read(self, address: str) -> tuple[JsonObject, str] | None:
         path = local_path(address)
         if path is None:
             self.problems.append(
@@ -98,25 +101,34 @@ class Library:
                 f"{path}: there is no such file, and nothing built in of that name"
             )
             return None
-        if SCHEMAS not in real.parents:
-            self.foreign.add(address)
+        if SCHEMAS in real.parents:
+            return _built_in(real)
+        self.foreign.add(address)
         return self._parse(real)
 
-    def _parse(self, path: Path) -> JsonObject | None:
+    def _parse(self, path: Path) -> tuple[JsonObject, str] | None:
         try:
             if path.stat().st_size > LARGEST_DOCUMENT:
                 self.problems.append(f"{path}: larger than {LARGEST_DOCUMENT} bytes; not a profile")
                 return None
-            content = json.loads(path.read_bytes())
+            data = path.read_bytes()
+            content = json.loads(data)
         except OSError as error:
             self.problems.append(f"{path}: cannot be read: {error.strerror}")
         except (ValueError, RecursionError) as error:
             self.problems.append(f"{path}: is not JSON: {error}")
         else:
             if isinstance(content, dict):
-                return content
+                return content, hashlib.sha256(data).hexdigest()
             self.problems.append(f"{path}: is not a JSON object")
         return None
+
+
+@functools.cache
+def _built_in(path: Path) -> tuple[JsonObject, str]:
+    """A document of ours, which the suite has checked; a run loads two profiles made of the same ones."""
+    data = path.read_bytes()
+    return json.loads(data), hashlib.sha256(data).hexdigest()
 
 
 def local_path(address: str) -> Path | None:

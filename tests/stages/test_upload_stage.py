@@ -12,7 +12,7 @@ import pytest
 from pipeline.engine import run_job
 from pipeline.events import Event, Note
 from pipeline.model import Job, Options, Report, StageStatus
-from stages import ALL
+from stages import for_run
 
 pytestmark = pytest.mark.needs("qemu-img", "qemu-nbd")
 
@@ -32,7 +32,7 @@ class Run:
     def __call__(self, image: Path, destination: str | None = None, **words: Any) -> Report:
         options = Options(guest="off", fail_on="never", **words)
         job = Job(str(image), "rackspace", destination or f"file://{self.out}/", options)
-        return run_job(job, ALL, self._see, job_dir=self.jobs)
+        return run_job(job, for_run(), self._see, job_dir=self.jobs)
 
     def _see(self, event: Event) -> None:
         self.events.append(event)
