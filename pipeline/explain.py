@@ -2,7 +2,8 @@
 
 name ─▶ a rule's requirement  ┐
         an error's code       ├─▶ Explanation(s) ─▶ text
-        a vendor's code       ┘
+        a vendor's code       │
+        a note's title        ┘
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import difflib
 import functools
 import json
+import re
 import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -59,7 +61,16 @@ class RuleExplanation:
     fails: tuple[JsonObject, ...]  # facts that do not
 
 
-Explanation = RuleExplanation | ErrorExplanation
+@dataclass(frozen=True)
+class NoteExplanation:
+    """Something to know about a cloud that no image can pass or fail."""
+
+    name: str  # its title as one word: boot-from-volume
+    note: profile.Note
+    profiles: tuple[str, ...]
+
+
+Explanation = RuleExplanation | ErrorExplanation | NoteExplanation
 
 
 @functools.cache
@@ -71,7 +82,7 @@ def error_catalogue() -> Mapping[str, ErrorExplanation]:
 
 
 def explain(name: str) -> tuple[Explanation, ...]:
-    """What a rule, an error code or a vendor's code means; a vendor's code may have several rules.
+    """What a rule, an error, a vendor's code (which may have several rules) or a note means.
 
     Raises ``UsageError`` with the nearest names when nothing is called that.
     """
@@ -82,10 +93,12 @@ def explain(name: str) -> tuple[Explanation, ...]:
     by_code = _rules_of_vendor_code(name)
     if by_code:
         return tuple(_rule(rule) for rule in by_code)
+    if name in _notes():
+        return (_notes()[name],)
     near = _near(name)
     raise UsageError(
         "name-unknown",
-        f"there is no rule, error or vendor's code {name!r}",
+        f"there is no rule, error, vendor's code or note {name!r}",
         hint=f"did you mean {' or '.join(near)}?"
         if near
         else "imgprep profiles NAME lists a profile's rules",
@@ -93,11 +106,11 @@ def explain(name: str) -> tuple[Explanation, ...]:
 
 
 def _near(name: str) -> list[str]:
-    """Names that are spelt alike, or that hold what was asked for as a word: iso, uuid, windows."""
-    known = (*profile.rules(), *error_catalogue())
+    """Names that hold what was asked for as a word (iso, uuid, windows), or that are spelt alike."""
+    known = (*profile.rules(), *error_catalogue(), *_notes())
     asked = name.lower()
-    alike = difflib.get_close_matches(asked, known, n=3)
-    return alike or [item for item in known if asked in item.split("-")]
+    by_word = [item for item in known if asked in item.split("-")]
+    return by_word or difflib.get_close_matches(asked, known, n=3)
 
 
 @functools.cache
@@ -106,6 +119,17 @@ def _profiles() -> tuple[profile.Profile, ...]:
     named = ("rackspace", *profile.names())
     loaded = {found.name: found for found in map(profile.load, named)}
     return tuple(loaded.values())
+
+
+@functools.cache
+def _notes() -> Mapping[str, NoteExplanation]:
+    found: dict[str, NoteExplanation] = {}
+    for each in _profiles():
+        for note in each.notes:
+            name = "-".join(re.findall(r"[a-z0-9]+", note.title.lower()))
+            first = found.get(name) or NoteExplanation(name, note, ())
+            found[name] = replace(first, profiles=(*first.profiles, each.name))
+    return found
 
 
 def _rules_of_vendor_code(code: str) -> tuple[str, ...]:
@@ -163,6 +187,8 @@ def text(explanation: Explanation) -> str:
     """An explanation for people."""
     if isinstance(explanation, ErrorExplanation):
         lines = _error_lines(explanation)
+    elif isinstance(explanation, NoteExplanation):
+        lines = _note_lines(explanation)
     else:
         lines = _rule_lines(explanation)
     return "\n".join(lines) + "\n"
@@ -173,6 +199,14 @@ def _error_lines(found: ErrorExplanation) -> Iterator[str]:
     yield ""
     yield from _wrap(found.explanation)
     yield from _labelled("to do", found.remedy)
+
+
+def _note_lines(found: NoteExplanation) -> Iterator[str]:
+    yield f"{found.name}: {found.note.title} (to be known; no image passes or fails it)"
+    yield ""
+    yield from _wrap(found.note.text)
+    yield from _labelled("source", _source(found.note.source))
+    yield from _labelled("profile", ", ".join(found.profiles))
 
 
 def _rule_lines(found: RuleExplanation) -> Iterator[str]:

@@ -44,7 +44,7 @@ def explain(
     name: str = typer.Argument(
         ...,
         metavar="RULE-OR-ERROR",
-        help="A rule of a finding, the code of an error, or a vendor's error code.",
+        help="A rule of a finding, the code of an error, a vendor's error code, or a note of a profile.",
         show_default=False,
     ),
 ) -> None:

@@ -46,6 +46,15 @@ def test_a_vendor_s_code_leads_to_its_rules():
     assert len(explain.explain("111")) > 3
 
 
+def test_a_note_is_explained_by_its_title():
+    (found,) = explain.explain("boot-from-volume")
+
+    text = explain.text(found)
+    assert "127 GB" in text
+    assert found.note.source.address in text
+    assert "rackspace-2020" in text
+
+
 def test_an_error_s_code_is_explained():
     (found,) = explain.explain("source-changed")
 
