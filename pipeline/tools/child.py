@@ -159,10 +159,21 @@ class Child:
         else's.  That also ends grandchildren that outlived the leader.
         """
         with self._reaping:
-            if self._process is not None and self._process.returncode is None:
-                with contextlib.suppress(ProcessLookupError):
-                    os.killpg(self._process.pid, signal.SIGKILL)
-                self._process.wait()
+            if self._signal_group(signal.SIGKILL):
+                self.process.wait()
+
+    def ask_to_end(self) -> None:
+        """Send SIGTERM to the whole group, and wait for nothing."""
+        with self._reaping:
+            self._signal_group(signal.SIGTERM)
+
+    def _signal_group(self, number: signal.Signals) -> bool:
+        """False when its number may be anybody's: none was started, or it was reaped."""
+        if self._process is None or self._process.returncode is not None:
+            return False
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self._process.pid, number)
+        return True
 
     def pump(self, deadline: float | None, stop: Stop | None) -> None:
         """Move data until the child ended; raise when it must not go on.

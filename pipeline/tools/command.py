@@ -103,6 +103,11 @@ class Background:
         """Wait until it ended and all its output was read; False when it still runs then."""
         return self._child.ended.wait(timeout_s)
 
+    def end(self, timeout_s: float) -> bool:
+        """Ask its group to end in its own way; False when it still runs after that time."""
+        self._child.ask_to_end()
+        return self.wait(timeout_s)
+
     def failure(self) -> ToolError:
         """The error that says how it ended: for a server that ended although it was needed."""
         return failure(self._child.completed(0.0), self._child.plan.limits)

@@ -5,8 +5,9 @@
       └── nbd.serve: qemu-nbd, confined, read-only, format told ◀──unix socket───────────┘
 
 The image's format is told to qemu-nbd, and what it serves is called raw, so nothing probes what an
-untrusted disk begins with.  The worker is killed with its whole group at its time limit; its private
-directory, which is where libguestfs keeps its sockets and overlays, is removed afterwards.
+untrusted disk begins with.  The worker is ended with its whole group when its work is done or its time
+is over; its private directory, which is where libguestfs keeps its overlays, is removed afterwards.  It is
+asked before it is killed, because for root libguestfs puts its sockets into /tmp, and only it knows where.
 """
 
 from __future__ import annotations
@@ -35,6 +36,7 @@ LAUNCH_TCG_S = (
     240.0  # 7 to 11 s on a quiet machine; a busy one, building the appliance, takes longer
 )
 FACTS_S = 120.0
+CLOSE_S = 3.0  # 0.1 s on a quiet machine; what has not ended by then is killed
 MEMORY_MIB = 512  # of the appliance; 256 mounts ext4 as quickly
 LARGEST_FILE = 8 << 30  # bytes; supermin makes a sparse file of 4 GiB for the appliance
 LARGEST_ANSWER = 32 << 20  # bytes of one line
@@ -280,7 +282,11 @@ def _worker(python: str, scratch: Path, cancellation: Stop | None) -> Iterator[_
         limits = Limits(file_size=LARGEST_FILE)
         with command.background(argv, limits=limits, env=env, pass_fds=(theirs.fileno(),)) as child:
             theirs.close()
-            yield _Channel(ours, child, cancellation)
+            try:
+                yield _Channel(ours, child, cancellation)
+            finally:
+                ours.close()
+                child.end(CLOSE_S)
 
 
 @contextlib.contextmanager

@@ -16,6 +16,7 @@ from __future__ import annotations
 import base64
 import json
 import os
+import signal
 import socket
 import stat
 import sys
@@ -211,17 +212,24 @@ def serve(channel: socket.socket) -> None:
     calls: dict[str, Callable[..., Any]] = {
         name: getattr(worker, name) for name in vars(Worker) if not name.startswith("_")
     }
-    with channel.makefile("rwb") as stream:
-        for line in stream:
-            request = json.loads(line)
-            try:
-                answer = {"value": calls[request.pop("call")](**request)}
-            except Exception as error:  # noqa: BLE001 - every failure is an answer
-                answer = {"error": f"{error}" or type(error).__name__}
-            stream.write(json.dumps(answer).encode("utf-8", "backslashreplace") + b"\n")
-            stream.flush()
-    worker.close()
+    try:
+        with channel.makefile("rwb") as stream:
+            for line in stream:
+                request = json.loads(line)
+                try:
+                    answer = {"value": calls[request.pop("call")](**request)}
+                except Exception as error:  # noqa: BLE001 - every failure is an answer
+                    answer = {"error": f"{error}" or type(error).__name__}
+                stream.write(json.dumps(answer).encode("utf-8", "backslashreplace") + b"\n")
+                stream.flush()
+    except BrokenPipeError:
+        pass  # the asker went away while we were at work
+    finally:
+        worker.close()
 
 
 if __name__ == "__main__":
+    # SIGTERM comes to the whole group.  It ends qemu, so that a launch fails and libguestfs comes back
+    # to us; we live on until our handle is closed, which removes what libguestfs left on the disk.
+    signal.signal(signal.SIGTERM, lambda *_: None)
     serve(socket.socket(fileno=int(sys.argv[1])))
