@@ -36,11 +36,12 @@ def default_directory() -> Path:
     return Path(platformdirs.user_state_dir("imgprep")) / "jobs"
 
 
-def write_atomically(path: Path, data: bytes) -> None:
+def write_atomically(path: Path, data: bytes, *, mode: int = 0o600) -> None:
     """Replace ``path`` by a file with ``data``, or leave it as it was."""
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
         with os.fdopen(handle, "wb") as out:
+            os.fchmod(handle, mode)
             out.write(data)
             out.flush()
             os.fsync(out.fileno())

@@ -11,6 +11,7 @@ was opened here, so nobody can swap the file between the check and the use.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import stat
@@ -20,7 +21,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Literal, Protocol, Self
 
-from pipeline.errors import SourceError
+from pipeline.errors import SourceError, UsageError
 
 
 @dataclass(frozen=True)
@@ -172,6 +173,12 @@ class Source:
             hint="stop the virtual machine or the copy that writes to it, then run again",
         )
 
+    def require_other(self, output: str | Path) -> None:
+        """Raise ``UsageError`` when ``output``, which is to be written, is this very file."""
+        with contextlib.suppress(OSError, ValueError):  # it is not there: then it is no source
+            if os.path.samestat(os.stat(output), os.fstat(self.fd)):
+                raise output_is_source(output)
+
     def close(self) -> None:
         """Close the descriptor; a second call does nothing."""
         if self.fd >= 0:
@@ -188,6 +195,15 @@ class Source:
         trace: TracebackType | None,
     ) -> None:
         self.close()
+
+
+def output_is_source(output: str | Path) -> UsageError:
+    """The error for whoever asks to overwrite the image."""
+    return UsageError(
+        "output-is-source",
+        f"{str(output)!r} is the source image itself",
+        hint="choose another output: imgprep never changes a source",
+    )
 
 
 def _require_kind(mode: int, path: str, allow_device: bool) -> None:

@@ -20,6 +20,7 @@ from pipeline.stage import Context
 from pipeline.stores import open_store, parse, transfer
 from pipeline.stores.base import upload_id
 from pipeline.stores.destination import object_name
+from pipeline.stores.prepared import require_other_file
 from pipeline.stores.retry import Policy
 from pipeline.stores.transfer import Handles, Request
 from pipeline.text import clean
@@ -53,6 +54,7 @@ class Upload:
         store = open_store(context.job.destination, policy=policy)
         try:
             request = _request(context, artifact)
+            require_other_file(parse(context.job.destination), request, context.source)
             opened = open_artifact(
                 artifact,
                 context.source,

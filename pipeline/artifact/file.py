@@ -93,12 +93,7 @@ def require_writable(path: Path, source: Source, size: int, *, overwrite: bool) 
 
 
 def _require_replaceable(path: Path, source: Source, *, overwrite: bool) -> None:
-    if path.exists() and os.path.samestat(path.stat(), os.fstat(source.fd)):
-        raise UsageError(
-            "output-is-source",
-            f"{str(path)!r} is the source image itself",
-            hint="choose another output: imgprep never changes a source",
-        )
+    source.require_other(path)
     if not path.is_file() or not overwrite:
         raise UsageError(
             "output-exists",

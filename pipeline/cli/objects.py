@@ -67,6 +67,7 @@ def upload(
     def tell(words: str, data: object) -> None:
         typer.echo(json_module.dumps(data, indent=2) if json else words)
 
+    opt.require_other_files(file, [events] if events else [])
     with Source.open(file) as source, monitors(quiet=quiet, events=events) as monitor:
         if dry_run:
             plan = prepared.plan_file(source, destination, chosen)

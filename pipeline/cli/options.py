@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Iterable
+from contextlib import suppress
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
@@ -163,6 +166,16 @@ FormatName = Annotated[
 def is_local(destination: str) -> bool:
     """Whether DEST is a directory: that is made when it is missing, a container only on demand."""
     return destination.startswith("file:") or "://" not in destination
+
+
+def require_other_files(image: str, outputs: Iterable[str | Path]) -> None:
+    """Raise ``UsageError`` when something would be written over the image."""
+    from pipeline.source import output_is_source
+
+    for output in outputs:
+        with suppress(OSError, ValueError):  # one of them is not there
+            if os.path.samefile(image, output):
+                raise output_is_source(output)
 
 
 def require_place(destination: str, name: str | None) -> None:

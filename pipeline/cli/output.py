@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import stat
 import sys
 from collections.abc import Sequence
 from contextlib import nullcontext, suppress
@@ -14,6 +16,8 @@ from pipeline import reports
 from pipeline.errors import EnvironmentFailed, UsageError
 from pipeline.journal import write_atomically
 from pipeline.model import Report
+
+_OF_A_STREAM = ("/dev/std", "/dev/fd/", "/proc/")
 
 
 @dataclass(frozen=True)
@@ -34,6 +38,11 @@ class Output:
     def machine_on_stdout(self) -> bool:
         """Whether stdout belongs to a program."""
         return any(target.path == "-" for target in self.targets)
+
+    @property
+    def files(self) -> list[str]:
+        """The paths that are written to."""
+        return [target.path for target in self.targets if target.path != "-"]
 
     def write(self, report: Report) -> None:
         """Write every report; one that cannot be written keeps no other back.
@@ -64,6 +73,8 @@ def parse(values: Sequence[str], *, json: bool) -> Output:
             wrong.append(value)
         elif path != "-" and not Path(path).absolute().parent.is_dir():
             wrong.append(f"{value} (no such directory)")
+        elif path != "-" and Path(path).is_dir():
+            wrong.append(f"{value} (a directory)")
         else:
             targets.append(ReportTarget(kind, path))
     if sum(target.path == "-" for target in targets) > 1:
@@ -92,10 +103,30 @@ def _deliver(target: ReportTarget, report: Report) -> None:
         sys.stdout.flush()
         return
     try:
-        write_atomically(Path(target.path).absolute(), text.encode())
+        _write_file(Path(target.path).absolute(), text.encode())
     except OSError as error:
         raise EnvironmentFailed(
             "report-unwritable",
             f"the {target.kind} report cannot be written to {target.path}: {error.strerror}",
             hint="give a file in a directory that you may write to",
         ) from error
+
+
+def _write_file(path: Path, data: bytes) -> None:
+    """A file appears whole and under its name, or not at all; a link to it stays a link.
+
+    A device, a pipe or /dev/stdout is written to: in their place a file would do harm.
+    """
+    there = path.stat() if path.exists() else None
+    if str(path).startswith(_OF_A_STREAM) or (there and not stat.S_ISREG(there.st_mode)):
+        with path.open("ab") as out:
+            out.write(data)
+        return
+    mode = stat.S_IMODE(there.st_mode) if there else 0o666 & ~_umask()
+    write_atomically(path.resolve(), data, mode=mode)
+
+
+def _umask() -> int:
+    mask = os.umask(0o077)  # it cannot be asked for without being set
+    os.umask(mask)
+    return mask

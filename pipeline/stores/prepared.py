@@ -10,7 +10,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, replace
-from pathlib import PurePath
+from pathlib import Path, PurePath
 from typing import Literal, TypeAlias
 
 from pipeline import __version__
@@ -67,6 +67,7 @@ def upload_file(
     handles = handles or Handles(MemoryNotebook(), Cancellation(), Policy.from_environment())
     place = parse(destination)
     request = _request(source, place, options)
+    require_other_file(place, request, source)
     store = open_store(place, policy=handles.policy)
     try:
         receipt = transfer.upload(store, _File(source, source.size), request, handles)
@@ -99,6 +100,7 @@ def plan_file(
     store = open_store(place, policy=handles.policy)
     try:
         request = _request(source, place, options)
+        require_other_file(place, request, source)
         return transfer.plan(store, _File(source, source.size), request, handles)
     finally:
         store.close()
@@ -137,6 +139,12 @@ def cleanup(
 
 def _is_job(left: str, job: str) -> bool:
     return bool(job) and (left.startswith(job[:16]) or job.startswith(left))
+
+
+def require_other_file(place: Destination, request: Request, source: Source) -> None:
+    """Raise ``UsageError`` when the object would replace the source itself."""
+    if place.scheme == "file" and request.if_exists == "replace":
+        source.require_other(Path(place.container) / request.name)
 
 
 def _request(source: Source, place: Destination, options: FileOptions) -> Request:

@@ -93,19 +93,56 @@ def test_events_that_cannot_be_written_are_told_and_do_not_end_a_job(imgprep, te
 
 
 def test_a_report_that_cannot_be_written_keeps_no_other_back(imgprep, text, tmp_path):
-    taken = tmp_path / "taken"
-    taken.mkdir()
-
     done = shell(
         imgprep,
         '"$@"',
-        *("check", text, "--guest=off", "--report", f"html={taken}"),
+        *("check", text, "--guest=off", "--report", "html=/dev/full"),
         *("--report", f"json={tmp_path / 'report.json'}"),
     )
 
     assert done.returncode == 3
     assert "report-unwritable" in done.stderr
     assert json.loads((tmp_path / "report.json").read_text())["exit_code"] == 1
+
+
+def test_a_report_replaces_no_pipe_and_no_link(imgprep, text, tmp_path):
+    # given a pipe with a reader, a link, and a umask that lets the group read
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "link").symlink_to("target")
+
+    done = shell(
+        imgprep,
+        f'umask 027; cat {tmp_path / "pipe"} & "$@"; code=$?; wait; exit $code',
+        *("check", text, "--guest=off", "--quiet", "--report", f"json={tmp_path / 'pipe'}"),
+        *("--report", f"junit={tmp_path / 'link'}"),
+    )
+
+    assert done.returncode == 1, done.stderr
+    assert '"report_version": 1' in done.stdout
+    assert (tmp_path / "pipe").is_fifo()
+    assert os.readlink(tmp_path / "link") == "target"
+    assert (tmp_path / "target").stat().st_mode & 0o777 == 0o640
+
+
+@pytest.mark.parametrize(
+    "argv",
+    [
+        ("check", "IMAGE", "--report", "json=IMAGE"),
+        ("check", "IMAGE", "--events", "IMAGE"),
+        ("run", "IMAGE", "STORE", "--name", "data.raw", "--if-exists", "replace"),
+        ("upload", "IMAGE", "STORE", "--if-exists", "replace"),
+    ],
+)
+@pytest.mark.needs("qemu-img", "qemu-nbd")
+def test_nothing_is_written_over_the_image(imgprep, disk, argv):
+    before = disk.read_bytes()
+    words = (word.replace("IMAGE", str(disk)).replace("STORE", str(disk.parent)) for word in argv)
+
+    ended = imgprep(*words, *(["--guest=off"] if argv[0] != "upload" else []))
+
+    assert ended.code == 2, ended.stderr
+    assert "is the source image itself" in " ".join(ended.stderr.split())
+    assert disk.read_bytes() == before
 
 
 def test_the_formats_that_may_be_asked_for_are_those_that_can_be_made():
@@ -115,6 +152,7 @@ def test_the_formats_that_may_be_asked_for_are_those_that_can_be_made():
 @pytest.mark.parametrize(
     ("argv", "said"),
     [
+        (("store", "--report", "json=."), "report-option"),
         (("store", "--name", "../x"), "name-malformed"),
         (("",), "destination-malformed"),
         (("store", "--format", "floppy"), "'floppy' is not one of"),
