@@ -52,7 +52,7 @@ class InspectDisk:
         unsafe = profile.gate(context.facts)
         if unsafe:
             rules = ", ".join(dict.fromkeys(finding.rule for finding in unsafe))
-            return _skipped(f"the container is not safe to open ({rules})")
+            return _skipped(f"the image is not safe to open ({rules})")
         if qemu_img.in_use(context.source.fd):
             raise SourceError(
                 "source-in-use",

@@ -49,12 +49,13 @@ def inspect(
 
 def check(
     image: opt.Image,
-    reports: opt.Reports,
-    allow: opt.Allow,
+    *,  # what follows need not have a default here: some have it in options.py
     profile: opt.ProfileName = DEFAULT_PROFILE,
     guest: opt.GuestMode = opt.Guest.AUTO,
     fail_on: opt.FailOnLevel = opt.FailOn.ERROR,
     strict: opt.Strict = False,
+    allow: opt.Allow,
+    reports: opt.Reports,
     json: opt.Json = False,
     unpack: opt.Unpack = False,
     allow_device: opt.AllowDevice = False,
@@ -87,15 +88,10 @@ def convert(
     target: str = typer.Argument(
         ..., metavar="OUTPUT", help="The file to write.", show_default=False
     ),
+    *,
     profile: opt.ProfileName = DEFAULT_PROFILE,
     format_name: opt.FormatName = None,
-    allow: list[str] = typer.Option(
-        [],
-        "--allow",
-        metavar="RULE=REASON",
-        help="Accept that this requirement does not hold; may be given several times.",
-        show_default=False,
-    ),
+    allow: opt.Allow,
     json: opt.Json = False,
     unpack: opt.Unpack = False,
     allow_device: opt.AllowDevice = False,
@@ -128,8 +124,7 @@ def convert(
 def run(
     image: opt.Image,
     destination: opt.Destination,
-    reports: opt.Reports,
-    allow: opt.Allow,
+    *,
     profile: opt.ProfileName = DEFAULT_PROFILE,
     name: opt.Name = None,
     format_name: opt.FormatName = None,
@@ -143,8 +138,10 @@ def run(
     verify: opt.Verify = opt.VerifyBy.MANIFEST,
     fail_on: opt.FailOnLevel = opt.FailOn.ERROR,
     strict: opt.Strict = False,
+    allow: opt.Allow,
     connections: opt.Connections = None,
     job_dir: opt.JobDir = None,
+    reports: opt.Reports,
     json: opt.Json = False,
     unpack: opt.Unpack = False,
     allow_device: opt.AllowDevice = False,
