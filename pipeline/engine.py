@@ -78,7 +78,10 @@ def run_job(
     cancellation: Cancellation | None = None,
     job_dir: Path | None = None,
 ) -> Report:
-    """Do one job.  Never raises ``ImgprepError``: the report tells.  A bug of ours does raise."""
+    """Do one job.  Never raises ``ImgprepError``: the report tells.  A bug of ours does raise.
+
+    Without ``job_dir`` nothing is kept from which the same job could continue.
+    """
     started = datetime.now(UTC)
     progress = _Progress()
     error: ImgprepError | None = None
@@ -88,8 +91,8 @@ def run_job(
         check_waivers(profile, job.options.allow)
         with Source.open(job.source, allow_device=job.options.allow_device) as source:
             job_id = identify_job(job, source, profile)
-            root = job_dir or journal.default_directory()
-            with journal.open_journal(root, job_id) as records:
+            opened = journal.open_journal(job_dir, job_id) if job_dir else journal.passing()
+            with opened as records:
                 context = Context(
                     job=job,
                     job_id=job_id,

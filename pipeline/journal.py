@@ -52,10 +52,11 @@ def write_atomically(path: Path, data: bytes, *, mode: int = 0o600) -> None:
 
 
 class Journal:
-    """The records of one job.  Made by ``open_journal``, which holds the lock."""
+    """The records of one job.  Made by ``open_journal``, which holds the lock, or ``passing``."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, *, keeps: bool = True) -> None:
         self.directory = directory
+        self._keeps = keeps
         self.scratch = directory / "scratch"
         self._notes = directory / "notes"
         for path in (self.scratch, self._notes):
@@ -73,6 +74,8 @@ class Journal:
 
     def record(self, stage: str, record_id: str, outcome: Outcome, seconds: float) -> None:
         """Remember that a stage finished."""
+        if not self._keeps:
+            return
         value = {"id": record_id, "seconds": seconds, "outcome": to_json(outcome)}
         self._write(self.directory / f"{stage}.json", value)
 
@@ -97,6 +100,16 @@ class Journal:
 
 
 @contextmanager
+def passing() -> Iterator[Journal]:
+    """The journal of a job that stores nothing: there is nothing to resume, so nothing is kept.
+
+    It takes no lock and waits for no disk.
+    """
+    with tempfile.TemporaryDirectory(prefix="imgprep-") as name, _told(Path(name)):
+        yield Journal(Path(name), keeps=False)
+
+
+@contextmanager
 def open_journal(root: Path, job_id: str) -> Iterator[Journal]:
     """The journal of a job, locked against a second process that does the same job."""
     import filelock
@@ -115,11 +128,8 @@ def open_journal(root: Path, job_id: str) -> Iterator[Journal]:
     except OSError as error:
         raise _unwritable(directory, error) from error
     try:
-        yield Journal(directory)
-    except OSError as error:
-        if error.filename and str(error.filename).startswith(str(directory)):
-            raise _unwritable(directory, error) from error
-        raise
+        with _told(directory):
+            yield Journal(directory)
     finally:
         lock.release()
 
@@ -145,6 +155,17 @@ def _read(path: Path) -> Any | None:
         return json.loads(path.read_bytes())
     except (OSError, ValueError):
         return None
+
+
+@contextmanager
+def _told(directory: Path) -> Iterator[None]:
+    """Say so when it is the job directory that cannot be written."""
+    try:
+        yield
+    except OSError as error:
+        if error.filename and str(error.filename).startswith(str(directory)):
+            raise _unwritable(directory, error) from error
+        raise
 
 
 def _unwritable(path: Path, error: OSError) -> EnvironmentFailed:

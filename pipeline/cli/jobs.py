@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import tempfile
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import typer
@@ -201,22 +200,12 @@ def _do(
     report: Report
     with (
         cancel_on_signals() as cancellation,
-        _job_directory(job_dir) as directory,
         monitors(quiet=quiet, events=events) as monitor,
     ):
-        report = run_job(job, stages, monitor, cancellation=cancellation, job_dir=directory)
+        report = run_job(job, stages, monitor, cancellation=cancellation, job_dir=job_dir)
     with suppress(BrokenPipeError):  # who only wanted the first lines gets the exit code as well
         out.write(report)
     raise typer.Exit(report.exit_code)
-
-
-@contextmanager
-def _job_directory(wanted: Path | None) -> Iterator[Path]:
-    if wanted is not None:
-        yield wanted
-        return
-    with tempfile.TemporaryDirectory(prefix="imgprep-") as directory:
-        yield Path(directory)
 
 
 def _state() -> Path:

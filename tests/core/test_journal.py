@@ -5,7 +5,7 @@ import stat
 import pytest
 
 from pipeline.errors import EnvironmentFailed
-from pipeline.journal import jobs_at_work, open_journal, write_atomically
+from pipeline.journal import jobs_at_work, open_journal, passing, write_atomically
 from pipeline.model import Artifact, Outcome, Receipt, StageStatus
 
 OUTCOME = Outcome(
@@ -122,3 +122,13 @@ def test_a_state_directory_that_cannot_be_made_is_named(tmp_path):
 
     assert caught.value.code == "state-unwritable"
     assert "--job-dir" in caught.value.hint
+
+
+def test_a_job_that_stores_nothing_leaves_nothing_and_remembers_nothing():
+    with passing() as records:
+        records.record("identify", "1", OUTCOME, 0.1)
+        records.save("plan", {"a": 1})
+
+        assert records.find("identify", "1") is None
+        assert records.load("plan") == {"a": 1}
+    assert not records.directory.exists()
