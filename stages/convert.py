@@ -107,8 +107,9 @@ class Convert:
             artifact_file.require_writable(path, context.source, 0, overwrite=overwrite)
         else:
             path, overwrite = None, False
-        container = _container(context)
+        container, reason = _container(context), None
         if _conforms(context, container, recipe):
+            reason = "unchanged: the source conforms already"
             artifact = Artifact(
                 container["format"],
                 virtual_size=container["virtual_size"],
@@ -121,7 +122,7 @@ class Convert:
             return _by_qemu(context, container, recipe, path, overwrite=overwrite)
         if path is not None:
             artifact = _kept(context, container, artifact, path, overwrite=overwrite)
-        return Outcome(artifact=artifact, tools=_tools())
+        return Outcome(artifact=artifact, tools=_tools(), reason=reason)
 
     def _planned(self, context: Context, container: JsonObject) -> Artifact:
         def progress(done: int, total: int) -> None:

@@ -52,12 +52,12 @@ def test_the_same_on_a_result_is_an_error():
 SIZES = [
     ("rackspace-2020", 159_999_066_112, {}),
     ("rackspace-2020", 160_000_000_000, {}),
-    ("rackspace-2020", 160_000_000_001, {"virtual-size-ambiguous": (WARNING, None)}),
-    ("rackspace-2020", 160 * GIB, {"virtual-size-ambiguous": (WARNING, None)}),
+    ("rackspace-2020", 160_000_000_001, {"virtual-size-ambiguous": (WARNING, "413")}),
+    ("rackspace-2020", 160 * GIB, {"virtual-size-ambiguous": (WARNING, "413")}),
     ("rackspace-2020", 160 * GIB + 1, {"virtual-size-limit": (ERROR, "413")}),
     ("rackspace-2020", 200_000_000_000, {"virtual-size-limit": (ERROR, "413")}),
     ("rackspace-2014", 40_000_000_000, {}),
-    ("rackspace-2014", 40 * GIB, {"virtual-size-ambiguous": (WARNING, None)}),
+    ("rackspace-2014", 40 * GIB, {"virtual-size-ambiguous": (WARNING, "413")}),
     ("rackspace-2014", 40 * GIB + 1, {"virtual-size-limit": (ERROR, "413")}),
 ]
 
@@ -75,7 +75,7 @@ def test_the_limit_of_the_virtual_size(name, size, expected):
     ("size", "expected"),
     [
         (40_000_000_000, {}),
-        (40_000_000_001, {"file-size-ambiguous": (INFO, None)}),
+        (40_000_000_001, {"file-size-ambiguous": (INFO, "609")}),
         (160 * GIB + 1, {"file-size-limit": (ERROR, "609")}),
     ],
 )
@@ -145,7 +145,7 @@ def test_a_windows_guest_is_refused_with_all_findings():
         "windows-domain-controller": (ERROR, None),
         "windows-disk-size": (ERROR, None),
         "windows-hibernated": (ERROR, None),
-        "virtual-size-ambiguous": (WARNING, None),
+        "virtual-size-ambiguous": (WARNING, "413"),
         "vhd-format": (INFO, "396"),
     }
 
