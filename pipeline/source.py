@@ -131,8 +131,9 @@ class Source:
         return os.fstat(self.fd).st_blocks * 512
 
     def read(self, offset: int, length: int) -> bytes:
-        """Up to ``length`` bytes at ``offset``; fewer only at the end of the file."""
+        """Up to ``length`` bytes at ``offset``; fewer only at the end of the file, none behind it."""
         parts = []
+        length = min(length, self.size - offset)  # the kernel takes no offset above 2**63
         while length > 0:
             try:
                 part = os.pread(self.fd, length, offset)

@@ -38,6 +38,7 @@ CLOCK_SLACK_S = 1800
 _SIZED_BY_BYTES = frozenset({b"win ", b"qem2", b"d2v ", b"CTXS", b"tap\0"})
 _MAX_CHS_SIZE = vhd.MAX_CHS_SECTORS * vhd.SECTOR
 _COOKIES = (vhd.FOOTER_COOKIE, vhd.JOURNAL_COOKIE)
+_FIELDS = 86  # bytes of a footer that hold fields; zeros follow
 _TAIL = 4096  # how far from the end a footer is looked for that something was appended to
 
 
@@ -85,6 +86,7 @@ class Vhd(Format):
         "vhd-hidden",
         "vhd-saved-state",
         "vhd-reserved-fields",
+        "empty-image",
         *vhd_dynamic.CHECKS,
     )
 
@@ -133,8 +135,9 @@ def _at(reader: Reader, offset: int, length: int) -> Located | None:
 
 def _find_end(reader: Reader) -> Located | None:
     size = reader.size
-    for length in (vhd.FOOTER_SIZE, vhd.FOOTER_SIZE - 1):
-        found = _at(reader, size - length, length) if size >= length else None
+    cut = size % vhd.SECTOR  # footers begin at sectors
+    for length in (vhd.FOOTER_SIZE, vhd.FOOTER_SIZE - 1, cut):
+        found = _at(reader, size - length, length) if _FIELDS <= length <= size else None
         if found is not None:
             return found
     return _before_trailing_bytes(reader)
@@ -165,10 +168,14 @@ def _ends(
         yield _missing(reader)
     else:
         yield from _sound(end, "vhd-footer")
-        if len(end.data) < vhd.FOOTER_SIZE:
+        if len(end.data) == vhd.FOOTER_SIZE - 1:
             yield Problem(
                 "vhd-short-footer", f"the file has {reader.size} bytes", end.offset, len(end.data)
             )
+        if len(end.data) < vhd.FOOTER_SIZE - 1:
+            detail = f"the file ends after {len(end.data)} of its footer's {vhd.FOOTER_SIZE} bytes"
+            missing = vhd.FOOTER_SIZE - len(end.data)
+            yield Problem("vhd-truncated", detail, reader.size, missing)
         if end.end < reader.size:
             count = reader.size - end.end
             detail = f"{count} bytes follow the footer at {end.offset}"
@@ -226,6 +233,8 @@ def _values(main: Located) -> Iterator[Problem]:
     if footer.creator_version != TAP_VERSION:
         detail = f"creator version {dotted(footer.creator_version)}"
         yield problem("vhd-creator-version", detail, 32, 4)
+    if footer.current_size < vhd.SECTOR:
+        yield problem("empty-image", f"the disk's size is {footer.current_size}", 48, 8)
     if footer.current_size % vhd.BLOCK_SIZE:
         yield problem("vhd-size-multiple", f"{footer.current_size} bytes", 48, 8)
     if not any(footer.uuid):

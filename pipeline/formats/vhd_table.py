@@ -15,7 +15,7 @@ from pipeline.formats.tables import integers
 from pipeline.formats.vhd_bytes import BatmapHeader, Header
 from pipeline.source import Reader
 
-MAX_TABLE = 32 << 20  # bytes: 4 TiB in blocks of 512 KiB
+MAX_TABLE = 4 << 20  # bytes: 2 TiB in blocks of 2 MiB, more than any VHD holds
 BATMAP_VERSION = 0x00010002
 BATMAP_SIGNED = 0x00010001  # its checksum adds signed bytes
 _BITS = 8 * vhd.SECTOR  # of the batmap, in one sector
