@@ -23,7 +23,7 @@ from pipeline import formats
 from pipeline.formats import filesystems, optical, partitions
 from pipeline.formats.base import Problem
 from pipeline.formats.optical import Optical
-from pipeline.formats.partition_types import EFI_SYSTEM
+from pipeline.formats.partition_types import EFI_SYSTEM, MBR_EFI_SYSTEM
 from pipeline.formats.partitions import Partition, PartitionTable
 from pipeline.source import Reader
 
@@ -151,7 +151,7 @@ def _is_stick(parts: tuple[Part, ...]) -> bool:
 
 
 def _may_hold_system(part: Part) -> bool:
-    if part.content is None or part.partition.type in (EFI_SYSTEM, "0xEF"):
+    if part.content is None or part.partition.type in (EFI_SYSTEM, MBR_EFI_SYSTEM):
         return False
     return part.content not in _NO_SYSTEM
 

@@ -11,19 +11,21 @@ stand in the 2048-byte sectors from 16 on:
       1 and 2   8   32 system   40 32 volume label
                 80  8  volume size, little- then big-endian
                 128 4  block size, little- then big-endian
+                156 34 the root directory: its own length 34, 25 1 flags, bit 1: a directory
     High Sierra 8   1  type     9  5  "CDROM"     14 1 version 1     48 32 volume label
     UDF         1   5  "BEA01", "NSR02" or "NSR03", "TEA01", "BOOT2"
                 anchor at sector 256: tag 2, where the descriptors with the volume's label are
 
 Five letters are no disc: "CD001" may stand anywhere in a boot loader's gap.  A descriptor counts when
-its version and a number in both byte orders are right as well.  The first sectors are free for a boot
-loader, so a disc may also have an MBR or a GPT (hybrid): it is a disc all the same.
+its version and a number in both byte orders are right as well, or when it has a root directory: Linux
+reads neither the version nor the big-endian halves.  The first sectors are free for a boot loader, so a
+disc may also have an MBR or a GPT (hybrid): it is a disc all the same.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from pipeline.formats import udf
 from pipeline.formats.base import Container, Format, Problem
@@ -32,13 +34,17 @@ from pipeline.source import Reader
 from pipeline.text import clean
 
 _SECTOR = 2048
-_FIRST, _COUNT = 16, 32  # volume descriptors that are looked at
+_FIRST, _COUNT = 16, 84  # volume descriptors that are looked at: as many as Linux does
+_NEAR = 32  # of them that are found whatever stands before; further ones only in an unbroken run
+_RAW_COUNT = 16  # of them in a raw disc
 _ISO_IDS = frozenset({b"CD001", b"CDW02", b"CD-I "})
 _EL_TORITO = b"EL TORITO SPECIFICATION"
 _SYNC = b"\0" + b"\xff" * 10 + b"\0"
 
 # Sector sizes of raw discs, and where in the sector the 2048 bytes of data begin.
-_RAW_SECTORS = ((2352, 16), (2352, 24), (2448, 16), (2448, 24), (2336, 8))
+_WITHOUT_SYNC = 2336
+_RAW_SECTORS = ((2352, 16), (2352, 24), (2448, 16), (2448, 24), (_WITHOUT_SYNC, 8))
+_DIRECTORY = (b"\x02", b"\x03")  # flags of a directory, and of a hidden one
 
 
 @dataclass(frozen=True)
@@ -69,36 +75,19 @@ class Optical:
 
 
 def find(reader: Reader, offset: int = 0) -> Optical | None:
-    """The disc that begins at ``offset``, if one does.  Reads at most 200 KiB."""
-    sectors = reader.read(offset + _FIRST * _SECTOR, _COUNT * _SECTOR)
-    iso = _iso(sectors, offset)
+    """The disc that begins at ``offset``, if one does.  Reads at most 400 KiB."""
+    start = offset + _FIRST * _SECTOR
+    sectors = reader.read(start, _COUNT * _SECTOR)
+    iso = _iso(sectors)
     found = udf.find(reader, sectors, offset)
+    disc = iso or _high_sierra(sectors)
     if found is not None:
-        iso_found = iso is not None
-        iso = iso or Optical("udf", None, None, None, found.offset, found.length)
-        iso = Optical(
-            kind="iso9660+udf" if iso_found else "udf",
-            label=iso.label or found.label,
-            system=iso.system,
-            boot_record=iso.boot_record,
-            offset=iso.offset,
-            length=iso.length,
-        )
-    if iso is None:
-        iso = _high_sierra(sectors, offset) or _raw_sectors(reader, offset)
-    if iso is None:
-        return None
-    hybrid = disk_labels(reader, offset) if iso.sector_size == _SECTOR else ()
-    return Optical(
-        iso.kind,
-        iso.label,
-        iso.system,
-        iso.boot_record,
-        iso.offset,
-        iso.length,
-        iso.sector_size,
-        hybrid,
-    )
+        only = Optical("udf", None, None, None, found.offset - start, found.length)
+        disc = replace(iso, kind="iso9660+udf") if iso else only
+        disc = replace(disc, label=disc.label or found.label)
+    if disc is None:
+        return _raw_sectors(reader, offset)
+    return replace(disc, offset=start + disc.offset, hybrid=disk_labels(reader, offset))
 
 
 def _both_endian(data: bytes, at: int, width: int) -> bool:
@@ -110,21 +99,23 @@ def _both_endian(data: bytes, at: int, width: int) -> bool:
 
 
 def _is_volume(sector: bytes) -> bool:
-    return (
-        sector[0:1] in (b"\x01", b"\x02")
-        and sector[1:6] in _ISO_IDS
-        and sector[6:7] in (b"\x01", b"\x02")
-        and (_both_endian(sector, 80, 4) or _both_endian(sector, 128, 2))
-    )
+    if sector[0] not in (1, 2) or sector[1:6] not in _ISO_IDS:
+        return False
+    numbers = _both_endian(sector, 80, 4) or _both_endian(sector, 128, 2)
+    return (sector[6] in (1, 2) and numbers) or _has_root_directory(sector)
 
 
-def _iso(sectors: bytes, base: int) -> Optical | None:
-    """ISO 9660's descriptors among the sectors from 16 on."""
+def _has_root_directory(sector: bytes) -> bool:
+    record = sector[156:190]
+    block = int.from_bytes(sector[128:130], "little")
+    return block in (512, 1024, 2048) and record[:1] == b"\x22" and record[25:26] in _DIRECTORY
+
+
+def _iso(sectors: bytes) -> Optical | None:
+    """ISO 9660's descriptors among ``sectors``, in which the disc's place is counted."""
     volume: tuple[int, bytes] | None = None
     boot: str | None = None
-    for at, sector in _split(sectors):
-        if sector[1:6] not in _ISO_IDS:
-            continue
+    for at, sector in _descriptors(sectors):
         if sector[0] == 0 and sector[6] == 1:
             boot = "El Torito" if _EL_TORITO in sector[7:39] else _text(sector[7:39])
         elif _is_volume(sector) and (volume is None or (sector[0] == 1 and volume[1][0] != 1)):
@@ -139,9 +130,18 @@ def _iso(sectors: bytes, base: int) -> Optical | None:
         _text(sector[40:72]),
         _text(sector[8:40]),
         boot,
-        base + _FIRST * _SECTOR + at,
+        at,
         _SECTOR,
     )
+
+
+def _descriptors(sectors: bytes) -> Iterator[tuple[int, bytes]]:
+    """What bears an ISO name; far from the start only in a run, as it may be a partition's there."""
+    before = False
+    for at, sector in _split(sectors):
+        before = sector[1:6] in _ISO_IDS and (before or at < _NEAR * _SECTOR)
+        if before:
+            yield at, sector
 
 
 def _split(sectors: bytes) -> Iterator[tuple[int, bytes]]:
@@ -155,29 +155,28 @@ def _text(raw: bytes) -> str | None:
     return clean(raw.rstrip(b" \0"), 80) or None
 
 
-def _high_sierra(sectors: bytes, base: int) -> Optical | None:
-    for at, sector in _split(sectors):
+def _high_sierra(sectors: bytes) -> Optical | None:
+    for at, sector in _split(sectors[: _NEAR * _SECTOR]):
         named = sector[9:14] == b"CDROM" and sector[14] == 1
         if named and sector[8] in (1, 2) and _both_endian(sector, 0, 4):
-            place = base + _FIRST * _SECTOR + at
             label, system = _text(sector[48:80]), _text(sector[16:48])
-            return Optical("high-sierra", label, system, None, place, _SECTOR)
+            return Optical("high-sierra", label, system, None, at, _SECTOR)
     return None
 
 
 def _raw_sectors(reader: Reader, base: int) -> Optical | None:
-    """A primary descriptor in the layout of a raw disc's sectors."""
+    """Descriptors in the layout of a raw disc's sectors."""
     for size, data_at in _RAW_SECTORS:
-        place = base + _FIRST * size + data_at
-        sector = reader.read(place, _SECTOR)
-        if len(sector) < 132 or not _is_volume(sector):
+        start = base + _FIRST * size
+        if size != _WITHOUT_SYNC and reader.read(start, 12) != _SYNC:
             continue
-        if size != 2336 and reader.read(base + _FIRST * size, 12) != _SYNC:
-            continue
-        boot = reader.read(place + size, 39)
-        torito = "El Torito" if boot[1:6] in _ISO_IDS and _EL_TORITO in boot[7:39] else None
-        label, system = _text(sector[40:72]), _text(sector[8:40])
-        return Optical("iso9660", label, system, torito, place, _SECTOR, size)
+        data = reader.read(start, _RAW_COUNT * size)
+        begins = range(data_at, len(data), size)
+        sectors = b"".join(data[at : at + _SECTOR] for at in begins)
+        disc = _iso(sectors) or _high_sierra(sectors)
+        if disc is not None:
+            place = start + begins[disc.offset // _SECTOR]
+            return replace(disc, offset=place, sector_size=size)
     return None
 
 

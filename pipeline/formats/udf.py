@@ -22,7 +22,7 @@ from pipeline.text import clean
 _START = 32768
 _NSR = (b"NSR02", b"NSR03")
 _RECOGNITION = frozenset({b"BEA01", b"NSR02", b"NSR03", b"TEA01", b"BOOT2", b"CD001", b"CDW02"})
-_BLOCKS = (2048, 512, 4096, 1024)
+_BLOCKS = (2048, 512, 4096, 1024, 8192, 16384, 32768)
 _ANCHOR, _LOGICAL, _LAST = 2, 6, 8
 _MAX_DESCRIPTORS = 16
 
@@ -51,7 +51,7 @@ def find(reader: Reader, sectors: bytes, base: int) -> Udf | None:
 
 def _recognised(sectors: bytes) -> int | None:
     """Where "NSR0x" stands in an unbroken run of descriptors."""
-    for step in (2048, 4096):
+    for step in (2048, 4096, 8192, 16384, 32768):
         for at in range(0, len(sectors) - 6, step):
             name = sectors[at + 1 : at + 6]
             if name in _NSR and sectors[at] == 0 and sectors[at + 6] == 1:

@@ -34,6 +34,12 @@ DISCS = {
     "raw-mode-1": (handmade.raw_sectors(handmade.iso()), "iso9660", "DISC"),
     "raw-mode-2": (handmade.raw_sectors(handmade.iso(), header=24), "iso9660", "DISC"),
     "raw-2448": (handmade.raw_sectors(handmade.iso(), size=2448), "iso9660", "DISC"),
+    "raw-boot-first": (
+        handmade.raw_sectors(handmade.iso(first=handmade.BOOT_RECORD)),
+        "iso9660",
+        "DISC",
+    ),
+    "raw-high-sierra": (handmade.raw_sectors(handmade.high_sierra()), "high-sierra", "SIERRA"),
     "raw-2336": (handmade.raw_sectors(handmade.iso(), size=2336, header=8), "iso9660", "DISC"),
 }
 
@@ -117,13 +123,13 @@ def test_real_discs(tmp_path: Path, tool: str, options: tuple[str, ...], kind: s
 
 
 @pytest.mark.needs("mkudffs")
-@pytest.mark.parametrize("block", [512, 2048, 4096])
+@pytest.mark.parametrize("block", [512, 2048, 4096, 32768])
 def test_real_udf(tmp_path: Path, block: int) -> None:
     image = tmp_path / "disc.img"
     image.touch()
     image.write_bytes(b"")
     with image.open("r+b") as file:
-        file.truncate(16 << 20)
+        file.truncate(24 << 20)
     subprocess.run(
         ["mkudffs", "-l", "REALUDF", "-b", str(block), str(image)],
         check=True,
