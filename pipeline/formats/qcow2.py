@@ -17,7 +17,7 @@ https://gitlab.com/qemu-project/qemu/-/blob/master/docs/interop/qcow2.txt, all i
     64   8  snapshot table's offset
     72   8  incompatible features      bit 0 dirty, 1 corrupt, 2 external data, 3 compression type,
     80   8  compatible features            4 extended L2                    (version 3 from here on)
-    88   8  autoclear features
+    88   8  autoclear features         bit 0 bitmaps are valid
     96   4  refcount_order             at most 6
     100  4  header length              104 or more
     104  1  compression type           0 zlib, 1 zstd
@@ -47,6 +47,7 @@ _V3 = struct.Struct(">QQQII")
 _V2_LENGTH, _V3_LENGTH = 72, 104
 
 CORRUPT, DATA_FILE, COMPRESSION = 1 << 1, 1 << 2, 1 << 3
+_BITMAPS_VALID = 1 << 0
 _KNOWN = DIRTY | CORRUPT | DATA_FILE | COMPRESSION | EXTENDED_L2
 _ENCRYPTION = {1: "AES", 2: "LUKS"}
 _COMPRESSION = {0: "zlib", 1: "zstd"}
@@ -91,6 +92,11 @@ class Header:
         more = _V3.unpack_from(data, _V2_LENGTH)
         compression = data[_V3_LENGTH] if more[4] > _V3_LENGTH else 0
         return cls(*(*fields, *more, compression))
+
+    @property
+    def disk_size(self) -> int:
+        """The bytes that a guest sees: whole sectors, as in qemu."""
+        return self.size // 512 * 512
 
     @property
     def l1_needed(self) -> int:
@@ -140,12 +146,18 @@ class Qcow2(Format):
             problem = Problem("truncated", detail, reader.size, _V2_LENGTH - reader.size)
             return Container(self.name, None, problems=(problem,))
         header = Header.unpack(padded(reader, 0, 112))
+        if header.version >= 3 and reader.size < _V3_LENGTH:
+            detail = f"a qcow2 header has {_V3_LENGTH} bytes, the file has {reader.size}"
+            problem = Problem("truncated", detail, reader.size, _V3_LENGTH - reader.size)
+            return Container(self.name, header.disk_size, problems=(problem,))
         extensions, problems = _extensions(header, reader)
         bitmaps = _bitmaps(extensions, reader)
         problems = (*_fields(header), *_limits(header), *problems, *_bitmap_limits(bitmaps))
         names: tuple[str, ...] = ()
         if not any(problem.rule in ("corrupt-header", "header-limits") for problem in problems):
-            layout = _layout(header, bitmaps[1])
+            # Who does not know bitmaps clears their bit; their place may be anything's then.
+            valid = header.autoclear & _BITMAPS_VALID
+            layout = _layout(header, bitmaps[1] if valid else None)
             found, names = qcow2_tables.snapshots(layout, reader)
             problems = (*problems, *found)
             if not header.incompatible & DATA_FILE:
@@ -154,7 +166,7 @@ class Qcow2(Format):
         references = tuple(_references(header, extensions, reader))
         return Container(
             format=self.name,
-            virtual_size=header.size,
+            virtual_size=header.disk_size,
             variant=f"v{header.version}",
             encrypted=header.encryption != 0,
             snapshots=header.snapshots,
@@ -186,8 +198,8 @@ def _fields(header: Header) -> Iterator[Problem]:
         detail = f"cluster_bits is {header.cluster_bits}, allowed are 9 to 21"
         yield Problem("corrupt-header", detail, 20, 4)
         return
-    if header.size == 0:
-        yield Problem("empty-image", "the disk's size is 0", 24, 8)
+    if header.disk_size == 0:
+        yield Problem("empty-image", f"the disk's size is {header.size}", 24, 8)
     if header.encryption:
         kind = _ENCRYPTION.get(header.encryption, "unknown")
         detail = f"qcow2 encryption method {header.encryption} ({kind})"
@@ -299,7 +311,8 @@ def _references(
             detail += f", a name of {header.backing_size} bytes"
         elif header.backing_offset + header.backing_size > 1 << min(header.cluster_bits, 21):
             detail += ", a name outside of the header"
-        yield Problem("backing-file", detail, header.backing_offset, header.backing_size), name
+        place = (header.backing_offset, header.backing_size) if raw else (8, 12)
+        yield Problem("backing-file", detail, *place), name
     named = next((item for item in extensions if item.kind == _DATA_NAME), None)
     if named is not None:
         name = clean(reader.read(named.offset, min(named.length, _MAX_NAME)), 200)
@@ -316,7 +329,7 @@ def _bitmaps(extensions: tuple[Extension, ...], reader: Reader) -> tuple[int, Re
     if found is None or found.length < 24:
         return 0, None
     count, _, length, offset = struct.unpack(">IIQQ", padded(reader, found.offset, 24))
-    return count, Region("the bitmap directory", offset, length)
+    return count, Region("the bitmap directory", offset, length, (found.offset, 24))
 
 
 def _bitmap_limits(bitmaps: tuple[int, Region | None]) -> Iterator[Problem]:
@@ -336,11 +349,12 @@ def _layout(header: Header, directory: Region | None) -> Layout:
         dirty=bool(header.incompatible & DIRTY),
         compression=header.compression,
         refcount_order=header.refcount_order,
-        l1=Region("the L1 table", header.l1_offset, header.l1_size * 8),
+        l1=Region("the L1 table", header.l1_offset, header.l1_size * 8, (40, 8)),
         refcounts=Region(
             "the refcount table",
             header.refcount_offset,
             header.refcount_clusters << header.cluster_bits,
+            (48, 8),
         ),
         snapshots=header.snapshots,
         snapshots_offset=header.snapshots_offset,
