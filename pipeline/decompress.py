@@ -28,6 +28,7 @@ PIECE = 1 << 20
 MEMORY = 128 << 20
 
 _READ = 64 << 10
+_PADDING = 1 << 20  # bytes of zeros behind a stream: more than a tape's block has
 _ZSTD_MAGIC = 0xFD2FB528
 _ZSTD_SKIPPABLE = range(0x184D2A50, 0x184D2A60)
 
@@ -157,13 +158,16 @@ def _more(reader: Reader, progress: Progressing) -> bytes:
 
 def _skip_padding(data: bytes, reader: Reader, progress: Progressing) -> bytes:
     """What follows the zeros that writers put between and behind streams."""
-    data = data.lstrip(b"\0") if progress.consumed else data
+    if not progress.consumed:
+        return _more(reader, progress)
+    data, started = data.lstrip(b"\0"), progress.consumed
     while not data:
-        first = progress.consumed == 0
+        if progress.consumed - started > _PADDING:  # the rest may be a hole of terabytes
+            raise DamagedStreamError(f"more than {_PADDING} zeros follow a stream", started)
         data = _more(reader, progress)
         if not data:
             return b""
-        data = data if first else data.lstrip(b"\0")
+        data = data.lstrip(b"\0")
     return data
 
 

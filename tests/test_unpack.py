@@ -204,6 +204,25 @@ def test_a_tiny_first_piece_does_not_hide_what_is_inside(tmp_path):
     assert rules(run(tmp_path, packed, "zstd")) == ["nested-packing"]
 
 
+def test_terabytes_of_zeros_behind_a_stream_are_damage(tmp_path):
+    file = tmp_path / "disk.gz"
+    file.write_bytes(gzip.compress(disk()))
+    os.truncate(file, 1 << 42)
+
+    with Source.open(file) as source:
+        result = unpack.unpack(source, "gzip", tmp_path / "scratch")
+
+    assert rules(result) == ["packed-data-corrupt"]
+    assert left(tmp_path) == []
+
+
+def test_packed_data_that_makes_nothing_can_be_interrupted(tmp_path):
+    stop = Cancellation()
+    stop.set(15)
+    with pytest.raises(Interrupted):
+        run(tmp_path, gzip.compress(b"") * 10, "gzip", cancellation=stop)
+
+
 def test_interruption_leaves_no_file(tmp_path):
     cancellation = Cancellation()
     with pytest.raises(Interrupted):

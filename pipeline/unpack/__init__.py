@@ -119,9 +119,10 @@ def unpack(
     partial = directory / ".partial"
     partial.unlink(missing_ok=True)  # of a run that was killed
     try:
-        plan = _plan(source, packed_as)
+        stop = cancellation or Cancellation()
+        plan = _plan(_Stoppable(source, stop), source.name, packed_as)
         name = plan.name
-        writer = _Writer(partial, limits or Limits(), cancellation or Cancellation())
+        writer = _Writer(partial, limits or Limits(), stop)
         size = writer.write(plan, lambda done: progress and progress(done, source.size))
     except (_Refused, ova.OvaRefused) as refusal:
         partial.unlink(missing_ok=True)
@@ -135,14 +136,30 @@ def unpack(
     return Unpacked(packed_as, name, path, source.size, size)
 
 
-def _plan(source: Source, packed_as: str) -> _Plan:
+@dataclass(frozen=True)
+class _Stoppable:
+    """A reader that ends when a stop is asked for: packed data may be large and hold nothing."""
+
+    reader: Reader
+    cancellation: Cancellation
+
+    @property
+    def size(self) -> int:
+        return self.reader.size
+
+    def read(self, offset: int, length: int) -> bytes:
+        self.cancellation.check()
+        return self.reader.read(offset, length)
+
+
+def _plan(source: Reader, file_name: str, packed_as: str) -> _Plan:
     if packed_as == "ova":
         disk = ova.find_disk(source)
         copied = _Counter()
         name = _file_name(disk.name.rpartition("/")[2])
         return _Plan(name, _copy(source, disk, copied), copied, disk.checksum)
     used = decompress.Progressing()
-    name = _file_name(_without_suffix(source.name, packed_as))
+    name = _file_name(_without_suffix(file_name, packed_as))
     return _Plan(name, _decompressed(packed_as, source, used), lambda: used.consumed)
 
 
