@@ -231,7 +231,10 @@ def _parse_gpt(
     backup, backup_trouble = _header(reader, _backup_lba(primary, last), sector_size)
     header = primary or backup
     if header is None:
-        return None if trouble is None else _unreadable(first, mbr, trouble, sector_size)
+        used = any(entry.kind and entry.sectors for entry in mbr)
+        if trouble is None or (used and not protected):  # Linux goes by the MBR then
+            return None
+        return _unreadable(first, mbr, trouble, sector_size)
     problems = _header_problems(primary, trouble, backup, backup_trouble, last, sector_size)
     found = [*_gpt_partitions(header, sector_size)]
     problems += _judge(found, reader.size, header.entries_lba * sector_size)

@@ -295,6 +295,16 @@ def test_boot_code(code, name):
     assert partitions.parse(Bytes(sector + bytes(4 * MIB))).boot_code == name
 
 
+def test_what_a_gpt_left_behind_does_not_damage_an_mbr():
+    entry = struct.pack("<B3xB3xII", 0x80, 0x83, 2048, 4096)
+    sector = bytes(446) + entry.ljust(64, b"\0") + b"\x55\xaa"
+    stale = b"EFI PART".ljust(512, b"\xaa")
+
+    table = partitions.parse(Bytes(sector + stale + bytes(4 * MIB)))
+
+    assert (table.scheme, table.problems) == ("mbr", ())
+
+
 @given(
     start=st.binary(max_size=2048),
     signature=st.sampled_from([b"", b"\x55\xaa"]),
