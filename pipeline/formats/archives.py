@@ -35,6 +35,8 @@ _MAGICS = (
     ("7z", 0, b"7z\xbc\xaf\x27\x1c"),
     ("rar", 0, b"Rar!\x1a\x07"),
     ("lz4", 0, b"\x04\x22\x4d\x18"),
+    ("lz4", 0, b"\x02\x21\x4c\x18"),
+    ("ace", 7, b"**ACE**"),
     ("lzip", 0, b"LZIP\x01"),
     ("lzop", 0, b"\x89LZO\0\r\n\x1a\n"),
     ("compress", 0, b"\x1f\x9d\x90"),
@@ -61,6 +63,7 @@ _WORDS = {
     "lzma": "an LZMA stream; unpack it with xz --format=lzma -dk",
     "lzop": "an lzop stream; unpack it with lzop -d",
     "compress": "a compress (.Z) stream; unpack it with gzip -dk",
+    "ace": "an ACE archive; unpack it with unace",
     "cab": "a Windows cabinet; unpack it with cabextract",
     "cpio": "a cpio archive, such as an initramfs; unpack it with cpio -idm",
     "ar": "an ar archive, such as a Debian package; unpack it with ar x",
@@ -180,6 +183,8 @@ def _zstd(head: bytes) -> bool:
 def _zip(head: bytes) -> bool:
     if head[:4] == b"PK\x05\x06":
         return len(head) == 22 + int.from_bytes(head[20:22], "little")  # an empty archive
+    if head[:4] in (b"PK\x07\x08", b"PK00"):  # of an archive that was split, or might have been
+        head = head[4:]
     version, method = head[4:6], int.from_bytes(head[8:10], "little")
     return (
         head[:4] == b"PK\x03\x04"

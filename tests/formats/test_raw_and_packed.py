@@ -105,6 +105,9 @@ PACKED = {
     "7z": (b"7z\xbc\xaf\x27\x1c\0\4" + bytes(100), "archive"),
     "rar": (b"Rar!\x1a\x07\1\0" + bytes(100), "archive"),
     "tar": (handmade.tar(("box.img", bytes(600)), ("metadata.json", b"{}")), "archive"),
+    "lz4-legacy": (b"\x02\x21\x4c\x18" + bytes(1000), "archive"),
+    "ace": (b"\x31\0\x31\0\0\0\x90**ACE**" + bytes(1000), "archive"),
+    "zip-of-a-split": (b"PK\x07\x08PK\x03\x04\x14\0\0\0\x08\0".ljust(600, b"\0"), "archive"),
     "lz4": (b"\x04\x22\x4d\x18\x64\x40\xa7" + bytes(100), "archive"),
     "cpio": (b"070701" + b"0" * 104, "archive"),
 }  # fmt: skip
