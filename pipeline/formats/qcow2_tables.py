@@ -58,7 +58,7 @@ def snapshots(layout: Layout, reader: Reader) -> tuple[tuple[Problem, ...], tupl
         detail = f"the snapshot table's offset {start} is not that of a cluster"
         return (Problem("corrupt-header", detail, 64, 8),), ()
     for index in range(layout.snapshots):
-        place = Region(f"snapshot {index + 1} of {layout.snapshots}", at, 40)
+        place = Region(f"snapshot {index + 1} of {layout.snapshots}", at, 40, (60, 12))
         problems = tuple(outside(place, reader.size, layout.size, wild="corrupt-metadata"))
         if problems or at - start > _SNAPSHOT_BYTES:
             return problems, tuple(names)
@@ -110,7 +110,8 @@ def _refcounts(layout: Layout, reader: Reader) -> tuple[int, list[int], list[Pro
         return 0, blocks, problems
     index, offset = _last_block(table, reader)
     if offset % layout.cluster or offset + layout.cluster > reader.size:
-        place = Region("a refcount block", offset, layout.cluster)
+        told_at = (table.offset, table.length)
+        place = Region("a refcount block", offset, layout.cluster, told_at)
         return 0, blocks, [*outside(place, reader.size, layout.size, wild="corrupt-metadata")]
     last = _last_refcount(layout, reader, offset)
     if last is None:

@@ -25,6 +25,7 @@ class Region:
     name: str
     offset: int
     length: int
+    told_at: tuple[int, int] | None = None  # offset and length of the field that says where it is
 
     @property
     def end(self) -> int:
@@ -74,7 +75,7 @@ def outside(
     if plausible(region.end, virtual_size):
         yield Problem("truncated", detail, file_size, region.end - file_size)
     else:
-        yield Problem(wild, detail, region.offset, region.length)
+        yield Problem(wild, detail, *(region.told_at or (region.offset, region.length)))
 
 
 def overlaps(regions: Iterable[Region], *, rule: str = "corrupt-header") -> Iterator[Problem]:

@@ -164,7 +164,7 @@ def _geometry(header: Header) -> Iterator[Problem]:
 
 
 def _places(header: Header, reader: Reader) -> Iterator[Problem]:
-    table = Region("the block map", header.map_offset, header.blocks * 4)
+    table = Region("the block map", header.map_offset, header.blocks * 4, (340, 4))
     data = Region("the data", header.data_offset, header.allocated * header.block_size)
     misplaced = [*overlaps((Region("the header", 0, _LENGTH), table, data))]
     misplaced.extend(outside(table, reader.size, header.size))
@@ -194,7 +194,6 @@ def _blocks(header: Header, reader: Reader, table: Region, entries: list[int]) -
     if last >= header.allocated:
         detail = f"the block map names block {last}, {header.allocated} are allocated"
         yield Problem("corrupt-metadata", detail, table.offset, table.length)
-    place = Region(
-        f"block {last}", header.data_offset + last * header.block_size, header.block_size
-    )
+    at = header.data_offset + last * header.block_size
+    place = Region(f"block {last}", at, header.block_size, (table.offset, table.length))
     yield from outside(place, reader.size, header.size, wild="corrupt-metadata")

@@ -103,9 +103,11 @@ class Vhdx(Format):
         items, found = _metadata(reader, regions[_METADATA])
         disk = _disk(reader, items)
         references = _parents(reader, items) if disk.has_parent else ()
-        problems = [*problems, *found, *_disk_problems(disk, items, references)]
+        place = (regions[_METADATA].offset, 32)
+        problems = [*problems, *found, *_disk_problems(disk, items, references, place)]
         if not any(problem.rule in ("corrupt-header", "header-limits") for problem in problems):
-            problems.extend(vhdx_tables.check(reader, regions[_BAT], disk))
+            others = [regions[_METADATA], *([header.log] if header else [])]
+            problems.extend(vhdx_tables.check(reader, regions[_BAT], others, disk))
         page83 = items.get(_PAGE83)
         return Container(
             format=self.name,
@@ -183,7 +185,7 @@ def _regions(reader: Reader) -> tuple[dict[uuid.UUID, Region], list[Problem]]:
         if key in found:
             problems.append(Problem("corrupt-header", f"region {key} twice", offset + at, 32))
         elif name:
-            found[key] = Region(name, place, length)
+            found[key] = Region(name, place, length, (offset + at, 32))
         elif needed & 1:
             problems.append(Problem("unsupported-feature", f"VHDX region {key}", offset + at, 32))
     missing = [key for key in (_BAT, _METADATA) if key not in found]
@@ -250,11 +252,16 @@ def _disk(reader: Reader, items: dict[uuid.UUID, Region]) -> Disk:
 
 
 def _disk_problems(
-    disk: Disk, items: dict[uuid.UUID, Region], references: tuple[str, ...]
+    disk: Disk,
+    items: dict[uuid.UUID, Region],
+    references: tuple[str, ...],
+    place: tuple[int, int],
 ) -> Iterator[Problem]:
+    """What is wrong with the disk's properties; ``place``: where the metadata stands."""
     for key, name in ((_FILE, "file parameters"), (_SIZE, "size"), (_SECTOR, "sector size")):
         if key not in items:
-            yield Problem("corrupt-header", f"the metadata does not tell the disk's {name}")
+            detail = f"the metadata does not tell the disk's {name}"
+            yield Problem("corrupt-header", detail, *place)
             return
     at = items[_FILE].offset
     if disk.has_parent:
@@ -263,10 +270,13 @@ def _disk_problems(
     if not 1 << 20 <= disk.block_size <= 256 << 20 or disk.block_size & (disk.block_size - 1):
         detail = f"the block size is {disk.block_size}, allowed are powers of 2 from 1 to 256 MiB"
         yield Problem("corrupt-header", detail, at, 4)
-    if disk.sector_size not in (512, 4096):
+    if disk.sector_size == 4096:
+        detail = "logical sectors of 4096 bytes"
+        yield Problem("unsupported-feature", detail, items[_SECTOR].offset, 4)
+    elif disk.sector_size != 512:
         detail = f"the sector size is {disk.sector_size}, allowed are 512 and 4096"
         yield Problem("corrupt-header", detail, items[_SECTOR].offset, 4)
-    elif disk.size % disk.sector_size:
+    if disk.sector_size in (512, 4096) and disk.size % disk.sector_size:
         detail = f"the disk's size {disk.size} is not a multiple of its sectors"
         yield Problem("corrupt-header", detail, items[_SIZE].offset, 8)
     if disk.size == 0:

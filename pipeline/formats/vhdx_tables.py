@@ -11,7 +11,7 @@ After every ``chunk ratio`` entries of blocks follows one of a sector bitmap, un
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from pipeline.formats.base import Problem
@@ -20,7 +20,8 @@ from pipeline.formats.tables import Region, integers, outside, repeated, used_le
 from pipeline.source import Reader
 
 _READ = 128 << 10  # bytes of the table that are looked at
-_STATES = frozenset({0, 1, 2, 3, 6, 7})
+_PARTLY = 7
+_STATES = frozenset({0, 1, 2, 3, 6, _PARTLY})
 _OFFSET = ~0xFFFFF & 0xFFFF_FFFF_FFFF_FFFF
 
 
@@ -45,8 +46,11 @@ class Disk:
         return (self.sector_size << 23) // self.block_size
 
 
-def check(reader: Reader, table: Region, disk: Disk) -> Iterator[Problem]:
-    """What is wrong with the table, as far as it is looked at."""
+def check(reader: Reader, table: Region, others: Sequence[Region], disk: Disk) -> Iterator[Problem]:
+    """What is wrong with the table, as far as it is looked at.
+
+    ``others``: where else in the file no block may be.
+    """
     needed = (disk.blocks + (disk.blocks - 1) // disk.chunk_ratio) * 8 if disk.blocks else 0
     if needed > table.length:
         detail = f"the table has {table.length} bytes, the disk needs {needed}"
@@ -58,8 +62,12 @@ def check(reader: Reader, table: Region, disk: Disk) -> Iterator[Problem]:
     entries = integers(data, "Q", "little")
     unit = disk.chunk_ratio + 1
     blocks = [entry for index, entry in enumerate(entries) if entry and (index + 1) % unit]
-    if {entry & 7 for entry in blocks} - _STATES:
+    states = {entry & 7 for entry in blocks}
+    if states - _STATES:
         yield Problem("corrupt-metadata", "a block has an unknown state", table.offset, len(data))
+    if _PARTLY in states and not disk.has_parent:
+        detail = "a block is only partly present, and there is no parent"
+        yield Problem("corrupt-metadata", detail, table.offset, len(data))
     present = [entry & _OFFSET for entry in blocks if entry & 7 >= 6]
     if not present:
         return
@@ -68,10 +76,11 @@ def check(reader: Reader, table: Region, disk: Disk) -> Iterator[Problem]:
         detail = f"two blocks are at the same place {twice}"
         yield Problem("corrupt-metadata", detail, table.offset, len(data))
     first = min(present)
-    if first < 1 << 20 or _inside(present, table):
+    if first < 1 << 20 or any(_inside(present, region) for region in (table, *others)):
         detail = f"a block is at {first}, where headers or tables are"
         yield Problem("corrupt-metadata", detail, table.offset, len(data))
-    last = Region("a block", max(present), disk.block_size)
+    told_at = (table.offset, len(data))
+    last = Region("a block", max(present), disk.block_size, told_at)
     yield from outside(last, reader.size, disk.size, wild="corrupt-metadata")
 
 

@@ -261,12 +261,16 @@ def _places(header: Header, reader: Reader) -> Iterator[Problem]:
     size = header.capacity * 512
     if header.descriptor_size:
         place = Region(
-            "the descriptor", header.descriptor_offset * 512, header.descriptor_size * 512
+            "the descriptor",
+            header.descriptor_offset * 512,
+            header.descriptor_size * 512,
+            (28, 16),
         )
         yield from outside(place, reader.size, size)
-    yield from outside(Region("the overhead", 0, header.overhead * 512), reader.size, size)
+    place = Region("the overhead", 0, header.overhead * 512, (64, 8))
+    yield from outside(place, reader.size, size)
     if header.flags & _REDUNDANT and header.redundant_offset not in (0, _AT_END):
-        place = Region("the redundant directory", header.redundant_offset * 512, 512)
+        place = Region("the redundant directory", header.redundant_offset * 512, 512, (48, 8))
         yield from outside(place, reader.size, size)
     directory = header.directory_offset
     if directory == _AT_END:
@@ -284,6 +288,7 @@ def _places(header: Header, reader: Reader) -> Iterator[Problem]:
         grain=header.grain,
         entries=header.table_entries,
         compressed=bool(header.flags & _COMPRESSED),
+        data_from=max(1, header.descriptor_offset + header.descriptor_size),
     )
 
 

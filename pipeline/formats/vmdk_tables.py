@@ -29,14 +29,18 @@ def check(
     grain: int,
     entries: int,
     compressed: bool,
+    data_from: int,
 ) -> Iterator[Problem]:
-    """What is wrong with the tables; ``directory``, ``capacity`` and ``grain`` in sectors."""
+    """What is wrong with the tables; ``directory``, ``capacity`` and ``grain`` in sectors.
+
+    ``data_from``: the first sector in which there may be a grain.
+    """
     size = capacity * 512
     count = -(-capacity // (grain * entries))
     if count * 4 > _MAX_DIRECTORY:
         yield Problem("header-limits", f"a grain directory of {count} entries", 12, 52)
         return
-    place = Region("the grain directory", directory * 512, count * 4)
+    place = Region("the grain directory", directory * 512, count * 4, (56, 8))
     if not 0 < directory < 1 << 54:
         yield Problem("corrupt-header", f"the grain directory's sector is {directory}", 56, 8)
         return
@@ -50,7 +54,9 @@ def check(
     yield from problems
     if not problems:
         last_grain = (capacity % grain or grain) * 512
-        yield from _grains(reader, tables, entries * 4, size, last_grain, compressed=compressed)
+        yield from _grains(
+            reader, tables, entries * 4, size, last_grain, compressed=compressed, first=data_from
+        )
 
 
 def _directory(
@@ -62,7 +68,8 @@ def _directory(
     if twice is not None:
         detail = f"the grain directory points twice to the table at {twice * 512}"
         yield Problem("corrupt-metadata", detail, place.offset, place.length)
-    last = Region("a grain table", max(tables) * 512, length)
+    told_at = (place.offset, place.length)
+    last = Region("a grain table", max(tables) * 512, length, told_at)
     yield from outside(last, file_size, size, wild="corrupt-metadata")
 
 
@@ -74,6 +81,7 @@ def _grains(
     last_grain: int,
     *,
     compressed: bool,
+    first: int,
 ) -> Iterator[Problem]:
     """``last_grain``: bytes that the last grain of the disk has at least."""
     grains: list[int] = []
@@ -86,6 +94,9 @@ def _grains(
     twice = repeated(grains)
     if twice is not None:
         detail = f"two grains are at the same place {twice * 512}"
+        yield Problem("corrupt-metadata", detail, at, span)
+    if min(grains) < first:
+        detail = f"a grain is at {min(grains) * 512}, where the header or the descriptor is"
         yield Problem("corrupt-metadata", detail, at, span)
     on = set(grains) & set(tables)
     if on:

@@ -140,7 +140,7 @@ class Check:
     corruptions: int
     leaks: int
     errors: int  # what could not be checked
-    said: str  # the end of what it printed about them
+    said: str  # the beginning of what it printed about them
     image_end: int | None = None  # bytes: where the last used cluster ends
     total_clusters: int | None = None
     allocated_clusters: int | None = None
@@ -239,7 +239,7 @@ def check(image: ImageSpec, *, limits: Limits = PARSING, stop: Stop | None = Non
         corruptions=said.get("corruptions", 0),
         leaks=said.get("leaks", 0),
         errors=_need(said, "check-errors", int, "check"),
-        said=done.stderr.strip()[-400:],
+        said=done.stderr.strip()[:400],
         image_end=said.get("image-end-offset"),
         total_clusters=said.get("total-clusters"),
         allocated_clusters=said.get("allocated-clusters"),
