@@ -6,7 +6,6 @@ import signal
 import subprocess
 import tempfile
 import threading
-import time
 from dataclasses import dataclass
 
 
@@ -15,14 +14,13 @@ class Measured:
     code: int  # minus the signal's number when a signal ended it
     stdout: bytes
     stderr: bytes
-    seconds: float
+    cpu_seconds: float  # of the command and what it waited for: the clock tells how busy others are
     peak: int  # bytes of resident memory, the largest of the command and what it waited for
 
 
 def measure(argv: list[bytes], cwd: str, env: dict[str, str], timeout_s: float) -> Measured:
     """Run ``argv`` in ``cwd``; the whole process group is killed at the time limit."""
     with tempfile.TemporaryFile(dir="/tmp") as out, tempfile.TemporaryFile(dir="/tmp") as err:
-        started = time.monotonic()
         child = subprocess.Popen(
             argv, cwd=cwd, env=env, stdin=subprocess.DEVNULL, stdout=out, stderr=err,
             start_new_session=True,
@@ -31,8 +29,8 @@ def measure(argv: list[bytes], cwd: str, env: dict[str, str], timeout_s: float) 
         timer.start()
         _, status, usage = os.wait4(child.pid, 0)
         timer.cancel()
-        seconds = time.monotonic() - started
         child.returncode = os.waitstatus_to_exitcode(status)
         out.seek(0)
         err.seek(0)
-        return Measured(child.returncode, out.read(), err.read(), seconds, usage.ru_maxrss * 1024)
+        spent = usage.ru_utime + usage.ru_stime
+        return Measured(child.returncode, out.read(), err.read(), spent, usage.ru_maxrss * 1024)
