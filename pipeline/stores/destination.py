@@ -18,7 +18,8 @@ from pipeline.stores.base import Scheme
 _NAME_BYTES = 1024  # Swift's max_object_name_length and S3's key limit
 _SEGMENT_SUFFIX_BYTES = 64  # what segments' and markers' names add
 _FILE_NAME_BYTES = 255
-_CONTAINER_BYTES = 256  # Swift's max_container_name_length
+SEGMENTS = "_segments"  # what the container of a Swift container's segments is called behind it
+_CONTAINER_BYTES = 256 - len(SEGMENTS)  # Swift's max_container_name_length
 _BUCKET = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{1,253}[A-Za-z0-9]")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")

@@ -36,7 +36,7 @@ from pipeline.stores.base import (
     marked,
     slo_etag,
 )
-from pipeline.stores.destination import Destination
+from pipeline.stores.destination import SEGMENTS, Destination
 from pipeline.stores.retry import Policy
 from pipeline.stores.swift_auth import Session, from_environment
 from pipeline.stores.swift_client import Client, Sending
@@ -60,7 +60,7 @@ class SwiftStore:
         environment = dict(os.environ)
         self.destination = destination
         self.container = destination.container
-        self.segments = f"{destination.container}_segments"
+        self.segments = destination.container + SEGMENTS
         self.connections = min(max(2 * (os.cpu_count() or 1), 4), 8)
         session = Session(from_environment(policy.stall_s, environment))
         self.client = Client(session, stall_s=policy.stall_s)
@@ -114,9 +114,9 @@ class SwiftStore:
             )
         if headers is None:
             self._make_container(self.container)
-        _require_quota("container", headers or {}, size)
-        _require_quota("container of segments", self._numbers(self.segments), size)
-        _require_quota("account", self._numbers(), size)
+        _require_room(f"container {self.container}", headers or {}, size)
+        _require_room(f"container {self.segments}", self._numbers(self.segments), size)
+        _require_room("the account", self._numbers(), size)
 
     def stat(self, name: str) -> StoredObject | None:
         """HEAD of the object."""
@@ -373,13 +373,13 @@ def _leftover(name: str, upload_id: str, items: list[dict[str, Any]]) -> Unfinis
     return Unfinished(name, upload_id, match["job"], size, len(items), newest)
 
 
-def _require_quota(what: str, headers: Mapping[str, str], size: int) -> None:
-    kind = what.partition(" ")[0]
+def _require_room(place: str, headers: Mapping[str, str], size: int) -> None:
+    kind = "container" if place.startswith("container") else "account"
     quota = headers.get(f"x-{kind}-meta-quota-bytes", "")
     used = headers.get(f"x-{kind}-bytes-used", "0")
     if quota.isdigit() and used.isdigit() and int(used) + size > int(quota):
         raise StoreError(
             "store-quota",
-            f"the {what}'s quota is {quota} bytes, {used} are used and {size} more are needed",
+            f"the quota of {place} is {quota} bytes: {used} are used and {size} more are needed",
             hint="delete what is not needed, or ask for a larger quota",
         )

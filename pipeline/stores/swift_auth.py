@@ -147,18 +147,24 @@ def _enter_v1(env: Mapping[str, str], internal: bool, stall_s: float) -> Access:
         )
     except client.ClientException as error:
         status = int(error.http_status or 0)
+        if 200 <= status < 300:
+            raise _no_login(host) from None
         # A store answers a wrong v1 key with 401 or 403.
         status = 401 if status == 403 else status
         raise refusal(_ACTION, status, str(error.http_reason or "")) from None
     except (RequestException, HTTPError, OSError) as error:
         raise no_answer(_ACTION, host, error) from None
     if not url or not token:
-        raise StoreError(
-            "store-authentication",
-            f"{_ACTION}: {host} answered without a storage URL",
-            hint="ST_AUTH must be the address of a v1 login, like https://host/auth/v1.0",
-        )
+        raise _no_login(host)
     return Access(_service_net(url) if internal else url, token)
+
+
+def _no_login(host: str) -> StoreError:
+    return StoreError(
+        "store-authentication",
+        f"{_ACTION}: {host} answered without a storage URL",
+        hint="ST_AUTH must be the address of a v1 login, like https://host/auth/v1.0",
+    )
 
 
 def _service_net(url: str) -> str:

@@ -64,6 +64,7 @@ class Request:
     sha256: str | None = None  # of the artifact, where somebody knows it already
 
 
+_NO_ROOM = frozenset({"store-quota", "store-full"})
 _PLACES = {"swift": "container", "s3": "bucket", "file": "directory"}
 
 
@@ -171,6 +172,7 @@ class _Transfer:
         self.first_contact = Retrier(handles.policy.short(), stop, tell=handles.note)
         self.pool = Pool(self.connections, stop)
         self.progress = Progress(reader.size, handles.progress)
+        self.no_room: StoreError | None = None  # no obstacle where nothing has to be sent
 
     def plan(self) -> Plan:
         """The segment plan, after a preflight that writes nothing."""
@@ -184,6 +186,8 @@ class _Transfer:
         layout = self._layout()
         name = self.request.name
         exists = not missing and self.first_contact.call(lambda: self.store.stat(name)) is not None
+        if self.no_room is not None and not (exists and self.request.if_exists == "skip"):
+            raise self.no_room
         return Plan(
             self.store.url(self.request.name),
             self.request.upload_id,
@@ -209,6 +213,8 @@ class _Transfer:
         stored = self.retrier.call(lambda: self.store.stat(self.request.name))
         segments = self._settle_existing(stored) if stored is not None else None
         if stored is None or segments is None:
+            if self.no_room is not None:
+                raise self.no_room
             try:
                 stored, segments = self._transfer()
             finally:
@@ -222,7 +228,12 @@ class _Transfer:
         store, request = self.store, self.request
         held = UploadJournal.held(self.handles.notebook, request.upload_id)
         needed = self.reader.size - held - (self.zeros.total if store.keeps_holes else 0)
-        self.first_contact.call(lambda: store.prepare(create=create, size=max(needed, 0)))
+        try:
+            self.first_contact.call(lambda: store.prepare(create=create, size=max(needed, 0)))
+        except StoreError as error:
+            if error.code not in _NO_ROOM:
+                raise
+            self.no_room = error
 
     def _layout(self) -> Layout:
         store, request = self.store, self.request

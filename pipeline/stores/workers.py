@@ -10,6 +10,7 @@ send ──MD5 of the store = ours──▶ done
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -26,6 +27,8 @@ from pipeline.stores.retry import Retrier
 T = TypeVar("T")
 
 _REPORT_S = 0.1
+_LIVELY = 64 << 20  # bytes a second; what sends slower leaves room on the line for another
+_PATIENCE_S = 10.0  # the longest wait for a turn
 
 
 class StoppedError(Exception):
@@ -104,6 +107,37 @@ class Pool:
         return work(number)
 
 
+class Turns:
+    """Who makes and sends a segment now: as few as keep the machine busy, at least two.
+
+    After a kill every segment that was half sent is sent again, so few shall be.  A segment whose
+    last byte is out needs no turn any more: while the store still writes it, the next one is made.
+    Where a segment takes long the line or the store is slow, not we: whoever has waited as long as
+    a segment should take goes too, and from then on there is one turn more.
+    """
+
+    def __init__(self) -> None:
+        self._free = threading.Semaphore(max(os.cpu_count() or 1, 2))
+        self._left: dict[int, int] = {}  # bytes, of the segments that have a turn
+
+    def take(self, number: int, size: int) -> None:
+        """Wait for a turn; ``flew`` or ``end`` gives it back."""
+        self._free.acquire(timeout=min(size / _LIVELY, _PATIENCE_S))
+        self._left[number] = size
+
+    def flew(self, number: int, length: int) -> None:
+        """A piece of this segment is going out; the last one ends the turn."""
+        if number in self._left:
+            self._left[number] -= length
+            if self._left[number] <= 0:
+                self.end(number)
+
+    def end(self, number: int) -> None:
+        """The turn is over; it may be already."""
+        if self._left.pop(number, None) is not None:
+            self._free.release()
+
+
 class Progress:
     """Bytes done, from several threads, told at most ten times a second."""
 
@@ -159,6 +193,7 @@ class Sender:
     ) -> None:
         self.store, self.layout, self.journal = store, layout, journal
         self.retrier, self.pool, self.progress = retrier, pool, progress
+        self.turns = Turns()
         self.sha256: str | None = None  # of the whole, when one segment is the whole
 
     def all(
@@ -210,11 +245,14 @@ class Sender:
                 held = self.store.stat_segment(upload, body.number)
                 if held is not None and (held.size, held.md5) == (body.size, body.md5):
                     return held
+            self.turns.take(body.number, body.size)
             try:
                 return self._sent_once(upload, body)
             except BaseException:
                 self.progress.failed(body.number)
                 raise
+            finally:
+                self.turns.end(body.number)
 
         return self.retrier.call(attempt)
 
@@ -233,11 +271,16 @@ class Sender:
 
     def _body(self, number: int) -> SegmentBody:
         offset, size = self.layout.range(number)
+
+        def watch(length: int) -> None:
+            self.progress.flew(number, length)
+            self.turns.flew(number, length)
+
         return self.layout.body(
             number,
             offset,
             size,
             want_sha256=self.store.wants_sha256 or self.layout.count == 1,
             check=self.pool.watch,
-            watch=lambda length: self.progress.flew(number, length),
+            watch=watch,
         )

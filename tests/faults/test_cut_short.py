@@ -315,6 +315,15 @@ def test_a_quota(command: Command):
     assert command.place.everything() == {}
 
 
+def test_a_full_place_is_no_obstacle_where_nothing_has_to_be_sent(command: Command):
+    assert command.run().code == 0
+    with contextlib.closing(command.place.client()) as client:
+        client.post_container(command.place.container, {"X-Container-Meta-Quota-Bytes": "1"})
+    assert_says(command.run("--if-exists", "replace"), 5, "quota")
+    assert command.run("--if-exists", "skip").code == 0
+    command.assert_stored()
+
+
 def test_too_large_for_the_store(command: Command):
     with command.file.open("r+b") as file:
         file.truncate(SEGMENT * servers.SMALL_COUNT + 1)

@@ -37,7 +37,8 @@ def test_what_is_a_destination(text: str, expected: Destination):
         "swift://c/../other/",
         "swift://c/a//b",
         "swift://c/a\nb",
-        "swift://" + "c" * 257,
+        "swift://"
+        + "c" * 248,  # its container of segments would have a longer name than Swift takes
         "swift://c/" + "p" * 2000,
         "s3://ab",
         "s3://under score!/",

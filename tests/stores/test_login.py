@@ -154,7 +154,8 @@ def test_a_name_that_does_not_exist():
 
 def test_a_page_that_is_no_login(request: pytest.FixtureRequest):
     info = servers.swift(request.config).env["SWIFT_INFO_URL"]
-    refused({"ST_AUTH": info, "ST_USER": "u", "ST_KEY": "not-the-key"})
+    error = refused({"ST_AUTH": info, "ST_USER": "u", "ST_KEY": "not-the-key"})
+    assert "ST_AUTH" in error.hint
     refused({"RS_AUTH_URL": info, "RS_USERNAME": "u", "RS_API_KEY": "not-the-key"})
 
 
