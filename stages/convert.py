@@ -230,7 +230,7 @@ def _kept(
         container,
         path,
         scratch=context.scratch,
-        connections=context.job.options.connections or 4,
+        connections=context.job.options.connections or artifact_file.WORKERS,
         overwrite=overwrite,
         cancellation=context.cancellation,
         progress=progress,
