@@ -81,6 +81,6 @@ class FileView:
 def _unreadable(source: Source, offset: int, length: int, why: str) -> ConversionFailed:
     return ConversionFailed(
         "source-data-unreadable",
-        f"{source.path}: reading {length} bytes of the disk at offset {offset} failed: {why}",
+        f"{source.path}: reading {length} bytes at offset {offset} of the file failed: {why}",
         hint="the image is cut short or its storage fails; copy it again and compare checksums",
     )

@@ -96,24 +96,48 @@ def _json_lines(path: Path) -> Iterator[Monitor]:
 def _lines(out: TextIO) -> Monitor:
     """Plain lines: a stage's start and end, notes, and progress now and then."""
     last = 0.0
+    pace = Pace()
 
     def monitor(event: Event) -> None:
         nonlocal last
         match event:
             case StageStarted():
                 last = time.monotonic()
-            case Progress() if time.monotonic() - last >= LINE_EVERY_S:
-                last = time.monotonic()
-                total = f" of {size(event.total)}" if event.total is not None else ""
-                print(
-                    f"{event.stage}: {size(event.done)}{total} {event.activity}".rstrip(), file=out
-                )
+            case Progress():
+                told = pace.words(event, time.monotonic())
+                if time.monotonic() - last >= LINE_EVERY_S:
+                    last = time.monotonic()
+                    print(f"{event.stage}: {told}", file=out)
             case Note():
                 print(f"{event.stage}: {event.level}: {clean(event.text)}", file=out)
             case StageFinished():
                 print(_ended(event), file=out)
 
     return monitor
+
+
+class Pace:
+    """How far and how fast the present activity goes, counted from its first report."""
+
+    def __init__(self) -> None:
+        self._activity = ("", "")
+        self._since = 0.0
+        self._from = 0
+
+    def words(self, event: Progress, now: float) -> str:
+        """``converting, 1.2 GiB of 3 GiB, 310 MiB/s, 5.9 s left``; to be asked at every report."""
+        if (event.stage, event.activity) != self._activity or event.done < self._from:
+            self._activity = (event.stage, event.activity)
+            self._since, self._from = now, event.done
+        total = "" if event.total is None else f" of {size(event.total)}"
+        words = [event.activity] * bool(event.activity) + [f"{size(event.done)}{total}"]
+        done = event.done - self._from
+        if done and now > self._since:
+            rate = done / (now - self._since)
+            words.append(f"{size(int(rate))}/s")
+            if event.total is not None:
+                words.append(f"{duration((event.total - event.done) / rate)} left")
+        return ", ".join(words)
 
 
 def _ended(event: StageFinished) -> str:
@@ -149,16 +173,22 @@ def _live() -> Iterator[Monitor]:
     bars = Bars(*without_bytes, console=console, transient=True)
     with bars:
         task = bars.add_task("starting", total=None)
+        activity: str | None = None
         say: Callable[[str], None] = lambda text: console.print(text, markup=False)  # noqa: E731
 
         def monitor(event: Event) -> None:
+            nonlocal activity
             match event:
                 case StageStarted():
+                    activity = None
                     words = WORDS.get(event.stage, event.stage)
                     bars.columns = without_bytes
                     bars.reset(task, description=words, total=None)
                 case Progress():
-                    bars.columns = with_bytes
+                    if event.activity != activity:  # another count, and another pace
+                        activity = event.activity
+                        bars.columns = with_bytes
+                        bars.reset(task, description=activity or WORDS.get(event.stage, ""))
                     bars.update(task, completed=event.done, total=event.total)
                 case Note():
                     say(f"  {'! ' if event.level == 'warning' else ''}{clean(event.text)}")
