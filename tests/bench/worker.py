@@ -1,6 +1,8 @@
 """One measured piece of work in a process of its own.
 
-worker.py write IMAGE OUTPUT        convert to a file, no checksum
+worker.py write IMAGE OUTPUT [--unsynced] [--sha256]
+                                    convert to a file; the kernel decides when it gets to the disk
+worker.py hash FILE                 sha256 with the library that imgprep uses
 worker.py stream IMAGE              make all segments, hash them, write nothing
 worker.py plan IMAGE [--no-scan]    allocation map and zero scan only
 worker.py identify LIST             time and bytes read for each path in a JSON list of hex names
@@ -56,11 +58,20 @@ def plan(scratch: Path, image: str, *options: str) -> None:
     print(made.size)
 
 
-def write(scratch: Path, image: str, output: str) -> None:
+def write(scratch: Path, image: str, output: str, *options: str) -> None:
     from pipeline.artifact.file import write_artifact
 
+    if "--unsynced" in options:  # as qemu-img leaves it: what imgprep itself never does
+        os.fsync = lambda _handle: None
+        os.posix_fadvise = lambda *_advice: None
     source, facts, made = planned(scratch, image)
-    write_artifact(made, source, facts, Path(output), scratch=scratch, checksum=False)
+    checksum = "--sha256" in options
+    write_artifact(made, source, facts, Path(output), scratch=scratch, checksum=checksum)
+
+
+def hash_file(_scratch: Path, path: str) -> None:
+    with open(path, "rb") as file:
+        print(hashlib.file_digest(file, "sha256").hexdigest())
 
 
 def stream(scratch: Path, image: str) -> None:
@@ -123,6 +134,7 @@ def confinement(_scratch: Path) -> None:
 
 JOBS = {
     "write": write,
+    "hash": hash_file,
     "stream": stream,
     "plan": plan,
     "identify": identify,
