@@ -34,6 +34,7 @@ from pipeline.source import Reader
 
 SECTOR = 512
 MAX_LOGICAL = 128
+MAX_PARTITIONS = 256  # of a GPT: as many as Linux takes (block/partitions/check.h, DISK_MAX_PARTS)
 MAX_TABLE = 1 << 20  # bytes of GPT entries that are read; the usual table has 16 KiB
 
 
@@ -236,8 +237,13 @@ def _parse_gpt(
             return None
         return _unreadable(first, mbr, trouble, sector_size)
     problems = _header_problems(primary, trouble, backup, backup_trouble, last, sector_size)
-    found = [*_gpt_partitions(header, sector_size)]
-    problems += _judge(found, reader.size, header.entries_lba * sector_size)
+    every = _gpt_partitions(header, sector_size)
+    found = [*itertools.islice(every, MAX_PARTITIONS)]
+    table_at = header.entries_lba * sector_size
+    if next(every, None) is not None:
+        detail = f"it names more than {MAX_PARTITIONS} partitions"
+        problems.append(Problem("partition-table-damaged", detail, table_at, len(header.entries)))
+    problems += _judge(found, reader.size, table_at)
     return PartitionTable(
         "gpt",
         tuple(found),

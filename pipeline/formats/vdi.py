@@ -39,7 +39,7 @@ _HEADER = struct.Struct("<II4x256xIIIIII4xQIIII16s16s16s16s")
 _AT, _LENGTH = 72, 512
 _TYPES = {1: "dynamic", 2: "fixed", 3: "undo", 4: "differencing"}
 _ABSENT = 0xFFFF_FFFE  # and above
-_MAX_BLOCKS = 0x3FFF_FFFF  # qemu's limit
+_MAX_BLOCKS = 16 << 20  # 16 TiB: readers keep the map in memory, 64 MiB then
 _MAP_READ = 64 << 10  # of the block map's head, and of its tail
 
 
