@@ -61,6 +61,7 @@ class Header:
     offset: int
     sequence: int
     log_id: bytes
+    log_version: int
     version: int
     log: Region
 
@@ -127,9 +128,10 @@ def _header(reader: Reader) -> Header | None:
         data = padded(reader, offset, _HEADER_LENGTH)
         if data[:4] != b"head" or not _sum_holds(data):
             continue
-        sequence, log_id, version = struct.unpack("<Q32x16s2xH", data[8:68])
+        sequence, log_id, log_version, version = struct.unpack("<Q32x16sHH", data[8:68])
         length, place = struct.unpack("<IQ", data[68:80])
-        found.append(Header(offset, sequence, log_id, version, Region("the log", place, length)))
+        log = Region("the log", place, length)
+        found.append(Header(offset, sequence, log_id, log_version, version, log))
     return max(found, key=lambda header: header.sequence, default=None)
 
 
@@ -139,10 +141,12 @@ def _sum_holds(data: bytes) -> bool:
 
 
 def _header_problems(header: Header, reader: Reader) -> Iterator[Problem]:
-    if header.version != 1:
-        yield Problem(
-            "unsupported-feature", f"VHDX version {header.version}", header.offset + 66, 2
-        )
+    for name, value, known, at in (
+        ("version", header.version, 1, 66),
+        ("log version", header.log_version, 0, 64),
+    ):
+        if value != known:
+            yield Problem("unsupported-feature", f"VHDX {name} {value}", header.offset + at, 2)
     if not any(header.log_id):
         return
     log = header.log
