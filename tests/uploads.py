@@ -80,11 +80,14 @@ class Site:
     # --- what the proxy saw
 
     def sent(self) -> Counter[int]:
-        """How often each segment was begun to be sent, by number."""
+        """How often each segment was begun to be sent, by number.
+
+        Not counted is what a token that ran out refused: how often that is depends on the machine.
+        """
         found: Counter[int] = Counter()
         for entry in self.proxy.log():
             path, _, query = entry["target"].partition("?")
-            if entry["method"] != "PUT":
+            if entry["method"] != "PUT" or entry["status"] == 401:
                 continue
             if self.is_s3 and (match := re.search(r"partNumber=(\d+)", query)):
                 found[int(match[1]) - 1] += 1

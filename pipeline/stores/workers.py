@@ -108,7 +108,7 @@ class Pool:
 
 
 class Turns:
-    """Who makes and sends a segment now: as few as keep the machine busy, at least two.
+    """Who makes and sends a segment now: as few as keep the machine busy.
 
     After a kill every segment that was half sent is sent again, so few shall be.  A segment whose
     last byte is out needs no turn any more: while the store still writes it, the next one is made.
@@ -116,14 +116,15 @@ class Turns:
     a segment should take goes too, and from then on there is one turn more.
     """
 
-    def __init__(self) -> None:
-        self._free = threading.Semaphore(max(os.cpu_count() or 1, 2))
+    def __init__(self, at_once: int) -> None:
+        self._free = threading.Semaphore(at_once)
         self._left: dict[int, int] = {}  # bytes, of the segments that have a turn
 
-    def take(self, number: int, size: int) -> None:
-        """Wait for a turn; ``flew`` or ``end`` gives it back."""
-        self._free.acquire(timeout=min(size / _LIVELY, _PATIENCE_S))
+    def take(self, number: int, size: int) -> bool:
+        """Wait for a turn, which ``flew`` or ``end`` gives back; False: none was free in time."""
+        free = self._free.acquire(timeout=min(size / _LIVELY, _PATIENCE_S))
         self._left[number] = size
+        return free
 
     def flew(self, number: int, length: int) -> None:
         """A piece of this segment is going out; the last one ends the turn."""
@@ -193,7 +194,7 @@ class Sender:
     ) -> None:
         self.store, self.layout, self.journal = store, layout, journal
         self.retrier, self.pool, self.progress = retrier, pool, progress
-        self.turns = Turns()
+        self.turns = Turns(max(os.cpu_count() or 1, 2))
         self.sha256: str | None = None  # of the whole, when one segment is the whole
 
     def all(

@@ -18,6 +18,7 @@ from pipeline.stores import open_store, parse, proof, transfer
 from pipeline.stores.base import Limits, upload_id
 from pipeline.stores.journal import MemoryNotebook, UploadJournal
 from pipeline.stores.retry import Policy, Retrier
+from pipeline.stores.workers import Turns
 
 SEGMENT = 2 * MIB
 SWIFT = Limits(1, 5 << 30, 128 << 20, 1000, 960)
@@ -231,6 +232,29 @@ def test_other_content_is_not_skipped(uploader: Uploader):
     with pytest.raises(StoreError) as caught:
         uploader(Pattern(5 * MIB, "x"), if_exists="skip")
     assert caught.value.code == "object-differs"
+
+
+# --- turns
+
+
+def test_the_last_byte_of_a_segment_ends_its_turn():
+    turns = Turns(1)
+    assert turns.take(0, 100)
+    turns.flew(0, 99)
+    turns.flew(0, 1)
+    assert turns.take(1, 100)
+    turns.end(0)
+    assert not turns.take(2, 100), "a turn is given back once"
+
+
+def test_a_slow_line_gets_one_turn_more_for_whoever_waited_too_long():
+    turns = Turns(1)
+    assert turns.take(0, 100)
+    assert not turns.take(1, 100)
+    turns.end(0)
+    turns.end(1)
+    assert turns.take(2, 100)
+    assert turns.take(3, 100)
 
 
 # --- proof
