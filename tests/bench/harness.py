@@ -15,7 +15,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -57,6 +57,7 @@ class Sample:
     memory: int  # bytes: the largest resident set of any one of its processes
     cpu: float  # seconds, of all its processes
     output: str
+    server: float = 0.0  # CPU seconds of the server meanwhile
 
 
 @dataclass
@@ -65,13 +66,16 @@ class Contest:
 
     pairs: int
     prepare: Callable[[], None] = lambda: None  # before every run, not timed
+    server: Callable[[], float] = lambda: 0.0  # CPU seconds of a server so far
     samples: dict[str, list[Sample]] = field(default_factory=dict)
 
     def run(self, contestants: Mapping[str, Sequence[str]]) -> None:
         for turn in range(self.pairs):
             for name, argv in contestants.items():
                 self.prepare()
+                before = self.server()
                 found = measure(argv)
+                found = replace(found, server=self.server() - before)
                 self.samples.setdefault(name, []).append(found)
                 told = f"{found.seconds:.2f} s, CPU {found.cpu:.2f} s"
                 print(f"  {turn + 1}/{self.pairs} {name}: {told}", file=sys.stderr)
@@ -85,6 +89,9 @@ class Contest:
 
     def cpu(self, name: str) -> float:
         return statistics.median(item.cpu for item in self.samples[name])
+
+    def server_cpu(self, name: str) -> float:
+        return statistics.median(item.server for item in self.samples[name])
 
     def memory(self, name: str) -> int:
         return max(item.memory for item in self.samples[name])
