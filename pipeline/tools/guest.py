@@ -175,7 +175,7 @@ class _Channel:
         except (OSError, ValueError) as error:
             raise self._ended(call) from error
         if "error" in answer:
-            text = clean(str(answer["error"]), 500)
+            text = _first_line(str(answer["error"]))
             if "launch" not in call and "unexpectedly" in text:
                 raise _stopped(call, text)
             raise TreeError(text)
@@ -262,7 +262,7 @@ def _started(
             if isinstance(error, ToolError) and error.code != _STOPPED:
                 raise
             if accelerator.name == "kvm":  # TCG is tried next, and talks if it fails as well
-                raise guest_probe.launch_failure(_first_line(str(error))) from error
+                raise guest_probe.launch_failure(str(error)) from error
             raise _not_launched(python, scratch, cancellation, settings, str(error)) from error
         channel.allow(FACTS_S)
         yield Appliance(channel, answer["version"], time.monotonic() - started, accelerator.name)
@@ -311,9 +311,9 @@ def _not_launched(
         # Talkative libguestfs 1.48 itself crashes on some broken appliances.
         with contextlib.suppress(TreeError, ToolError):
             channel.ask("empty_launch", settings=settings, verbose=True)
-            return guest_probe.launch_failure(_first_line(said))
+            return guest_probe.launch_failure(said)
         reason = guest_probe.telling_lines(channel.stderr())
-    return guest_probe.launch_failure(reason or _first_line(said))
+    return guest_probe.launch_failure(reason or said)
 
 
 def _first_line(said: str) -> str:
@@ -334,7 +334,7 @@ def try_launch(scratch: Path, cancellation: Stop | None = None) -> tuple[Acceler
         try:
             answer = channel.ask("empty_launch", settings=settings, verbose=True)
         except TreeError as error:
-            said = guest_probe.telling_lines(channel.stderr()) or _first_line(str(error))
+            said = guest_probe.telling_lines(channel.stderr()) or str(error)
             raise guest_probe.launch_failure(said) from error
     return accelerator, float(answer["seconds"])
 

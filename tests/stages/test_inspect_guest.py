@@ -180,6 +180,26 @@ def test_a_root_in_a_subvolume(tmp_path_factory):
     assert guest["ssh"]["authorized_keys"] == ["/home/admin/.ssh/authorized_keys"]
 
 
+@pytest.mark.appliance
+@pytest.mark.timeout(400)
+@pytest.mark.needs(*LAUNCH, "tune2fs", "debugfs")
+def test_a_volume_that_crashes_its_reader_leaves_the_guest_unknown(tmp_path_factory):
+    directory = tmp_path_factory.mktemp("panic")
+    image = builder().build("panic", directory)
+    (directory / "scratch").mkdir()
+
+    outcome, facts = inspect(image, directory / "scratch")
+
+    assert outcome.status is StageStatus.FAILED
+    assert facts["guest"]["code"] == "guest-appliance-stopped"
+    assert "file system may be damaged" in facts["guest"]["reason"]
+    assert "LIBGUESTFS_DEBUG" not in facts["guest"]["reason"]
+    assert judged(facts, "windows-guest", "uefi-only") == {
+        "windows-guest": "unknown",
+        "uefi-only": "unknown",
+    }
+
+
 # ------------------------------------------------------------------------------- without a launch
 
 

@@ -169,6 +169,26 @@ def test_a_stop_ends_a_launch_at_once_and_leaves_nothing(tmp_path_factory):
     assert processes_about(scratch) == []
 
 
+def test_a_launch_ends_at_its_time_limit_and_leaves_nothing(tmp_path_factory, monkeypatch):
+    monkeypatch.setattr(guest, "LAUNCH_KVM_S", 0.3)
+    monkeypatch.setattr(guest, "LAUNCH_TCG_S", 0.3)
+    image = tmp_path_factory.mktemp("blank") / "disk"
+    image.write_bytes(bytes(1 << 20))
+    scratch = tmp_path_factory.mktemp("limit")
+
+    with (
+        Source.open(image) as source,
+        nbd.serve(source, {"format": "raw", "virtual_size": 1 << 20}, scratch=scratch) as server,
+        pytest.raises(ToolError) as caught,
+        guest.open_appliance(server, scratch=scratch),
+    ):
+        pytest.fail("it started within the limit")
+
+    assert (caught.value.code, caught.value.exit_code) == ("guest-timeout", 3)
+    assert os.listdir(scratch) == []
+    assert processes_about(scratch) == []
+
+
 def test_an_appliance_that_cannot_start_says_why(tmp_path, monkeypatch):
     # given a fixed appliance that is none
     for name in ("README.fixed", "kernel", "initrd", "root"):
