@@ -63,8 +63,6 @@ def main() -> None:
     except OSError as error:
         _say_error(_machine_failed(error))
         raise SystemExit(EnvironmentFailed.exit_code) from None
-    except KeyboardInterrupt:
-        raise SystemExit(130) from None
     except Exception as error:  # noqa: BLE001  # the last resort: a bug of ours
         _say(f"imgprep: this is a bug: {clean(repr(error), 200)}; see {_log(error)}")
         raise SystemExit(ExitCode.BUG) from None

@@ -1,5 +1,6 @@
 """What stands around the code: the wheel, the documents, the top level."""
 
+import importlib.metadata
 import json
 import re
 import subprocess
@@ -45,6 +46,13 @@ def test_every_file_of_the_packages_is_in_the_wheel(wheel):
     }
 
     assert tracked - set(wheel.namelist()) == set()
+
+
+def test_the_command_leads_to_a_function(wheel):
+    text = wheel.read(f"imgprep-{__version__}.dist-info/entry_points.txt").decode()
+    (target,) = re.findall(r"^imgprep = (\S+)$", text, re.MULTILINE)
+
+    assert callable(importlib.metadata.EntryPoint("imgprep", target, "console_scripts").load())
 
 
 def commands() -> dict[str, set[str]]:
