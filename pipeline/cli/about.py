@@ -67,9 +67,12 @@ def doctor(
 
     Tools and versions, confinement, KVM, the appliance (by trying them), and disk space.
     """
+    from pipeline.cli.signals import cancel_on_signals
     from pipeline.tools import doctor as machine
 
-    checks = machine.diagnose(_directories(), launch=launch)
+    with cancel_on_signals() as cancellation:  # so that an appliance is ended, not left
+        checks = machine.diagnose(_directories(), launch=launch, cancellation=cancellation)
+        cancellation.check()
     if json:
         typer.echo(json_module.dumps([asdict(check) for check in checks], indent=2))
     else:

@@ -20,6 +20,7 @@ from typing import Literal
 from pipeline import text
 from pipeline.errors import ToolError
 from pipeline.tools import command, confine, guest, seccomp
+from pipeline.tools.command import Stop
 from pipeline.tools.guest_probe import Check as GuestCheck
 from pipeline.tools.limits import MIB, Limits
 
@@ -64,12 +65,15 @@ PROGRAMS = (
 
 
 def diagnose(
-    directories: Mapping[str, Path] | None = None, *, launch: bool = False
+    directories: Mapping[str, Path] | None = None,
+    *,
+    launch: bool = False,
+    cancellation: Stop | None = None,
 ) -> tuple[Check, ...]:
     """Look at everything.
 
     ``directories``: those that must take files, by what they are for.  ``launch`` also starts the
-    appliance (10 to 20 s), which is the only proof that it starts.
+    appliance (10 to 20 s), which is the only proof that it starts; ``cancellation`` ends that.
     """
     places = {"temporary files": Path(tempfile.gettempdir()), **(directories or {})}
     return (
@@ -77,7 +81,7 @@ def diagnose(
         *(_program(program) for program in PROGRAMS),
         _nbd_module(),
         _confinement(),
-        *(_guest(check) for check in guest.diagnose(launch=launch)),
+        *(_guest(check) for check in guest.diagnose(launch=launch, cancellation=cancellation)),
         *(_space(purpose, path) for purpose, path in places.items()),
     )
 

@@ -339,7 +339,9 @@ def try_launch(scratch: Path, cancellation: Stop | None = None) -> tuple[Acceler
     return accelerator, float(answer["seconds"])
 
 
-def diagnose(*, launch: bool = False) -> tuple[guest_probe.Check, ...]:
+def diagnose(
+    *, launch: bool = False, cancellation: Stop | None = None
+) -> tuple[guest_probe.Check, ...]:
     """What guest inspection needs on this machine; with ``launch`` (10 to 20 s) it is tried."""
     found = guest_probe.checks()
     if not launch:
@@ -348,7 +350,7 @@ def diagnose(*, launch: bool = False) -> tuple[guest_probe.Check, ...]:
         return (*found, guest_probe.not_tried())
     with tempfile.TemporaryDirectory(prefix="imgprep-doctor-") as scratch:
         try:
-            accelerator, seconds = try_launch(Path(scratch))
+            accelerator, seconds = try_launch(Path(scratch), cancellation)
         except ToolError as error:
             return (*found, guest_probe.launch_check(error))
     return (*found, guest_probe.launched(accelerator, seconds))
