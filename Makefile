@@ -3,6 +3,7 @@ IMAGE ?=
 DEST ?= out/store
 PROFILE ?= rackspace
 FUZZ ?= --seconds 60
+export IMAGE DEST PROFILE
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
@@ -22,9 +23,9 @@ setup-test:  ## … and what its tests need: servers, builders of images, linter
 	@.ci/setup test
 
 run: setup  ## the main job on IMAGE (none: on a real Debian image that it builds) into DEST
-	@image="$(IMAGE)"; \
+	@image=$$IMAGE; \
 	if [ -z "$$image" ]; then .ci/setup sample && image=$$(fixtures/debian/build) || exit 3; fi; \
-	$(BIN)/imgprep run "$$image" "$(DEST)" --profile "$(PROFILE)" --if-exists replace
+	$(BIN)/imgprep run --profile "$$PROFILE" --if-exists replace -- "$$image" "$$DEST"
 
 sample: setup  ## build the sample image (a bootable Debian 12) and print its path
 	@.ci/setup sample && fixtures/debian/build

@@ -14,10 +14,10 @@ from pipeline.guest.tree import Entry, Files, TreeError
 BUILDERS = Path(__file__).resolve().parents[1] / "fixtures" / "guests"
 
 
-def builder(name: str = "build") -> Any:
+def builder(name: str = "build_guests") -> Any:
     """A module of ``fixtures/guests``: a folder of programs, and no package."""
-    build = _program(BUILDERS / "build.py", "phony_guests")
-    return build if name == "build" else importlib.import_module(name)
+    build = _program(BUILDERS / "build_guests.py", "phony_guests")
+    return build if name == "build_guests" else importlib.import_module(name)
 
 
 def watching() -> Any:
@@ -26,7 +26,7 @@ def watching() -> Any:
 
 
 def _program(path: Path, name: str) -> Any:
-    """A file as a module under a name of its own: several folders have a ``build.py``."""
+    """A file as a module under a name of its own, as its folder is no package."""
     if name not in sys.modules:
         spec = importlib.util.spec_from_file_location(name, path)
         assert spec is not None

@@ -19,7 +19,7 @@ from harness import GIB, ROOT, Options, Table, measure, worker
 from pipeline.formats.vhd_layout import Layout
 
 TITLE = "Identification and confinement"
-CORPUS = ROOT / "fixtures/hostile/build.py"
+CORPUS = ROOT / "fixtures/hostile/build_corpus.py"
 TIB = 1 << 40
 LARGE = (
     ("raw", 4 << 10), ("raw", GIB), ("raw", TIB), ("raw", 8 * TIB),

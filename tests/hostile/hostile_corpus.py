@@ -1,4 +1,4 @@
-"""The corpus: built once a run, from fixtures/hostile/build.py, which is loaded by path."""
+"""The corpus: built once a run, from fixtures/hostile/build_corpus.py, which is loaded by path."""
 
 import importlib.util
 import select
@@ -18,7 +18,9 @@ def load_builder() -> ModuleType:
     """The corpus builder, which is a program and no package."""
     name = "imgprep_hostile_builder"
     if name not in sys.modules:
-        spec = importlib.util.spec_from_file_location(name, ROOT / "fixtures/hostile/build.py")
+        spec = importlib.util.spec_from_file_location(
+            name, ROOT / "fixtures/hostile/build_corpus.py"
+        )
         assert spec is not None
         assert spec.loader is not None
         module = importlib.util.module_from_spec(spec)

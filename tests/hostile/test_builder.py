@@ -52,7 +52,7 @@ def test_the_same_place_gives_the_same_bytes(tmp_path: Path) -> None:
 
 
 def test_it_is_a_program_that_lists_and_builds(tmp_path: Path) -> None:
-    program = [sys.executable, ROOT / "fixtures/hostile/build.py"]
+    program = [sys.executable, ROOT / "fixtures/hostile/build_corpus.py"]
     listed = subprocess.run(
         [*program, "--list"], capture_output=True, text=True, check=True, timeout=60
     )
