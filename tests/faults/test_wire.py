@@ -18,7 +18,7 @@ from pipeline.stores.retry import Policy
 
 pytestmark = [pytest.mark.servers, pytest.mark.xdist_group("servers")]
 
-IMPATIENT = Policy(deadline_s=0.5, least_attempts=2, first_s=0.02, cap_s=0.1, stall_s=2.0)
+IMPATIENT = Policy(deadline_s=0.5, least_attempts=2, first_s=0.02, cap_s=0.1, stall_s=30.0)
 
 
 @pytest.mark.parametrize("how", ["reset", "close"])
@@ -207,6 +207,7 @@ def test_a_final_refusal_is_not_repeated(site: Site, status: int):
 @pytest.mark.parametrize("after", [0, 300_000])
 def test_a_segment_stalls(site: Site, after: int):
     pattern = site.pattern()
+    site.policy = replace(QUICK, stall_s=2.0)
     site.proxy.set(site.sending(2, do="hold", after=after))
     site.upload(pattern)
     assert site.proxy.fired() == [1]
@@ -227,7 +228,7 @@ def test_a_slow_line_is_no_stall(swift: Site):
 
 def test_the_server_does_not_answer_the_commit(site: Site):
     pattern = site.pattern()
-    site.policy = replace(QUICK, stall_s=1.0)
+    site.policy = replace(QUICK, stall_s=2.0)
     site.proxy.set(site.committing(do="hold", after=1 << 30))
     site.upload(pattern)
     assert site.proxy.fired() == [1]
