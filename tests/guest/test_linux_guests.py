@@ -106,7 +106,7 @@ def test_a_disk_of_data_has_no_system(tmp_path):
 
 
 def test_files_that_are_traps_cost_only_their_own_facts(tmp_path):
-    hostile = builder("build").hostile_tree()
+    hostile = builder().hostile_tree()
     hostile.pop("etc/ssh/ssh_host_\udcff_key")
 
     found = facts(tmp_path, hostile)
