@@ -115,9 +115,10 @@ def _near(head: bytes) -> str | None:
 
 def _ext(head: bytes) -> str | None:
     """ext2, 3 or 4 by the features, as libblkid tells them apart."""
-    if head[1080:1082] != b"\x53\xef":
+    features = head[1024 + 0x5C : 1024 + 0x68]
+    if head[1080:1082] != b"\x53\xef" or len(features) < 12:
         return None
-    compatible, incompatible, read_only = struct.unpack_from("<III", head, 1024 + 0x5C)
+    compatible, incompatible, read_only = struct.unpack("<III", features)
     if incompatible & 0x8:
         return "jbd"
     if incompatible & ~0x16 or read_only & ~0x7:

@@ -206,3 +206,13 @@ def test_nothing_behind_a_signature_makes_it_raise(magic, data):
 
     assert found is not None
     assert (found.label or "").isprintable()
+
+
+def test_a_superblock_that_is_cut_short_is_none():
+    whole = bytes(1080) + b"\x53\xef" + bytes(4096 - 1082)
+
+    for end in range(1080, 1200):
+        found = filesystems.describe(Bytes(whole[:end]), 0, end)
+        assert found is None or found.type == "ext2"
+    assert filesystems.signature(Bytes(whole[:1127])) is None
+    assert filesystems.signature(Bytes(whole)) == "ext2"
