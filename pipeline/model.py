@@ -121,7 +121,7 @@ class Judgement:
 class Artifact:
     """The converted image, which may never exist as a file.
 
-    ``plan`` is what ``pipeline.artifact.open_artifact`` makes its bytes from: plain JSON, so that any
+    ``plan`` is what ``pipeline.targets.open_artifact`` makes its bytes from: plain JSON, so that any
     later process makes the same bytes.
     """
 

@@ -22,10 +22,6 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid5
 
-from pipeline.artifact import file as artifact_file
-from pipeline.artifact import file_plan
-from pipeline.artifact.file import write_artifact
-from pipeline.artifact.plan import plan_vhd
 from pipeline.errors import ConversionFailed, EnvironmentFailed, ToolError, UsageError
 from pipeline.formats.vhd import Vhd
 from pipeline.formats.vhd_bytes import EPOCH_2000
@@ -33,6 +29,10 @@ from pipeline.model import Artifact, Job, JsonObject, Outcome, digest
 from pipeline.profile import Target
 from pipeline.source import Source
 from pipeline.stage import Context
+from pipeline.targets import file as artifact_file
+from pipeline.targets import file_plan
+from pipeline.targets.file import write_artifact
+from pipeline.targets.tap_vhd import plan_vhd
 from pipeline.text import size as words
 from pipeline.tools import nbd, qemu_img
 

@@ -21,8 +21,8 @@ from dataclasses import asdict, replace
 from typing import Any
 
 from pipeline import profile
+from pipeline.content import disk
 from pipeline.errors import ConversionFailed, SourceError, ToolError
-from pipeline.formats import disk
 from pipeline.formats.base import Problem
 from pipeline.model import Job, JsonObject, Outcome, StageStatus
 from pipeline.stage import Context

@@ -96,7 +96,7 @@ def _inspected(context: Context) -> Outcome:
 
 def _launched(context: Context, seen: Survey) -> Outcome:
     from pipeline.guest import facts
-    from pipeline.tools import guest
+    from pipeline.tools.appliance import launch as guest
 
     context.progress(0, None, "starting the appliance")
     try:

@@ -1,6 +1,6 @@
 """upload: the artifact into the store, segment by segment, resumed exactly, committed at the end.
 
-    artifact ──open_artifact──▶ ranges ──pipeline.stores.transfer──▶ object ──▶ receipt
+    artifact ──open_artifact──▶ ranges ──pipeline.transfer.upload──▶ object ──▶ receipt
 
 The upload's id comes from the job and from everything that decides the artifact's bytes; so a
 second run finds what the first one sent, and a changed source finds nothing.
@@ -14,16 +14,17 @@ from pathlib import PurePath
 from typing import Any
 
 from pipeline import __version__
-from pipeline.artifact import open_artifact
 from pipeline.model import Artifact, Job, Outcome, StageStatus, digest
 from pipeline.stage import Context
-from pipeline.stores import open_store, parse, transfer
-from pipeline.stores.base import upload_id
+from pipeline.stores import open_store, parse
 from pipeline.stores.destination import object_name
 from pipeline.stores.prepared import require_other_file
-from pipeline.stores.retry import Policy
-from pipeline.stores.transfer import Handles, Request
+from pipeline.targets import open_artifact
 from pipeline.text import clean
+from pipeline.transfer import upload as transfer
+from pipeline.transfer.protocol import upload_id
+from pipeline.transfer.retry import Policy
+from pipeline.transfer.upload import Handles, Request
 
 
 class Upload:

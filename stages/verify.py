@@ -14,9 +14,7 @@ from dataclasses import replace
 from typing import Any
 
 from pipeline import formats, profile
-from pipeline.artifact import open_artifact
 from pipeline.errors import ConversionFailed
-from pipeline.formats.disk_comparison import compare
 from pipeline.model import (
     Artifact,
     Finding,
@@ -30,11 +28,14 @@ from pipeline.model import (
     Status,
 )
 from pipeline.stage import Context
-from pipeline.stores import open_store, proof
-from pipeline.stores.base import ObjectStore
-from pipeline.stores.proof import StoredReader
-from pipeline.stores.retry import Policy, Retrier
+from pipeline.stores import open_store
+from pipeline.targets import open_artifact
+from pipeline.targets.comparison import compare
 from pipeline.tools import nbd
+from pipeline.transfer import proof
+from pipeline.transfer.proof import StoredReader
+from pipeline.transfer.protocol import ObjectStore
+from pipeline.transfer.retry import Policy, Retrier
 from stages.identify import to_facts
 from stages.upload import stored_name
 

@@ -19,11 +19,13 @@ from places import S3, Place
 from pipeline.errors import ImgprepError
 from pipeline.model import Receipt
 from pipeline.stage import Cancellation
-from pipeline.stores import open_store, proof, transfer
-from pipeline.stores.base import ObjectStore, upload_id
+from pipeline.stores import open_store
 from pipeline.stores.destination import parse
-from pipeline.stores.journal import MemoryNotebook
-from pipeline.stores.retry import Policy, Retrier
+from pipeline.transfer import proof
+from pipeline.transfer import upload as transfer
+from pipeline.transfer.journal import MemoryNotebook
+from pipeline.transfer.protocol import ObjectStore, upload_id
+from pipeline.transfer.retry import Policy, Retrier
 
 NAME = "disk.vhd"
 COUNT = 6  # segments of the usual object

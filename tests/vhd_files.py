@@ -9,10 +9,10 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from uuid import UUID
 
-from pipeline.artifact import LaidOut
 from pipeline.formats import vhd_bytes
 from pipeline.formats.vhd_layout import Layout, target_size
 from pipeline.source import Extent
+from pipeline.targets import LaidOut
 
 UUID_1 = UUID(int=1)
 BLOCK = vhd_bytes.BLOCK_SIZE

@@ -17,9 +17,9 @@ if TYPE_CHECKING:
     from pipeline.events import Monitor
     from pipeline.model import Receipt
     from pipeline.source import Source
-    from pipeline.stores.base import Unfinished
     from pipeline.stores.prepared import FileOptions
-    from pipeline.stores.transfer import Handles
+    from pipeline.transfer.protocol import Unfinished
+    from pipeline.transfer.upload import Handles
 
 
 def add_to(app: typer.Typer) -> None:
@@ -103,8 +103,8 @@ def _stored(
 def _handles(notebook: object, monitor: Monitor) -> Iterator[Handles]:
     from pipeline.cli.signals import cancel_on_signals
     from pipeline.events import Note, Progress, StageStarted
-    from pipeline.stores.retry import Policy
-    from pipeline.stores.transfer import Handles
+    from pipeline.transfer.retry import Policy
+    from pipeline.transfer.upload import Handles
 
     with cancel_on_signals() as cancellation:
         monitor(StageStarted("upload"))

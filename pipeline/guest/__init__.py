@@ -5,5 +5,5 @@
     facts.py      the guest section of the facts, collected from both
     others        one subject a file: boot, kernels, network, cloud-init, Windows, …
 
-Nothing here starts a process: ``pipeline.tools.guest`` brings the tree.
+Nothing here starts a process: ``pipeline.tools.appliance.launch`` brings the tree.
 """

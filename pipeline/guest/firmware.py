@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from pipeline.formats.partitions import PartitionTable
+from pipeline.content.partitions import PartitionTable
 from pipeline.guest.survey import boots_from_bios
 from pipeline.guest.tree import Files
 from pipeline.text import clean

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from pipeline import decompress
-from pipeline.formats import cpio
+from pipeline.content import cpio
 from pipeline.guest import boot
 from pipeline.guest.tree import Files, Found, TreeError
 from pipeline.text import clean

@@ -36,7 +36,7 @@ class HiveTree(Tree, Protocol):
 
 
 class Mounter(Protocol):
-    """What brings a volume's files: ``pipeline.tools.guest.Appliance``."""
+    """What brings a volume's files: ``pipeline.tools.appliance.launch.Appliance``."""
 
     def mount(self, device: str, kind: str) -> HiveTree:
         """The volume's files, read-only.  Raises ``TreeError``."""

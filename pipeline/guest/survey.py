@@ -14,9 +14,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from pipeline.formats import filesystems, lvm, partitions
-from pipeline.formats.partition_types import BIOS_BOOT, EFI_SYSTEM, MBR_EFI_SYSTEM
-from pipeline.formats.partitions import PartitionTable
+from pipeline.content import filesystems, lvm, partitions
+from pipeline.content.partition_types import BIOS_BOOT, EFI_SYSTEM, MBR_EFI_SYSTEM
+from pipeline.content.partitions import PartitionTable
 from pipeline.source import Reader
 
 ENCRYPTED = frozenset({"crypto_LUKS", "BitLocker"})

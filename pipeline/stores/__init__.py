@@ -5,9 +5,9 @@
 
 from __future__ import annotations
 
-from pipeline.stores.base import ObjectStore
 from pipeline.stores.destination import Destination, parse
-from pipeline.stores.retry import Policy
+from pipeline.transfer.protocol import ObjectStore
+from pipeline.transfer.retry import Policy
 
 __all__ = ["open_store", "parse"]
 
@@ -20,13 +20,13 @@ def open_store(destination: str | Destination, *, policy: Policy | None = None) 
     place = parse(destination) if isinstance(destination, str) else destination
     policy = policy or Policy.from_environment()
     if place.scheme == "swift":
-        from pipeline.stores.swift import SwiftStore
+        from pipeline.stores.swift.store import SwiftStore
 
         return SwiftStore(place, policy)
     if place.scheme == "s3":
-        from pipeline.stores.s3 import S3Store
+        from pipeline.stores.s3.store import S3Store
 
         return S3Store(place, policy)
-    from pipeline.stores.local import LocalStore
+    from pipeline.stores.local.store import LocalStore
 
     return LocalStore(place)

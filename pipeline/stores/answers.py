@@ -14,8 +14,8 @@ import ssl
 from collections.abc import Iterator
 
 from pipeline.errors import StoreError, TemporaryStoreError
-from pipeline.stores.retry import is_temporary
 from pipeline.text import clean
+from pipeline.transfer.retry import is_temporary
 
 _HINTS = {
     401: (

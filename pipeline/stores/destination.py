@@ -13,7 +13,7 @@ from pathlib import PurePath
 from urllib.parse import unquote
 
 from pipeline.errors import UsageError
-from pipeline.stores.base import Scheme
+from pipeline.transfer.protocol import Scheme
 
 _NAME_BYTES = 1024  # Swift's max_object_name_length and S3's key limit
 _SEGMENT_SUFFIX_BYTES = 64  # what segments' and markers' names add

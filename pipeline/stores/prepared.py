@@ -18,13 +18,15 @@ from pipeline.fileview import FileView
 from pipeline.model import Receipt, digest
 from pipeline.source import Source
 from pipeline.stage import Cancellation
-from pipeline.stores import open_store, proof, transfer
-from pipeline.stores.base import Unfinished, upload_id
+from pipeline.stores import open_store
 from pipeline.stores.destination import Destination, object_name, parse
-from pipeline.stores.journal import MemoryNotebook
-from pipeline.stores.retry import Policy, Retrier
-from pipeline.stores.transfer import Handles, Plan, Request
 from pipeline.text import clean
+from pipeline.transfer import proof
+from pipeline.transfer import upload as transfer
+from pipeline.transfer.journal import MemoryNotebook
+from pipeline.transfer.protocol import Unfinished, upload_id
+from pipeline.transfer.retry import Policy, Retrier
+from pipeline.transfer.upload import Handles, Plan, Request
 
 IfExists: TypeAlias = Literal["fail", "skip", "replace"]
 

@@ -19,9 +19,10 @@ from typing import Literal
 
 from pipeline import text
 from pipeline.errors import ToolError
-from pipeline.tools import command, confine, guest, seccomp
+from pipeline.tools import command, confine, seccomp
+from pipeline.tools.appliance import launch as guest
+from pipeline.tools.appliance.probe import Check as GuestCheck
 from pipeline.tools.command import Stop
-from pipeline.tools.guest_probe import Check as GuestCheck
 from pipeline.tools.limits import MIB, Limits
 
 PYTHON = (3, 11)

@@ -44,7 +44,7 @@ def opened(image: str) -> tuple[Any, dict[str, Any]]:
 
 
 def planned(scratch: Path, image: str, *, zero_scan: bool = True) -> tuple[Any, Any, Any]:
-    from pipeline.artifact.plan import plan_vhd
+    from pipeline.targets.tap_vhd import plan_vhd
     from pipeline.tools import nbd
 
     source, facts = opened(image)
@@ -59,7 +59,7 @@ def plan(scratch: Path, image: str, *options: str) -> None:
 
 
 def write(scratch: Path, image: str, output: str, *options: str) -> None:
-    from pipeline.artifact.file import write_artifact
+    from pipeline.targets.file import write_artifact
 
     if "--unsynced" in options:  # as qemu-img leaves it: what imgprep itself never does
         os.fsync = lambda _handle: None
@@ -76,7 +76,7 @@ def hash_file(_scratch: Path, path: str) -> None:
 
 def stream(scratch: Path, image: str) -> None:
     """What an upload does: each segment's sha256, two segments at a time, nothing kept."""
-    from pipeline.artifact import open_artifact
+    from pipeline.targets import open_artifact
 
     source, facts, made = planned(scratch, image)
     with open_artifact(made, source, facts, scratch=scratch, connections=4) as artifact:

@@ -15,7 +15,7 @@ from patterns import MIB
 from uploads import COUNT, NAME, PATIENT, Background, Site, make_site
 
 from pipeline.errors import StoreError
-from pipeline.stores.journal import MemoryNotebook
+from pipeline.transfer.journal import MemoryNotebook
 
 pytestmark = [pytest.mark.servers, pytest.mark.xdist_group("servers")]
 

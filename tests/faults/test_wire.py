@@ -13,8 +13,8 @@ from patterns import MIB, Pattern
 from uploads import COUNT, NAME, QUICK, Site
 
 from pipeline.errors import StoreError
-from pipeline.stores import transfer
-from pipeline.stores.retry import Policy
+from pipeline.transfer import upload as transfer
+from pipeline.transfer.retry import Policy
 
 pytestmark = [pytest.mark.servers, pytest.mark.xdist_group("servers")]
 

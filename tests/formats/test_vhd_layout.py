@@ -13,11 +13,11 @@ import vhd_files as files
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.artifact import LaidOut
 from pipeline.errors import ConversionFailed
 from pipeline.formats import vhd_bytes
 from pipeline.formats.vhd import Vhd
 from pipeline.formats.vhd_layout import MAX_SIZE, Layout, target_size
+from pipeline.targets import LaidOut
 
 MIB, GIB = 1 << 20, 1 << 30
 

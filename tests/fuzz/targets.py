@@ -19,18 +19,9 @@ from handmade import MIB  # noqa: E402
 from inputs import Patched, Seed, decode  # noqa: E402
 
 from pipeline import formats  # noqa: E402
+from pipeline.content import cpio, disk, filesystems, lvm, partitions  # noqa: E402
 from pipeline.errors import ImgprepError  # noqa: E402
-from pipeline.formats import (  # noqa: E402
-    cpio,
-    disk,
-    filesystems,
-    labels,
-    lvm,
-    optical,
-    partitions,
-    tar,
-    vmdk_descriptor,
-)
+from pipeline.formats import labels, optical, tar, vmdk_descriptor  # noqa: E402
 from pipeline.formats.base import Container, Format, Problem  # noqa: E402
 from pipeline.formats.bounded import READ_BUDGET, BoundedReader  # noqa: E402
 from pipeline.unpack import ova  # noqa: E402

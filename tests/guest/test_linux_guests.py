@@ -5,7 +5,7 @@ import gzip
 import pytest
 from phony import Directory, builder, planted
 
-from pipeline.formats.partitions import PartitionTable
+from pipeline.content.partitions import PartitionTable
 from pipeline.guest import boot, cloudinit, databases, fstab, kernels, linux, network, users
 from pipeline.guest.facts import collect
 from pipeline.guest.survey import Survey, Volume

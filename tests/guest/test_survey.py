@@ -5,8 +5,8 @@ import struct
 import pytest
 from phony import builder, planted
 
-from pipeline.formats.partition_types import BIOS_BOOT
-from pipeline.formats.partitions import Partition, PartitionTable
+from pipeline.content.partition_types import BIOS_BOOT
+from pipeline.content.partitions import Partition, PartitionTable
 from pipeline.guest import facts, firmware, survey, windows
 from pipeline.guest.tree import Files, TreeError
 from pipeline.source import Source

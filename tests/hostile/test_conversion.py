@@ -7,10 +7,10 @@ import pytest
 from hostile_corpus import Corpus, load_builder
 
 from pipeline import formats
-from pipeline.artifact.file import write_artifact
-from pipeline.artifact.plan import plan_vhd
 from pipeline.formats.vhd import Vhd
 from pipeline.source import Source
+from pipeline.targets.file import write_artifact
+from pipeline.targets.tap_vhd import plan_vhd
 from pipeline.tools import nbd, qemu_img
 from pipeline.tools.qemu_img import ImageSpec
 from stages.identify import container_facts

@@ -10,12 +10,12 @@ from typing import Any
 import pytest
 import vhd_files as files
 
-from pipeline.artifact import open_artifact
 from pipeline.engine import run_job
 from pipeline.events import Event, Note, Progress
 from pipeline.formats.vhd import Vhd
 from pipeline.model import Artifact, Job, Options, Report
 from pipeline.source import Source
+from pipeline.targets import open_artifact
 from stages.check import Check
 from stages.convert import FORMATS, Convert
 from stages.identify import Identify

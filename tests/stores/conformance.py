@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from patterns import MIB, Pattern
 
-from pipeline.stores.base import ObjectStore, StoredObject, StoredSegment, Upload, upload_id
-from pipeline.stores.body import SegmentBody, ZeroMap
+from pipeline.transfer.body import SegmentBody, ZeroMap
+from pipeline.transfer.protocol import ObjectStore, StoredObject, StoredSegment, Upload, upload_id
 
 SEGMENT = 5 * MIB  # the least that S3 takes
 SIZE = 2 * SEGMENT + 12345

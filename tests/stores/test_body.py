@@ -12,8 +12,8 @@ from patterns import MIB, Pattern
 
 from pipeline.errors import ConversionFailed
 from pipeline.source import Extent
-from pipeline.stores.base import PIECE_SIZE
-from pipeline.stores.body import KEEP_SIZE, SegmentBody, ZeroMap
+from pipeline.transfer.body import KEEP_SIZE, SegmentBody, ZeroMap
+from pipeline.transfer.protocol import PIECE_SIZE
 
 RUNS = st.lists(st.tuples(st.integers(1, 300_000), st.booleans()), min_size=1, max_size=12)
 

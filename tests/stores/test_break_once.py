@@ -15,9 +15,10 @@ from uploads import NAME, QUICK
 
 from pipeline.errors import TemporaryStoreError
 from pipeline.stage import Cancellation
-from pipeline.stores import open_store, transfer
-from pipeline.stores.base import ObjectStore, upload_id
-from pipeline.stores.journal import MemoryNotebook
+from pipeline.stores import open_store
+from pipeline.transfer import upload as transfer
+from pipeline.transfer.journal import MemoryNotebook
+from pipeline.transfer.protocol import ObjectStore, upload_id
 
 pytestmark = [pytest.mark.servers, pytest.mark.xdist_group("servers")]
 

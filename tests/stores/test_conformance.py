@@ -1,4 +1,4 @@
-"""One suite for every store: what ``pipeline.stores.base`` promises, against the real thing.
+"""One suite for every store: what ``pipeline.transfer.protocol`` promises, against the real thing.
 
 A directory; OpenStack Swift by its own API and by S3; Ceph's gateway by both, as second opinion.
 What a store left or made is looked at with somebody else's client (``places``).
@@ -18,7 +18,9 @@ from places import Place
 
 from pipeline.errors import StoreError, TemporaryStoreError
 from pipeline.stores import open_store
-from pipeline.stores.base import (
+from pipeline.stores.destination import parse
+from pipeline.transfer.body import SegmentBody, ZeroMap
+from pipeline.transfer.protocol import (
     UPLOAD_KEY,
     ObjectStore,
     Piece,
@@ -27,8 +29,6 @@ from pipeline.stores.base import (
     Upload,
     UploadLostError,
 )
-from pipeline.stores.body import SegmentBody, ZeroMap
-from pipeline.stores.destination import parse
 
 pytestmark = [pytest.mark.servers, pytest.mark.xdist_group("servers")]
 

@@ -10,8 +10,8 @@ from patterns import MIB, Pattern
 
 from pipeline.errors import StoreError
 from pipeline.stores import open_store, parse
-from pipeline.stores.base import UPLOAD_KEY, ObjectStore, Upload, upload_id
-from pipeline.stores.body import SegmentBody, ZeroMap
+from pipeline.transfer.body import SegmentBody, ZeroMap
+from pipeline.transfer.protocol import UPLOAD_KEY, ObjectStore, Upload, upload_id
 
 SEGMENT = 2 * MIB
 
@@ -82,7 +82,7 @@ def test_where_the_object_comes_from_is_written_on_it_until_it_changes(
 
 
 def put_again(pattern: Pattern):
-    from pipeline.stores.base import StoredSegment
+    from pipeline.transfer.protocol import StoredSegment
 
     return StoredSegment(0, pattern.size, pattern.md5(0, pattern.size))
 

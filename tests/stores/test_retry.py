@@ -11,7 +11,7 @@ import pytest
 from pipeline.errors import Interrupted, StoreError, TemporaryStoreError, UsageError
 from pipeline.stage import Cancellation
 from pipeline.stores.answers import no_answer, refusal
-from pipeline.stores.retry import Policy, Retrier, is_temporary, retry_after
+from pipeline.transfer.retry import Policy, Retrier, is_temporary, retry_after
 
 QUICK = Policy(deadline_s=0.3, least_attempts=3, first_s=0.01, cap_s=0.02)
 

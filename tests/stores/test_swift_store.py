@@ -15,13 +15,15 @@ from patterns import MIB, Pattern
 
 from pipeline.errors import StoreError
 from pipeline.stage import Cancellation
-from pipeline.stores import open_store, parse, proof, transfer
-from pipeline.stores.base import Upload, upload_id
-from pipeline.stores.body import SegmentBody, ZeroMap
-from pipeline.stores.journal import MemoryNotebook
-from pipeline.stores.retry import Policy, Retrier
-from pipeline.stores.swift import SwiftStore
-from pipeline.stores.swift_auth import Access, Login, Session
+from pipeline.stores import open_store, parse
+from pipeline.stores.swift.auth import Access, Login, Session
+from pipeline.stores.swift.store import SwiftStore
+from pipeline.transfer import proof
+from pipeline.transfer import upload as transfer
+from pipeline.transfer.body import SegmentBody, ZeroMap
+from pipeline.transfer.journal import MemoryNotebook
+from pipeline.transfer.protocol import Upload, upload_id
+from pipeline.transfer.retry import Policy, Retrier
 
 pytestmark = [pytest.mark.servers, pytest.mark.xdist_group("servers")]
 

@@ -14,11 +14,13 @@ from patterns import MIB, Pattern
 from pipeline.errors import Interrupted, StoreError, UsageError
 from pipeline.model import Receipt
 from pipeline.stage import Cancellation
-from pipeline.stores import open_store, parse, proof, transfer
-from pipeline.stores.base import Limits, upload_id
-from pipeline.stores.journal import MemoryNotebook, UploadJournal
-from pipeline.stores.retry import Policy, Retrier
-from pipeline.stores.workers import Turns
+from pipeline.stores import open_store, parse
+from pipeline.transfer import proof
+from pipeline.transfer import upload as transfer
+from pipeline.transfer.journal import MemoryNotebook, UploadJournal
+from pipeline.transfer.protocol import Limits, upload_id
+from pipeline.transfer.retry import Policy, Retrier
+from pipeline.transfer.workers import Turns
 
 SEGMENT = 2 * MIB
 SWIFT = Limits(1, 5 << 30, 128 << 20, 1000, 960)

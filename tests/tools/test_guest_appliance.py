@@ -14,7 +14,8 @@ from pipeline.guest import facts, survey
 from pipeline.guest.tree import Files, TreeError
 from pipeline.source import Source
 from pipeline.stage import Cancellation
-from pipeline.tools import guest, nbd
+from pipeline.tools import nbd
+from pipeline.tools.appliance import launch as guest
 from stages.inspect_guest import nested_magic
 
 pytestmark = [

@@ -8,8 +8,10 @@ import tempfile
 import pytest
 
 from pipeline.errors import ToolError
-from pipeline.tools import guest, guest_probe, kvm
-from pipeline.tools.guest_probe import Machine
+from pipeline.tools.appliance import kvm
+from pipeline.tools.appliance import launch as guest
+from pipeline.tools.appliance import probe as guest_probe
+from pipeline.tools.appliance.probe import Machine
 
 VERSION = "6.1.0-18-amd64"
 

@@ -1,0 +1,1 @@
+"""A directory, written so that it could be a network share."""

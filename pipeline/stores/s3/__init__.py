@@ -1,0 +1,1 @@
+"""S3: a multipart upload becomes the object."""

@@ -1,0 +1,1 @@
+"""libguestfs: one virtual machine that reads guests, started, asked and ended."""

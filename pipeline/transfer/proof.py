@@ -1,0 +1,211 @@
+"""Whether the store holds what was sent: by its own words, or by every byte read back.
+
+manifest   size and ETag against those computed here; every segment's size and MD5 as the store
+tells them; where it tells no checksum at all, the bytes are read
+readback   all bytes, in parallel ranges, each hashed and compared, and hashed as a whole
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import deque
+from collections.abc import Callable, Iterator
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from typing import TypeAlias
+
+from pipeline.errors import ConversionFailed, StoreError
+from pipeline.model import Receipt
+from pipeline.source import Reader
+from pipeline.transfer.compare import range_md5
+from pipeline.transfer.protocol import READ_SIZE, ObjectStore, StoredSegment
+from pipeline.transfer.retry import Retrier
+
+Watcher: TypeAlias = Callable[[int, bytes], str | None]
+"""Gets bytes of the object with their offset; says what is wrong with them, or None."""
+
+_READINGS = 3
+"""A segment that reads wrong is read again: the bytes may have changed on their way back."""
+
+
+_BLOCK = 128 << 10
+_BLOCKS = 64  # 8 MiB kept
+_FRONT = 4 << 20  # holds the tables of a 2 TiB VHD
+
+
+class StoredReader:
+    """``pipeline.source.Reader`` of a committed object, for parsers.
+
+    Both ends, where headers, tables and footers are, come from the store.  What lies between is
+    taken from the artifact, whose bytes the segments' MD5s have proved to be the same: a parser
+    looks at one sector in every other block, and each would be a request.
+    """
+
+    def __init__(
+        self, store: ObjectStore, name: str, size: int, retrier: Retrier, artifact: Reader
+    ) -> None:
+        self.size = size
+        self._store, self._name, self._retrier = store, name, retrier
+        self._artifact = artifact
+        self._kept: dict[int, bytes] = {}
+
+    def read(self, offset: int, length: int) -> bytes:
+        """Up to ``length`` bytes; fewer only at the end.  Raises ``StoreError``."""
+        end = min(offset + length, self.size)
+        if offset >= _FRONT and end <= self.size - _BLOCK:
+            return self._artifact.read(offset, length)
+        parts = []
+        while offset < end:
+            block = offset - offset % _BLOCK
+            data = self._block(block)
+            part = data[offset - block : end - block]
+            parts.append(part)
+            offset += len(part)
+        return b"".join(parts)
+
+    def _block(self, at: int) -> bytes:
+        if at in self._kept:
+            return self._kept[at]
+        length = min(_BLOCK, self.size - at)
+        data = self._retrier.call(lambda: self._store.read_range(self._name, at, length))
+        if len(self._kept) >= _BLOCKS:
+            self._kept.pop(next(iter(self._kept)))
+        self._kept[at] = data
+        return data
+
+
+def check_manifest(
+    store: ObjectStore, name: str, receipt: Receipt, retrier: Retrier, check: Callable[[], None]
+) -> None:
+    """The store's own words against the receipt.  Raises ``StoreError`` ``object-mismatch``."""
+    stored = retrier.call(lambda: store.stat(name))
+    if stored is None:
+        raise _mismatch(store, name, "it is not there any more")
+    if stored.size != receipt.size:
+        raise _mismatch(store, name, f"it has {stored.size} bytes, {receipt.size} were stored")
+    wanted = _etags(store, receipt)
+    if stored.etag is not None and wanted and stored.etag not in wanted:
+        raise _mismatch(store, name, f"its ETag is {stored.etag}, it should be {wanted[0]}")
+    told = retrier.call(lambda: store.stored_segments(name))
+    if told is not None:
+        _compare(store, name, told, receipt)
+    elif stored.etag is None or not wanted:
+        _read_segments(store, name, receipt, retrier, check)
+
+
+def readback(
+    store: ObjectStore,
+    name: str,
+    receipt: Receipt,
+    retrier: Retrier,
+    *,
+    connections: int,
+    watcher: Watcher,
+) -> str:
+    """Read everything; returns the sha256 of the object.
+
+    Raises ``StoreError`` ``object-mismatch`` for a segment that is not what was sent, and
+    ``ConversionFailed`` ``result-differs`` when the bytes are what was sent but ``watcher`` says
+    that they are wrong.
+    """
+    whole = hashlib.sha256()
+    with ThreadPoolExecutor(connections, "readback") as pool:
+        for number, segment in enumerate(receipt.segments):
+            start, size = int(segment["offset"]), int(segment["size"])
+            for _ in range(_READINGS):
+                attempt, md5 = whole.copy(), hashlib.md5(usedforsecurity=False)
+                said: str | None = None
+                for offset, data in _ordered(store, name, start, size, retrier, pool, connections):
+                    md5.update(data)
+                    attempt.update(data)
+                    said = watcher(offset, data) or said
+                if md5.hexdigest() == segment["md5"]:
+                    break
+            else:
+                raise _mismatch(store, name, f"segment {number} reads back with another MD5")
+            if said is not None:
+                raise ConversionFailed(
+                    "result-differs",
+                    f"{store.url(name)}: {said}",
+                    hint="do not use the object; please report this with the report file",
+                )
+            whole = attempt
+    return whole.hexdigest()
+
+
+def _ordered(
+    store: ObjectStore,
+    name: str,
+    start: int,
+    size: int,
+    retrier: Retrier,
+    pool: Executor,
+    ahead: int,
+) -> Iterator[tuple[int, bytes]]:
+    """The pieces of a range in order, while the next ones are on their way."""
+
+    def fetch(offset: int) -> bytes:
+        length = min(READ_SIZE, start + size - offset)
+        return retrier.call(lambda: store.read_range(name, offset, length))
+
+    waiting: deque[tuple[int, Future[bytes]]] = deque()
+    try:
+        for offset in range(start, start + size, READ_SIZE):
+            waiting.append((offset, pool.submit(fetch, offset)))
+            if len(waiting) > ahead:
+                at, future = waiting.popleft()
+                yield at, future.result()
+        while waiting:
+            at, future = waiting.popleft()
+            yield at, future.result()
+    finally:
+        for _, future in waiting:
+            future.cancel()
+
+
+def _etags(store: ObjectStore, receipt: Receipt) -> tuple[str, ...]:
+    """What the ETag may be: what was sent tells it.
+
+    An object that was there already, and whose content was compared, keeps the one it had then.
+    """
+    sent = tuple(
+        StoredSegment(number, int(segment["size"]), str(segment["md5"]))
+        for number, segment in enumerate(receipt.segments)
+    )
+    computed = store.expected_etag(sent)
+    adopted = receipt.sent_bytes == 0 and receipt.reused_bytes == receipt.size
+    kept = (receipt.checksum or "").removeprefix("etag:") if adopted else ""
+    return tuple(etag for etag in (computed, kept) if etag)
+
+
+def _compare(
+    store: ObjectStore, name: str, told: tuple[StoredSegment, ...], receipt: Receipt
+) -> None:
+    if len(told) != len(receipt.segments):
+        count = len(receipt.segments)
+        raise _mismatch(store, name, f"it has {len(told)} segments, {count} were stored")
+    for held, sent in zip(told, receipt.segments, strict=True):
+        if (held.size, held.md5) != (sent["size"], sent["md5"]):
+            raise _mismatch(
+                store,
+                name,
+                f"segment {held.number} has {held.size} bytes and MD5 {held.md5}, sent were "
+                f"{sent['size']} and {sent['md5']}",
+            )
+
+
+def _read_segments(
+    store: ObjectStore, name: str, receipt: Receipt, retrier: Retrier, check: Callable[[], None]
+) -> None:
+    for number, segment in enumerate(receipt.segments):
+        start, size = int(segment["offset"]), int(segment["size"])
+        if range_md5(store, name, start, size, retrier, check) != segment["md5"]:
+            raise _mismatch(store, name, f"segment {number} reads back with another MD5")
+
+
+def _mismatch(store: ObjectStore, name: str, what: str) -> StoreError:
+    return StoreError(
+        "object-mismatch",
+        f"{store.url(name)} is not what was stored: {what}",
+        hint="another program changed it, or the store damaged it; "
+        "run again with --if-exists replace",
+    )

@@ -1,0 +1,365 @@
+"""The segment engine: artifact in, proved object out, whatever happens in between.
+
+    artifact ──ranges──▶ N workers ──make, hash, send──▶ segments ──commit──▶ object
+                              │                             │
+                              └── journal (a hint) ── list + HEAD (the truth) ── resume
+
+A worker makes one segment piece by piece while it sends it, and compares the MD5 that the store
+computed with its own.  Only a segment that is missing or different is sent again: after a bit flip,
+after a lost answer, after SIGKILL, after somebody deleted it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+from pipeline.errors import StoreError, UsageError
+from pipeline.model import Receipt
+from pipeline.stage import Cancellation, Notebook
+from pipeline.text import clean
+from pipeline.text import size as in_words
+from pipeline.transfer.body import ArtifactReader, ZeroMap
+from pipeline.transfer.compare import same_content
+from pipeline.transfer.journal import UploadJournal
+from pipeline.transfer.protocol import (
+    UPLOAD_KEY,
+    Limits,
+    ObjectStore,
+    SegmentsChangedError,
+    StoredObject,
+    StoredSegment,
+    Unfinished,
+    Upload,
+    UploadLostError,
+)
+from pipeline.transfer.retry import Policy, Retrier
+from pipeline.transfer.workers import Layout, Pool, Progress, Sender
+
+_MIB = 1 << 20
+_ROUNDS = 4  # how often segments may vanish under us before we give up
+_NO_SHA256 = (
+    "segments are made and hashed in parallel; the sha256 of the whole would need a second pass "
+    "(--verify readback makes one)"
+)
+
+
+def _ignore(*_: object) -> None:
+    pass
+
+
+@dataclass(frozen=True)
+class Request:
+    """What shall be stored, and how."""
+
+    name: str  # relative to the destination
+    upload_id: str
+    metadata: Mapping[str, str] = field(default_factory=dict)  # ASCII, no secrets
+    content_type: str = "application/octet-stream"
+    if_exists: Literal["fail", "skip", "replace"] = "fail"
+    create: bool = False  # the container or bucket
+    connections: int | None = None
+    segment_size: int | None = None  # None: the store's preference
+    sha256: str | None = None  # of the artifact, where somebody knows it already
+
+
+_NO_ROOM = frozenset({"store-quota", "store-full"})
+_PLACES = {"swift": "container", "s3": "bucket", "file": "directory"}
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What an upload will do: ``--dry-run`` shows it."""
+
+    url: str
+    upload_id: str
+    size: int
+    zero_bytes: int  # known zeros: sent (or left as holes), but never read
+    segment_size: int
+    segments: int
+    connections: int
+    exists: bool
+    would_create: bool  # the container, bucket or directory: it is missing
+
+    def words(self) -> str:
+        """The plan as a sentence for people."""
+        cut = "in one segment"
+        if self.segments > 1:
+            cut = (
+                f"{self.segments} segments of {in_words(self.segment_size)}, "
+                f"{self.connections} at a time"
+            )
+        text = f"{in_words(self.size)} would go to {clean(self.url, 3000)}: {cut}"
+        if self.zero_bytes:
+            text += f", {in_words(self.zero_bytes)} of it known zeros"
+        if self.would_create:
+            scheme = self.url.partition("://")[0]
+            text += f"; the {_PLACES.get(scheme, 'place')} would be made"
+        if self.exists:
+            text += "; an object of that name exists (see --if-exists)"
+        return text
+
+
+@dataclass(frozen=True)
+class Handles:
+    """Who is told, who may stop it, and where it is written down."""
+
+    notebook: Notebook
+    cancellation: Cancellation
+    policy: Policy = field(default_factory=Policy)
+    progress: Callable[[int, int], None] = _ignore
+    note: Callable[[str], None] = _ignore
+
+
+def segment_size(size: int, limits: Limits, wish: int | None = None) -> int:
+    """The size of all segments but the last, so that ``size`` fits the store's limits.
+
+    Raises ``UsageError`` code ``upload-too-large`` when it cannot.
+    """
+    fewest = -(-size // limits.max_segments)
+    fitting = -(-fewest // _MIB) * _MIB if fewest > _MIB else fewest
+    chosen = max(wish or limits.preferred_segment, fitting, limits.min_segment)
+    chosen = min(chosen, limits.max_segment)
+    if chosen * limits.max_segments < size:
+        raise UsageError(
+            "upload-too-large",
+            f"{size} bytes do not fit {limits.max_segments} segments of {limits.max_segment} bytes",
+            hint="the store's limits are too small for this image; choose another store",
+        )
+    return chosen
+
+
+def plan(store: ObjectStore, reader: ArtifactReader, request: Request, handles: Handles) -> Plan:
+    """Preflight without a change in the store: credentials, container, quota, segment plan."""
+    return _Transfer(store, reader, request, handles).plan()
+
+
+def upload(
+    store: ObjectStore, reader: ArtifactReader, request: Request, handles: Handles
+) -> Receipt:
+    """Store the artifact; returns what the store then holds.
+
+    Raises ``StoreError`` (final), ``Interrupted`` (the same call continues), or what reading the
+    artifact raises.  What was stored so far stays for the next call, except when that would be of
+    no use: another object took the name.
+    """
+    return _Transfer(store, reader, request, handles).run()
+
+
+def discard(store: ObjectStore, left: Unfinished, retrier: Retrier | None = None) -> None:
+    """Remove what an interrupted upload left; what a committed object uses stays."""
+    retrier = retrier or Retrier(Policy.from_environment(), Cancellation())
+    upload = Upload(left.name, left.upload_id, left.size, 0, left.token)
+    retrier.call(lambda: store.discard(upload))
+
+
+class _Transfer:
+    def __init__(
+        self, store: ObjectStore, reader: ArtifactReader, request: Request, handles: Handles
+    ) -> None:
+        if reader.size == 0:
+            raise UsageError(
+                "upload-empty",
+                f"{request.name}: there are no bytes to store",
+                hint="check the file",
+            )
+        stop = handles.cancellation
+        self.store, self.reader, self.request, self.handles = store, reader, request, handles
+        self.zeros = ZeroMap(reader.extents())
+        self.connections = request.connections or store.connections
+        self.retrier = Retrier(handles.policy, stop, tell=handles.note)
+        self.first_contact = Retrier(handles.policy.short(), stop, tell=handles.note)
+        self.pool = Pool(self.connections, stop)
+        self.progress = Progress(reader.size, handles.progress)
+        self.no_room: StoreError | None = None  # no obstacle where nothing has to be sent
+
+    def plan(self) -> Plan:
+        """The segment plan, after a preflight that writes nothing."""
+        missing = False
+        try:
+            self._preflight(create=False)
+        except StoreError as error:
+            if error.code != "container-missing" or not self.request.create:
+                raise
+            missing = True
+        layout = self._layout()
+        name = self.request.name
+        exists = not missing and self.first_contact.call(lambda: self.store.stat(name)) is not None
+        if self.no_room is not None and not (exists and self.request.if_exists == "skip"):
+            raise self.no_room
+        return Plan(
+            self.store.url(self.request.name),
+            self.request.upload_id,
+            layout.size,
+            self.zeros.total,
+            layout.segment_size,
+            layout.count,
+            min(self.connections, layout.count),
+            exists,
+            missing,
+        )
+
+    def run(self) -> Receipt:
+        """Preflight, then whatever is left to do."""
+        self._preflight(create=self.request.create)
+        self.layout = self._layout()
+        self.journal = UploadJournal(
+            self.handles.notebook, self.request.upload_id, self.layout.segment_size
+        )
+        self.sender = Sender(
+            self.store, self.layout, self.journal, self.retrier, self.pool, self.progress
+        )
+        stored = self.retrier.call(lambda: self.store.stat(self.request.name))
+        segments = self._settle_existing(stored) if stored is not None else None
+        if stored is None or segments is None:
+            if self.no_room is not None:
+                raise self.no_room
+            try:
+                stored, segments = self._transfer()
+            finally:
+                self.journal.flush()
+        else:
+            self.progress.reused = stored.size
+            self.retrier.call(lambda: self.store.discard(self._upload()))
+        return self._receipt(stored, segments)
+
+    def _preflight(self, *, create: bool) -> None:
+        store, request = self.store, self.request
+        held = UploadJournal.held(self.handles.notebook, request.upload_id)
+        needed = self.reader.size - held - (self.zeros.total if store.keeps_holes else 0)
+        try:
+            self.first_contact.call(lambda: store.prepare(create=create, size=max(needed, 0)))
+        except StoreError as error:
+            if error.code not in _NO_ROOM:
+                raise
+            self.no_room = error
+
+    def _layout(self) -> Layout:
+        store, request = self.store, self.request
+        if len(request.name.encode()) > store.limits.max_name_bytes:
+            raise UsageError(
+                "name-malformed",
+                f"the name is longer than the {store.limits.max_name_bytes} bytes this store takes",
+                hint="choose another with --name",
+            )
+        size = segment_size(self.reader.size, store.limits, request.segment_size)
+        return Layout(self.reader, self.zeros, size)
+
+    def _settle_existing(self, stored: StoredObject) -> tuple[StoredSegment, ...] | None:
+        """The segments of an object that needs no upload; None when it shall be replaced."""
+        ours = stored.metadata.get(UPLOAD_KEY) == self.request.upload_id
+        if ours and self.journal.committing:
+            segments = self.sender.remembered()
+            self._require_right(stored, segments)
+            return segments
+        if self.request.if_exists == "replace":
+            return None
+        if self.request.if_exists == "skip":
+            return self._require_same(stored)
+        raise StoreError(
+            "object-exists",
+            f"{self.store.url(stored.name)} exists already",
+            hint="choose another --name, or --if-exists skip or replace",
+        )
+
+    def _require_same(self, stored: StoredObject) -> tuple[StoredSegment, ...]:
+        self.handles.note(f"{self.store.url(stored.name)} exists; its content is compared")
+        segments = same_content(self.store, stored, self.layout, self.retrier, self.pool)
+        if segments is None:
+            raise StoreError(
+                "object-differs",
+                f"{self.store.url(stored.name)} exists and holds something else",
+                hint="choose another --name, or --if-exists replace",
+            )
+        return segments
+
+    def _transfer(self) -> tuple[StoredObject, tuple[StoredSegment, ...]]:
+        resuming = self.journal.began
+        for attempt in range(_ROUNDS):
+            try:
+                upload, present = self._begin()
+                if attempt > 0:
+                    present = {}  # a listing that lags behind would say the same again
+                segments = self.sender.all(
+                    upload, present, resuming=resuming or bool(present) or attempt > 0
+                )
+                self.journal.commit()
+                stored = self._commit(upload, segments)
+            except (SegmentsChangedError, UploadLostError) as error:
+                if attempt == _ROUNDS - 1:
+                    raise
+                self.handles.note(f"{error.message}; every segment is looked at again")
+                continue
+            self._require_right(stored, segments)
+            return stored, segments
+        raise AssertionError("the loop returns or raises")
+
+    def _begin(self) -> tuple[Upload, Mapping[int, StoredSegment]]:
+        wish = self._upload()
+        upload = self.retrier.call(
+            lambda: self.store.begin(
+                wish.name,
+                wish.id,
+                wish.size,
+                wish.segment_size,
+                wish.token,
+                metadata=self.request.metadata,
+                content_type=self.request.content_type,
+            )
+        )
+        self.journal.start(upload.token)
+        return upload, self.retrier.call(lambda: self.store.list_segments(upload))
+
+    def _upload(self) -> Upload:
+        request, layout = self.request, self.layout
+        return Upload(
+            request.name, request.upload_id, layout.size, layout.segment_size, self.journal.token
+        )
+
+    def _commit(self, upload: Upload, segments: tuple[StoredSegment, ...]) -> StoredObject:
+        request = self.request
+        try:
+            return self.retrier.call(
+                lambda: self.store.commit(
+                    upload,
+                    segments,
+                    replace=request.if_exists == "replace",
+                )
+            )
+        except StoreError as error:
+            if error.code == "object-exists":
+                self.retrier.call(lambda: self.store.discard(upload))
+            raise
+
+    def _require_right(self, stored: StoredObject, segments: tuple[StoredSegment, ...]) -> None:
+        wanted = self.store.expected_etag(segments)
+        same = stored.etag == wanted or wanted is None or stored.etag is None
+        if same and stored.size == self.layout.size:
+            return
+        raise StoreError(
+            "object-mismatch",
+            f"{self.store.url(stored.name)} has {stored.size} bytes and ETag {stored.etag}; "
+            f"{self.layout.size} bytes and ETag {wanted} were sent",
+            hint="another program may have replaced it; run again with --if-exists replace",
+        )
+
+    def _receipt(self, stored: StoredObject, segments: tuple[StoredSegment, ...]) -> Receipt:
+        offset, listed = 0, []
+        for segment in segments:
+            listed.append(
+                {"name": segment.name, "offset": offset, "size": segment.size, "md5": segment.md5}
+            )
+            offset += segment.size
+        sha256 = self.request.sha256 or self.sender.sha256
+        etag = stored.etag or self.store.expected_etag(segments)
+        return Receipt(
+            url=self.store.url(stored.name),
+            size=stored.size,
+            segments=tuple(listed),
+            checksum=f"etag:{etag}" if etag else None,
+            sha256=sha256,
+            sha256_note=None if sha256 else _NO_SHA256,
+            reused_bytes=self.progress.reused,
+            sent_bytes=self.progress.sent,
+        )
