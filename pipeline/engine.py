@@ -33,6 +33,7 @@ from pipeline.model import (
     ExitCode,
     Facts,
     Job,
+    JsonObject,
     Judgement,
     Outcome,
     Receipt,
@@ -60,6 +61,7 @@ class _Progress:
     records: list[StageRecord] = field(default_factory=list)
     refused: bool = False
     cut_short: bool = False  # stages were left out because the image is refused
+    profile: JsonObject | None = None  # as the report holds it
 
     def add(self, outcome: Outcome) -> None:
         self.facts.update(outcome.facts)
@@ -88,6 +90,11 @@ def run_job(
     job_id = ""
     try:
         profile = load(job.profile)
+        progress.profile = {
+            "name": profile.name,
+            "digest": profile.digest,
+            "target": profile.target.format,
+        }
         check_waivers(profile, job.options.allow)
         with Source.open(job.source, allow_device=job.options.allow_device) as source:
             job_id = identify_job(job, source, profile)
@@ -108,6 +115,8 @@ def run_job(
                 records.finish()
     except ImgprepError as raised:
         error = raised
+        if isinstance(raised, Interrupted) and job_dir is None:
+            error = raised.without_state()
     report = _report(job, job_id, progress, error, started)
     monitor(JobFinished(report))
     return report
@@ -236,6 +245,7 @@ def _report(
         findings=judgement.findings,
         passed=judgement.passed,
         not_applicable=judgement.not_applicable,
+        profile=progress.profile,
         facts=progress.facts,
         stages=tuple(progress.records),
         artifact=_summary(progress.artifact, progress.receipt),
@@ -253,7 +263,11 @@ def _conclude(job: Job, progress: _Progress, error: ImgprepError | None) -> tupl
     if error is not None:
         return Verdict.FAILED, error.exit_code
     if progress.judgement is None:
-        return Verdict.UNDETERMINED, ExitCode.OK
+        known = progress.facts.get("container", {}).get("format") != "unknown"
+        # nothing was judged; but a file of no known format was not inspected either
+        return (
+            (Verdict.UNDETERMINED, ExitCode.OK) if known else (Verdict.REJECTED, ExitCode.REFUSED)
+        )
     chosen = job.options
     word, code = verdict(progress.judgement, fail_on=chosen.fail_on, strict=chosen.strict)
     if code == ExitCode.OK and progress.cut_short:

@@ -106,6 +106,7 @@ class Finding:
     fixed_by: Literal["convert"] | None = None
     range: ByteRange | None = None  # the bytes it speaks of, where they are known
     reason: str | None = None  # of a waiver
+    gate: bool | None = None  # it protects whoever reads the image: never allowed, never converted
 
 
 @dataclass(frozen=True)
@@ -232,10 +233,11 @@ class Report:
     started: str
     finished: str
     report_version: int = 1
+    profile: JsonObject | None = None  # {name, digest, target}: whose requirements judged
 
 
 _OPTIONAL_IN_JSON = frozenset(
-    {"vendor_code", "path", "fixed_by", "range", "reason", "note", "sha256", "sha256_note"}
+    {"vendor_code", "path", "fixed_by", "range", "reason", "note", "sha256", "sha256_note", "gate"}
 )
 
 

@@ -14,7 +14,7 @@ def size(count: int | None) -> str:
     if count is None:
         return "unknown"
     if abs(count) < 1024:
-        return f"{count} bytes"
+        return "1 byte" if count == 1 else f"{count} bytes"
     value = float(count)
     for unit in _UNITS:
         value /= 1024

@@ -215,7 +215,15 @@ def _state() -> Path:
 
 
 def _waivers(values: Sequence[str]) -> dict[str, str]:
-    pairs = {rule: reason for rule, _, reason in (value.partition("=") for value in values)}
+    split = [value.partition("=") for value in values]
+    pairs = {rule: reason for rule, _, reason in split}
+    repeated = sorted({rule for rule in pairs if sum(item[0] == rule for item in split) > 1})
+    if repeated:
+        raise UsageError(
+            "waiver-repeated",
+            f"--allow {', '.join(repeated)}: given more than once",
+            hint="give each rule once, with one reason",
+        )
     unreasoned = sorted(rule for rule, reason in pairs.items() if not reason.strip())
     if unreasoned:
         raise UsageError(

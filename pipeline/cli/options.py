@@ -133,7 +133,10 @@ IfExistsMode = Annotated[
     typer.Option("--if-exists", help="When the object is there already; skip needs equal content."),
 ]
 Create = Annotated[
-    bool, typer.Option("--create", help="Make the container, bucket or directory if it is missing.")
+    bool,
+    typer.Option(
+        "--create", help="Make the container or bucket if it is missing (a directory always is)."
+    ),
 ]
 Connections = Annotated[
     int | None,

@@ -86,7 +86,7 @@ def _document(reader: Reader) -> str | None:
     if head[:2] == b"MZ" and _is_program(head) and "gpt" not in disk_labels(reader):
         return "a Windows or EFI program"
     if _is_text(head) and not disk_labels(reader):
-        return "a text"
+        return "a text file"
     return None
 
 

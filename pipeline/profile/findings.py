@@ -54,7 +54,7 @@ def findings(
     else:
         found = tuple(_failures(profile, requirement, facts))
         if requirement.words.fixed_by == "convert" and subject == "source":
-            found = tuple(_mended(item) for item in found)
+            found = tuple(replace(item, severity=Severity.INFO) for item in found)
     reason = waivers.get(requirement.rule)
     if reason is None:
         return found
@@ -82,6 +82,7 @@ def _finding(
         vendor_code=own.vendor_code,
         path=own.path,
         fixed_by="convert" if own.fixed_by == "convert" else None,
+        gate=own.gate or None,
     )
     return replace(base, **changes)
 
@@ -107,10 +108,4 @@ def _range(problem: JsonObject) -> ByteRange | None:
 
 def _unknown(profile: Profile, requirement: Requirement, outcome: Outcome, facts: Facts) -> Finding:
     found = _finding(profile, requirement, facts, "unknown", observed=None, status=Status.UNKNOWN)
-    return replace(found, message=f"This could not be judged: {outcome.reason}.")
-
-
-def _mended(finding: Finding) -> Finding:
-    return replace(
-        finding, severity=Severity.INFO, message=f"{finding.message} It will be converted."
-    )
+    return replace(found, message=f"{words.NOT_JUDGED}{outcome.reason}.")

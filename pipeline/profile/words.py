@@ -20,6 +20,9 @@ _FIELD = re.compile(r"\{([a-z0-9_][a-z0-9_.\-]*)(?::([a-z]+))?\}")
 _DECIMAL = ("bytes", "kB", "MB", "GB", "TB", "PB", "EB")
 _BINARY = ("bytes", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB")
 
+NOT_JUDGED = "This could not be judged: "
+"""How the message of every finding begins whose requirement nobody could judge."""
+
 
 def cleaned(value: Any) -> Any:
     """A JSON-shaped value with every string in it cleaned."""
@@ -35,14 +38,17 @@ def cleaned(value: Any) -> Any:
 def size(count: int) -> str:
     """Bytes for people, in both units, because vendors mix them: ``160 GB (149.01 GiB)``.
 
-    Where two decimals hide something, the exact count follows: a limit is missed by one sector.
+    The round one comes first: ``64 MiB (67.11 MB)``.  Where two decimals hide something, the exact
+    count follows: a limit is missed by one sector.
     """
     if abs(count) < 1000:
-        return f"{count} bytes"
+        return "1 byte" if count == 1 else f"{count} bytes"
     decimal, exact_decimal = _scaled(count, 1000, _DECIMAL)
     binary, exact_binary = _scaled(count, 1024, _BINARY)
-    if exact_decimal or exact_binary:
+    if exact_decimal:
         return f"{decimal} ({binary})"
+    if exact_binary:
+        return f"{binary} ({decimal})"
     return f"{decimal} ({binary}, {count:,} bytes)"
 
 

@@ -27,7 +27,7 @@ def _commands(summary: Summary) -> Iterator[str]:
     for line in summary.failed:
         yield _command(_COMMANDS[line.severity], summary, _title(line), _body(line))
     for line in summary.waived:
-        yield _command("notice", summary, f"allowed: {_title(line)}", line.reason or "")
+        yield _command("notice", summary, f"{line.allowed}: {_title(line)}", line.reason or "")
     for unknown in summary.unknown:
         names = ", ".join(unknown.rules)
         count = len(unknown.rules)
@@ -37,11 +37,20 @@ def _commands(summary: Summary) -> Iterator[str]:
             f"{count} not judged",
             f"Because {unknown.reason} Not judged: {names}",
         )
-    yield _command("notice", summary, f"imgprep: {summary.verdict}", _closing(summary))
+    yield _command(_level(summary), summary, f"imgprep: {summary.verdict}", _closing(summary))
+
+
+def _level(summary: Summary) -> str:
+    """The last line's: what the exit code calls a failure is an error."""
+    if summary.exit_code:
+        return "error"
+    return "warning" if summary.verdict in ("rejected", "undetermined") else "notice"
 
 
 def _closing(summary: Summary) -> str:
-    return f"{summary.sentence} {summary.judged}." if summary.profile else summary.sentence
+    if summary.profile is None:
+        return summary.sentence
+    return f"{summary.sentence} Profile {summary.profile}; {summary.judged}."
 
 
 def _title(line: Line) -> str:

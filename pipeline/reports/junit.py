@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from xml.etree.ElementTree import Element, SubElement, indent, tostring
 
 from pipeline.model import JsonObject
-from pipeline.reports.summary import SEVERITIES
+from pipeline.reports.summary import SEVERITIES, is_repairable, profile_name
 from pipeline.text import clean
 
 
@@ -49,7 +49,7 @@ def _properties(report: JsonObject) -> list[tuple[str, str]]:
     known = [
         ("imgprep", report["imgprep_version"]),
         ("verdict", report["verdict"]),
-        ("profile", report["job"]["profile"]),
+        ("profile", profile_name(report)),
         *((f"image.{key}", container.get(key)) for key in ("format", "virtual_size", "file_size")),
         *((f"tool.{name}", version) for name, version in sorted(report["tools"].items())),
     ]
@@ -57,7 +57,7 @@ def _properties(report: JsonObject) -> list[tuple[str, str]]:
 
 
 def _case(report: JsonObject, rule: str) -> Element:
-    return Element("testcase", classname=_text(report["job"]["profile"]), name=rule)
+    return Element("testcase", classname=_text(profile_name(report)), name=rule)
 
 
 def _findings(report: JsonObject) -> list[Element]:
@@ -85,7 +85,7 @@ def _finding(report: JsonObject, rule: str, group: Sequence[JsonObject]) -> Elem
 
 def _counts(report: JsonObject, finding: JsonObject) -> bool:
     limit = report["job"]["options"].get("fail_on", "error")
-    if limit == "never" or (finding.get("fixed_by") and finding["severity"] == "info"):
+    if limit == "never" or is_repairable(finding):
         return False
     return SEVERITIES.index(finding["severity"]) <= SEVERITIES.index(limit)
 

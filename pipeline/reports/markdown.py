@@ -37,7 +37,7 @@ def _document(summary: Summary) -> Iterator[str]:
         yield from _findings(
             _HEADINGS[severity], [line for line in summary.failed if line.severity == severity]
         )
-    yield from _findings("Mended by the conversion", summary.mended, brief=True)
+    yield from _findings(summary.repair_title, summary.repaired, brief=True)
     yield from _findings("Allowed", summary.waived, brief=True)
     if summary.unknown:
         yield "\n## Not judged\n"
@@ -66,7 +66,7 @@ def _findings(title: str, lines: Sequence[Line], *, brief: bool = False) -> Iter
         for message in line.messages:
             yield f"  - {escape(message)}"
         if line.reason:
-            yield f"  - allowed because: {escape(line.reason)}"
+            yield f"  - {line.allowed}, because: {escape(line.reason)}"
         if brief:
             continue
         yield f"  - expected: {escape(line.expected)}"

@@ -5,6 +5,8 @@ https://docs.oasis-open.org/sarif/sarif/v2.1.0/sarif-v2.1.0.html
     fail     kind fail, level error, warning or note     waived   the same, with a suppression
     unknown  kind open, level none: "insufficient information to decide" (section 3.27.9)
 
+What the conversion fixes anyway is no result: a healthy image of another format has none.
+
 The image is the artifact; a finding that knows its bytes points at them (``region.byteOffset``).
 """
 
@@ -19,6 +21,7 @@ from typing import Any
 from urllib.parse import quote
 
 from pipeline.model import JsonObject
+from pipeline.reports.summary import is_repairable, profile_name
 from pipeline.text import clean
 
 SCHEMA = (
@@ -34,7 +37,8 @@ def render(report: JsonObject) -> str:
 
 
 def _run(report: JsonObject) -> JsonObject:
-    rules = {finding["rule"]: finding for finding in report["findings"]}
+    findings = [item for item in report["findings"] if not is_repairable(item)]
+    rules = {finding["rule"]: finding for finding in findings}
     index = {rule: number for number, rule in enumerate(rules)}
     return {
         "tool": {
@@ -44,12 +48,18 @@ def _run(report: JsonObject) -> JsonObject:
                 "rules": [_rule(finding) for finding in rules.values()],
             }
         },
-        "automationDetails": {"id": f"imgprep/{quote(report['job']['profile'], safe='')}/"},
+        "automationDetails": {"id": _run_id(report)},
         "invocations": [_invocation(report)],
         "artifacts": [_artifact(report)],
         "columnKind": "unicodeCodePoints",
-        "results": [_result(report, finding, index) for finding in report["findings"]],
+        "results": [_result(report, finding, index) for finding in findings],
     }
+
+
+def _run_id(report: JsonObject) -> str:
+    """What tells this image's results from another's, and this profile's from another's."""
+    parts = (profile_name(report), clean(report["job"]["source"], 4000))
+    return f"imgprep/{'/'.join(quote(part, safe='') for part in parts)}/"
 
 
 def _rule(finding: JsonObject) -> JsonObject:

@@ -1,6 +1,8 @@
 """What a person wants to know of a report, in the order in which they want to know it.
 
     Report (JSON) ──summarize──▶ Summary ──▶ terminal, markdown, html, github
+                       ├── about_image.py   what the image is
+                       └── about_result.py  what was made, and what to do next
 
 Only the report's JSON is looked at: a report that was stored yesterday gives the same summary.
 Every string in a ``Summary`` is clean of control characters; markup is the renderer's business.
@@ -8,17 +10,14 @@ Every string in a ``Summary`` is clean of control characters; markup is the rend
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import PurePath
-from typing import Any
-from urllib.parse import unquote, urlsplit
+from typing import Literal
 
 from pipeline.model import JsonObject
-from pipeline.profile import words
+from pipeline.profile.words import NOT_JUDGED
+from pipeline.reports import about_image, about_result
 from pipeline.text import clean, duration
-from pipeline.text import size as short_size
 
 SEVERITIES = ("error", "warning", "info")
 
@@ -28,7 +27,15 @@ VERDICTS: Mapping[str, str] = {
     "rejected": "The image does not meet the requirements.",
     "undetermined": "Not everything could be judged.",
     "failed": "The job failed; this is no verdict on the image.",
-    "interrupted": "The job was interrupted; the same command continues it.",
+    "interrupted": "The job was interrupted.",
+}
+
+Repair = Literal["will", "done", "none"]
+"""Whether the conversion will fix what it can fix, has fixed it, or has nothing to do with it."""
+
+REPAIR_TITLES: Mapping[Repair, str] = {
+    "will": "imgprep will fix during conversion",
+    "done": "imgprep fixed during conversion",
 }
 
 
@@ -47,6 +54,12 @@ class Line:
     vendor_code: str | None
     where: tuple[str, ...]  # byte ranges, or the fact's path
     reason: str | None = None  # of a waiver
+    judged: bool = True  # a waiver may also meet what nobody could judge
+
+    @property
+    def allowed(self) -> str:
+        """What a waiver did here."""
+        return "allowed" if self.judged else "allowed, not judged"
 
 
 @dataclass(frozen=True)
@@ -56,6 +69,11 @@ class Unknown:
     reason: str
     rules: tuple[str, ...]
 
+    @property
+    def count(self) -> str:
+        """``1 requirement``, ``29 requirements``."""
+        return _requirements(len(self.rules))
+
 
 @dataclass(frozen=True)
 class Summary:
@@ -64,12 +82,15 @@ class Summary:
     source: str
     profile: str | None  # None: nothing was judged
     verdict: str
+    headline: str  # the verdict, and what was done all the same
     sentence: str
     exit_code: int
+    stopped: bool  # it goes no further, whatever anybody allows
     image: tuple[tuple[str, str], ...]  # label and value: what the image is
     judged: str  # how many requirements came out how
     failed: tuple[Line, ...]  # errors first
-    mended: tuple[Line, ...]  # what the conversion mends
+    repaired: tuple[Line, ...]  # what the conversion fixes …
+    repair_title: str  # … or has fixed
     waived: tuple[Line, ...]
     unknown: tuple[Unknown, ...]
     result: tuple[tuple[str, str], ...]  # label and value: what was made, and where it is
@@ -86,27 +107,62 @@ def summarize(report: JsonObject) -> Summary:
     findings = report["findings"]
     failed = [item for item in findings if item["status"] == "fail"]
     error = report["error"]
-    judged = any(stage["name"] == "check" for stage in report["stages"]) or bool(findings)
+    judged = is_judged(report)
+    repair = _repair(report)
     return Summary(
         source=clean(report["job"]["source"]),
-        profile=clean(report["job"]["profile"]) if judged else None,
+        profile=clean(profile_name(report)) if judged else None,
         verdict=report["verdict"],
+        headline=about_result.headline(report, judged=judged),
         sentence=_sentence(report, judged=judged),
         exit_code=report["exit_code"],
-        image=tuple(_image(report["facts"], whole=not judged)),
-        judged=_counts(report),
-        failed=tuple(_lines(item for item in failed if not _is_mended(item))),
-        mended=tuple(_lines(item for item in failed if _is_mended(item))),
+        stopped=stopped(report),
+        image=tuple(about_image.rows(report["facts"], whole=not judged)),
+        judged=_counts(report, repair),
+        failed=tuple(_lines(item for item in failed if not is_repairable(item))),
+        repaired=tuple(_lines(filter(is_repairable, failed))) if repair != "none" else (),
+        repair_title=REPAIR_TITLES.get(repair, ""),
         waived=tuple(_lines(item for item in findings if item["status"] == "waived")),
         unknown=tuple(_unknown(findings)),
-        result=tuple(_result(report)),
+        result=tuple(about_result.rows(report)),
         stages=tuple(_stages(report["stages"])),
         error=_error(error) if error else None,
-        next_command=_next_command(report, judged=judged),
+        next_command=about_result.next_command(report, judged=judged),
         started=report["started"],
         finished=report["finished"],
         version=report["imgprep_version"],
     )
+
+
+def profile_name(report: JsonObject) -> str:
+    """The profile that judged; an alias only where the report does not know better."""
+    found = report.get("profile")
+    return str(found["name"] if found else report["job"]["profile"])
+
+
+def is_judged(report: JsonObject) -> bool:
+    """Whether a profile was asked at all."""
+    return bool(report["findings"]) or any(stage["name"] == "check" for stage in report["stages"])
+
+
+def is_repairable(finding: JsonObject) -> bool:
+    """Whether a finding is only what a conversion to the profile's target changes anyway."""
+    return finding.get("fixed_by") == "convert" and finding["severity"] == "info"
+
+
+def stopped(report: JsonObject) -> bool:
+    """Whether the image is one that goes no further, whatever anybody allows."""
+    return any(item.get("gate") and item["status"] == "fail" for item in report["findings"])
+
+
+def _repair(report: JsonObject) -> Repair:
+    wanted = report["job"]["options"].get("format")
+    target = (report.get("profile") or {}).get("target")
+    if stopped(report) or (wanted is not None and wanted != target):
+        return "none"
+    if report["artifact"]:
+        return "will" if report["job"]["options"].get("dry_run") else "done"
+    return "will"
 
 
 def _error(error: JsonObject) -> tuple[str, str, str, str]:
@@ -118,36 +174,44 @@ def _error(error: JsonObject) -> tuple[str, str, str, str]:
 def _sentence(report: JsonObject, *, judged: bool) -> str:
     verdict = report["verdict"]
     if not judged and verdict not in ("failed", "interrupted"):
-        return "Inspected; no requirement was judged."
+        return "No requirement was judged."
     if verdict == "undetermined" and not report["findings"]:
         return "No requirement was judged."
+    if verdict == "interrupted" and report["error"]:
+        return f"{VERDICTS[verdict]} To go on, {clean(report['error']['hint'])}."
     return VERDICTS[verdict]
 
 
-def _is_mended(finding: JsonObject) -> bool:
-    return finding.get("fixed_by") == "convert" and finding["severity"] == "info"
-
-
-def _counts(report: JsonObject) -> str:
+def _counts(report: JsonObject, repair: Repair) -> str:
     rules = {
         status: {item["rule"] for item in report["findings"] if item["status"] == status}
         for status in ("fail", "unknown", "waived")
     }
-    mended = {
-        item["rule"] for item in report["findings"] if item["status"] == "fail" and _is_mended(item)
+    repaired = {
+        item["rule"]
+        for item in report["findings"]
+        if item["status"] == "fail" and is_repairable(item)
     }
+    if stopped(report):
+        broken = len(rules["fail"] - repaired)
+        return f"{_requirements(broken)} not met; the others do not matter before that"
+    after = {"will": "met after the conversion", "done": "met by the conversion"}
     parts = (
         (len(report["passed"]), "met"),
-        (len(rules["fail"] - mended), "not met"),
-        (len(mended), "met after the conversion"),
+        (len(rules["fail"] - repaired), "not met"),
+        (len(repaired), after.get(repair, "of the profile's own format, not judged")),
         (len(rules["waived"]), "allowed"),
         (len(rules["unknown"]), "not judged"),
         (len(report["not_applicable"]), "not applicable"),
     )
     total = sum(count for count, _ in parts)
-    return f"{total} requirements: " + ", ".join(
+    return f"{_requirements(total)}: " + ", ".join(
         f"{count} {word}" for count, word in parts if count
     )
+
+
+def _requirements(count: int) -> str:
+    return "1 requirement" if count == 1 else f"{count} requirements"
 
 
 def _lines(findings: Iterable[JsonObject]) -> list[Line]:
@@ -175,6 +239,7 @@ def _line(group: Sequence[JsonObject]) -> Line:
         vendor_code=first.get("vendor_code"),
         where=tuple(dict.fromkeys(_where(item["range"]) for item in group if "range" in item)),
         reason=clean(first["reason"]) if first.get("reason") else None,
+        judged=not first["message"].startswith(NOT_JUDGED),
     )
 
 
@@ -187,190 +252,12 @@ def _unknown(findings: Sequence[JsonObject]) -> list[Unknown]:
     by_reason: dict[str, list[str]] = {}
     for finding in findings:
         if finding["status"] == "unknown":
-            reason = clean(finding["message"]).removeprefix("This could not be judged: ")
+            reason = clean(finding["message"]).removeprefix(NOT_JUDGED)
             by_reason.setdefault(reason, []).append(finding["rule"])
     return [Unknown(reason, tuple(rules)) for reason, rules in by_reason.items()]
 
 
-# --- what the image is ---------------------------------------------------------------------------
-
-
-def _image(facts: Mapping[str, Any], *, whole: bool) -> Iterable[tuple[str, str]]:
-    """What the image is; ``whole``: with each partition and file system, when nothing is judged."""
-    container = facts.get("container") or {}
-    if container:
-        yield "format", _format(container)
-        yield "file", _file(container)
-    if container.get("packed"):
-        yield "unpacked", _packed(container["packed"])
-    if container.get("virtual_size") is not None:
-        yield "disk", f"{words.size(container['virtual_size'])}{_partitions(facts.get('disk'))}"
-    if whole:
-        for number, line in enumerate(_contents(facts)):
-            yield "" if number else "on it", line
-    if "guest" in facts:
-        yield "guest", _guest(facts["guest"])
-
-
-def _contents(facts: Mapping[str, Any]) -> Iterator[str]:
-    """Each file system as the guest sees it; where nobody looked inside, each partition."""
-    found = (facts.get("guest") or {}).get("filesystems") or ()
-    for item in found:
-        label = f" {clean(item['label'])!r}" if item.get("label") else ""
-        use = f", used as {clean(item['use'])}" if item.get("use") else ""
-        kind = clean(item["type"] or "nothing known")
-        yield f"{clean(item['device'])}: {kind}{label}, {short_size(item['size'])}{use}"
-    for item in () if found else (facts.get("disk") or {}).get("partitions") or ():
-        kind = clean(str(item.get("content") or item.get("type_name") or "nothing known"))
-        yield f"partition {item['number']}: {kind}, {short_size(item['size'])}"
-
-
-def _format(container: JsonObject) -> str:
-    name = str(container.get("format"))
-    variant = container.get("variant")
-    creator = container.get("creator")
-    shown = f"{name} ({clean(str(variant))})" if variant else name
-    return f"{shown}, written by {clean(str(creator))}" if creator else shown
-
-
-def _file(container: JsonObject) -> str:
-    size, allocated = container.get("file_size"), container.get("allocated_size")
-    if size is None:
-        return "size not known"
-    shown = short_size(size)
-    return f"{shown}, {short_size(allocated)} on the disk" if allocated is not None else shown
-
-
-def _packed(packed: JsonObject) -> str:
-    size = short_size(packed["size"])
-    if packed["format"] == "ova":
-        return f"{clean(str(packed['name']))!r} from an OVA of {size}"
-    return f"from {packed['format']}, {size}"
-
-
-def _partitions(disk: Any) -> str:
-    if not isinstance(disk, Mapping) or "partition_table" not in disk:
-        return ""
-    optical = disk.get("optical")
-    if optical:
-        label = optical.get("label") if isinstance(optical, Mapping) else None
-        return f", an optical disc {clean(str(label))!r}" if label else ", an optical disc"
-    table = disk["partition_table"]
-    if table in (None, "none"):
-        return ", no partition table" if table == "none" else ""
-    count = len(disk.get("partitions") or ())
-    return f", {str(table).upper()} with {count} partition{'' if count == 1 else 's'}"
-
-
-def _guest(guest: Any) -> str:
-    if not isinstance(guest, Mapping) or guest.get("status") in ("skipped", "failed"):
-        reason = guest.get("reason") if isinstance(guest, Mapping) else None
-        return f"not inspected: {clean(str(reason))}" if reason else "not inspected"
-    if not guest.get("os"):
-        reason = (guest.get("unknown") or {}).get("os")
-        return f"not known: {clean(str(reason))}" if reason else "no operating system found"
-    name = guest.get("product_name") or " ".join(
-        str(guest[key]) for key in ("distro", "version") if guest.get(key)
-    )
-    firmware = {
-        "bios": "starts by BIOS",
-        "uefi": "starts by UEFI",
-        "both": "starts by BIOS or UEFI",
-    }
-    parts = (name or guest["os"], guest.get("arch"), firmware.get(str(guest.get("firmware"))))
-    return ", ".join(clean(str(part)) for part in parts if part)
-
-
-# --- what was made -------------------------------------------------------------------------------
-
-
-def _result(report: JsonObject) -> Iterable[tuple[str, str]]:
-    artifact, receipt = report["artifact"], report["receipt"]
-    source_size = (report["facts"].get("container") or {}).get("file_size")
-    if artifact:
-        why = "".join(f" ({reason})" for reason in _reasons(report["stages"], "convert"))
-        dry_run = report["job"]["options"].get("dry_run")
-        label = "would be" if dry_run else "converted"
-        yield (
-            label,
-            f"{'converted ' if dry_run else ''}to {artifact['format']}, {short_size(artifact['size'])}{why}",
-        )
-        if source_size:
-            yield (
-                "against",
-                f"{short_size(source_size)} of the source{_ratio(artifact, source_size)}",
-            )
-        if report["job"]["options"].get("keep") and not dry_run:
-            yield "written", clean(report["job"]["options"]["keep"], 4000)
-        if dry_run:
-            yield from (("stored", why) for why in _reasons(report["stages"], "upload"))
-    if receipt:
-        count = len(receipt["segments"])
-        parts = f" in {count} segments" if count > 1 else ""
-        yield "stored", f"{clean(receipt['url'], 2000)}{parts}"
-        if receipt.get("reused_bytes"):
-            yield "resumed", f"{short_size(receipt['reused_bytes'])} were there already"
-    sha256 = (receipt or {}).get("sha256") or (artifact or {}).get("sha256")
-    if sha256:
-        yield "sha256", sha256
-    if receipt:
-        yield "proved", _proof(receipt)
-
-
-def _reasons(stages: Sequence[JsonObject], name: str) -> list[str]:
-    """Why a stage did what it did, where it says so."""
-    return [clean(s["reason"], 4000) for s in stages if s["name"] == name and s.get("reason")]
-
-
-def _ratio(artifact: JsonObject, source_size: int) -> str:
-    return f", {artifact['size'] / source_size:.0%} of it"
-
-
-def _proof(receipt: JsonObject) -> str:
-    return {
-        "manifest": "by the store's checksums, and its structure read back",
-        "readback": "by reading back and comparing all data",
-    }.get(str(receipt["verified"]), "not yet")
-
-
-def _stages(stages: Sequence[JsonObject]) -> Iterable[tuple[str, str]]:
+def _stages(stages: Sequence[JsonObject]) -> Iterator[tuple[str, str]]:
     for stage in stages:
         reason = f": {clean(stage['reason'])}" if stage.get("reason") else ""
         yield stage["name"], f"{stage['status']} in {duration(stage['seconds'])}{reason}"
-
-
-# --- what to do next -----------------------------------------------------------------------------
-
-
-def _next_command(report: JsonObject, *, judged: bool) -> str | None:
-    job, error, receipt = report["job"], report["error"], report["receipt"]
-    source = shlex.quote(clean(job["source"], 4000))
-    profile = f" --profile {shlex.quote(job['profile'])}" if job["profile"] != "rackspace" else ""
-    if report["verdict"] == "interrupted":
-        return None  # the same command; only the shell knows it
-    if error:
-        return f"imgprep explain {error['code']}"
-    failed = [item for item in report["findings"] if item["status"] == "fail"]
-    errors = [item["rule"] for item in failed if item["severity"] == "error"]
-    if errors:
-        return f"imgprep explain {errors[0]}"
-    if receipt:
-        parts = urlsplit(receipt["url"])
-        if parts.scheme == "file":
-            return f"imgprep check {shlex.quote(unquote(parts.path))}{profile}"
-        return f"imgprep profiles {shlex.quote(job['profile'])}"
-    if not judged:
-        return f"imgprep check {source}{profile}"
-    if report["artifact"] and not job["destination"]:
-        return f"imgprep check {shlex.quote(clean(job['options']['keep'], 4000))}{profile}"
-    return _next_of_check(report, source, profile)
-
-
-def _next_of_check(report: JsonObject, source: str, profile: str) -> str:
-    guest = report["facts"].get("guest") or {}
-    if guest.get("status") == "failed":
-        return "imgprep doctor"
-    if guest.get("status") == "skipped" and report["job"]["options"].get("guest") == "off":
-        return f"imgprep check {source}{profile} --guest require"
-    name = PurePath(report["job"]["source"]).stem
-    return f"imgprep run {source} {shlex.quote(f'{clean(name)}-out/')}{profile}"

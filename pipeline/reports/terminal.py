@@ -2,13 +2,14 @@
 
 disk.qcow2: accepted                       what it is, then what is wrong, then where the result is
 ✗ error   title  [rule]                    each finding: what was seen, what is expected, what to do
-? 25 not judged: the guest was not …       unknown ones together, with their common reason
+? 25 requirements were not judged          unknown ones together, with their common reason
 next: imgprep run …                        always one thing to do
 """
 
 from __future__ import annotations
 
 import os
+import shutil
 import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TextIO
@@ -32,8 +33,12 @@ _MARKS: Mapping[str, tuple[str, str]] = {
     "info": ("i info", "cyan"),
 }
 WIDEST = 110
+PLAIN_WIDTH = 100
+"""Columns where there is no terminal and ``COLUMNS`` is not set."""
 MOST_MESSAGES = 5
 """Pieces of evidence of one rule that are shown; the other reports hold all."""
+MOST_RULES = 4
+"""Rules of one reason that are named; a list of dozens belongs into the other reports."""
 
 
 def write(report: JsonObject, out: TextIO) -> None:
@@ -42,7 +47,8 @@ def write(report: JsonObject, out: TextIO) -> None:
     if out.isatty() or os.environ.get("FORCE_COLOR"):
         _write_styled(summary, out)
         return
-    plain = ("".join(text for text, _ in line) + "\n" for line in lines(summary))
+    width = min(shutil.get_terminal_size((PLAIN_WIDTH, 0)).columns, WIDEST)
+    plain = ("".join(text for text, _ in line) + "\n" for line in lines(summary, width))
     out.writelines(_encodable(line, out.encoding) for line in plain)
 
 
@@ -65,9 +71,9 @@ def _encodable(text: str, encoding: str | None) -> str:
 def lines(summary: Summary, width: int = 100) -> Iterator[Sequence[Styled]]:
     """The summary as styled lines of at most ``width`` columns, commands and addresses excepted."""
     yield [(summary.source, "bold"), (": ", ""), _verdict(summary)]
-    yield [(f"  {summary.sentence}", "")]
+    yield from _paragraph(summary.sentence, width)
     if summary.profile:
-        yield [(f"  Profile {summary.profile}; {summary.judged}.", "dim")]
+        yield from _paragraph(f"Profile {summary.profile}; {summary.judged}.", width, "dim")
     if summary.error:
         yield from _error(summary.error, width)
     yield from _pairs("what it is", summary.image, width)
@@ -76,9 +82,14 @@ def lines(summary: Summary, width: int = 100) -> Iterator[Sequence[Styled]]:
     if summary.waived:
         yield []
         for line in summary.waived:
-            yield [("✓ allowed ", "green"), (line.title, ""), (f"  [{line.rule}]", "dim")]
+            mark = (
+                (f"✓ {line.allowed}: ", "green")
+                if line.judged
+                else (f"? {line.allowed}: ", "yellow")
+            )
+            yield [mark, (line.title, ""), (f"  [{line.rule}]", "dim")]
             yield from _wrapped("because", line.reason or "", width)
-    yield from _mended(summary.mended, width)
+    yield from _repaired(summary, width)
     yield from _not_judged(summary, width)
     yield from _pairs("the result", summary.result, width)
     if summary.next_command:
@@ -87,9 +98,8 @@ def lines(summary: Summary, width: int = 100) -> Iterator[Sequence[Styled]]:
 
 
 def _verdict(summary: Summary) -> Styled:
-    if summary.profile is None and summary.verdict == "undetermined":
-        return ("inspected", "bold")
-    return (summary.verdict, _VERDICT_STYLES[summary.verdict])
+    inspected = summary.profile is None and summary.verdict == "undetermined"
+    return (summary.headline, "bold" if inspected else _VERDICT_STYLES[summary.verdict])
 
 
 def _error(error: tuple[str, str, str, str], width: int) -> Iterator[Sequence[Styled]]:
@@ -126,24 +136,30 @@ def _finding(line: Line, width: int) -> Iterator[Sequence[Styled]]:
     yield from _wrapped("to do", line.remedy, width)
 
 
-def _mended(mended: Sequence[Line], width: int) -> Iterator[Sequence[Styled]]:
-    if not mended:
+def _repaired(summary: Summary, width: int) -> Iterator[Sequence[Styled]]:
+    if not summary.repaired:
         return
     yield []
-    yield [("mended by the conversion", "bold")]
-    for line in mended:
-        message = line.messages[0].removesuffix(" It will be converted.")
-        yield from _wrapped("", f"{message}  [{line.rule}]", width)
+    yield [(summary.repair_title, "bold")]
+    for line in summary.repaired:
+        yield from _wrapped("", f"{line.messages[0]}  [{line.rule}]", width)
 
 
 def _not_judged(summary: Summary, width: int) -> Iterator[Sequence[Styled]]:
-    for unknown in summary.unknown:
+    for unknown in () if summary.stopped else summary.unknown:
         yield []
-        count = len(unknown.rules)
-        things = "requirement was" if count == 1 else "requirements were"
-        yield [(f"? {count} {things} not judged", "yellow")]
+        verb = "was" if len(unknown.rules) == 1 else "were"
+        yield [(f"? {unknown.count} {verb} not judged", "yellow")]
         yield from _wrapped("because", unknown.reason, width)
-        yield from _wrapped("these", ", ".join(unknown.rules), width)
+        if len(unknown.rules) <= MOST_RULES:
+            yield from _wrapped("these", ", ".join(unknown.rules), width)
+    if any(len(unknown.rules) > MOST_RULES for unknown in summary.unknown) and not summary.stopped:
+        yield from _wrapped("", "every report (--report, --json) names them", width)
+
+
+def _paragraph(text: str, width: int, style: str = "") -> Iterator[Sequence[Styled]]:
+    for piece in textwrap.wrap(text, width - 2, break_long_words=False, break_on_hyphens=False):
+        yield [(f"  {piece}", style)]
 
 
 def _wrapped(label: str, text: str, width: int) -> Iterator[Sequence[Styled]]:

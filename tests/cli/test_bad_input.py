@@ -218,3 +218,20 @@ def test_nothing_stays_behind_after_a_refusal(imgprep, tmp_path):
     assert left_in(tmp_path / "in") == ["disc.vhd"]
     assert left_in(tmp_path / "store") == []
     assert os.listdir(imgprep.env["TMPDIR"]) == []
+
+
+def test_a_rule_that_is_allowed_twice(imgprep, qcow2):
+    twice = ("--allow", "machine-id=one", "--allow", "machine-id=two")
+
+    expect(imgprep("check", qcow2, *twice), 2, "waiver-repeated", "machine-id")
+
+
+def test_a_text_is_not_inspected(imgprep, tmp_path):
+    text = tmp_path / "readme.qcow2"
+    text.write_text("dear cloud,\nplease take this.\n" * 200)
+
+    ended = imgprep("inspect", text)
+
+    expect(ended, 1)
+    assert "not a disk image" in ended.stdout
+    assert "a text file" in ended.stdout

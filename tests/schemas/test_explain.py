@@ -36,8 +36,8 @@ def test_each_profile_s_own_limit_is_told():
     (found,) = explain.explain("virtual-size-limit")
 
     told = {use.profile: use.limits for use in found.profiles}
-    assert told["rackspace-2014"] == ("max-virtual-size maximum 42.95 GB (40 GiB)",)
-    assert "171.8 GB (160 GiB)" in told["rackspace-2020"][0]
+    assert told["rackspace-2014"] == ("max-virtual-size maximum 40 GiB (42.95 GB)",)
+    assert "160 GiB (171.8 GB)" in told["rackspace-2020"][0]
     assert "which profiles replace" in explain.text(found)
 
 

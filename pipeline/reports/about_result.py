@@ -1,0 +1,181 @@
+"""What a job made, where it is, and the one thing to do next."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import PurePath
+from urllib.parse import unquote, urlsplit
+
+from pipeline.model import JsonObject
+from pipeline.reports.about_image import format_name
+from pipeline.text import clean, size
+
+_TIMES = "\N{MULTIPLICATION SIGN}"
+_VERIFIED: Mapping[str, str] = {
+    "manifest": "checksums match; the {format}'s structure was read back",
+    "readback": "all data was read back and compared",
+}
+
+
+def headline(report: JsonObject, *, judged: bool) -> str:
+    """The verdict, and what was done: ``accepted, stored``; ``converted, not judged in full``."""
+    verdict = str(report["verdict"])
+    if not judged and verdict in ("undetermined", "rejected"):
+        return "inspected" if verdict == "undetermined" else "not a disk image that imgprep knows"
+    done = _done(report)
+    if not done:
+        return verdict
+    if verdict == "undetermined":
+        return f"{done}, not judged in full"
+    return f"{verdict}, {done}"
+
+
+def _done(report: JsonObject) -> str:
+    if report["error"]:
+        return ""
+    if report["receipt"]:
+        return "stored"
+    if report["artifact"]:
+        return "planned" if report["job"]["options"].get("dry_run") else "converted"
+    return ""
+
+
+def rows(report: JsonObject) -> Iterable[tuple[str, str]]:
+    """Label and value: what was made."""
+    artifact, receipt = report["artifact"], report["receipt"]
+    if artifact:
+        yield from _artifact_rows(report, artifact)
+    if receipt:
+        count = len(receipt["segments"])
+        parts = f" in {count} segments" if count > 1 else ""
+        yield "stored", f"{clean(receipt['url'], 2000)}{parts}"
+        if receipt.get("reused_bytes"):
+            yield "resumed", f"{size(receipt['reused_bytes'])} were there already"
+    sha256 = (receipt or {}).get("sha256") or (artifact or {}).get("sha256")
+    if sha256:
+        yield "sha256", sha256
+    if receipt:
+        name = format_name((artifact or {}).get("format") or "file")
+        yield "verified", _VERIFIED.get(str(receipt["verified"]), "not yet").format(format=name)
+
+
+def _artifact_rows(report: JsonObject, artifact: JsonObject) -> Iterator[tuple[str, str]]:
+    options = report["job"]["options"]
+    dry_run = options.get("dry_run")
+    why = "".join(f" ({reason})" for reason in reasons(report["stages"], "convert"))
+    name = format_name(artifact["format"])
+    yield "would be" if dry_run else "made", f"{name} of {size(artifact['size'])}{why}"
+    container = report["facts"].get("container") or {}
+    if container.get("file_size"):
+        yield "source", _growth(artifact, container["file_size"])
+    if options.get("keep") and not dry_run:
+        yield "written", clean(options["keep"], 4000)
+    if dry_run:
+        yield from (("stored", why) for why in reasons(report["stages"], "upload"))
+
+
+def _growth(artifact: JsonObject, before: int) -> str:
+    """How the artifact compares, for instance that the VHD is 15 times larger (2 MiB blocks)."""
+    name, factor = format_name(artifact["format"]), artifact["size"] / before
+    if 0.95 <= factor <= 1.05:
+        return f"{size(before)}; the {name} is as large"
+    if factor < 1:
+        return f"{size(before)}; the {name} has {factor:.0%} of that"
+    blocks = " (2 MiB blocks)" if name == "VHD" else ""
+    times = f"{factor:.0f}" if factor >= 10 else f"{factor:.1f}"
+    return f"{size(before)}; the {name} is {times} {_TIMES} larger{blocks}"
+
+
+def reasons(stages: Sequence[JsonObject], name: str) -> list[str]:
+    """Why a stage did what it did, where it says so."""
+    return [clean(s["reason"], 4000) for s in stages if s["name"] == name and s.get("reason")]
+
+
+# --- what to do next -----------------------------------------------------------------------------
+
+
+def next_command(report: JsonObject, *, judged: bool) -> str | None:
+    """One command that can be pasted; None where only the shell knows it (an interrupted one)."""
+    job, error, receipt = report["job"], report["error"], report["receipt"]
+    if report["verdict"] == "interrupted":
+        return None
+    if error:
+        return f"imgprep explain {error['code']}"
+    failed = [item for item in report["findings"] if item["status"] == "fail"]
+    errors = [item["rule"] for item in failed if item["severity"] == "error"]
+    if errors:
+        return f"imgprep explain {errors[0]}"
+    if receipt:
+        return _next_of_receipt(report, receipt)
+    source = _quoted(job["source"])
+    if not judged:
+        return f"imgprep check {source}{_kept(job, 'profile', 'unpack', 'allow_device')}"
+    if report["artifact"] and job["options"].get("keep") and not job["destination"]:
+        return f"imgprep check {_quoted(job['options']['keep'])}{_kept(job, 'profile')}"
+    return _next_of_check(report, source)
+
+
+def _next_of_receipt(report: JsonObject, receipt: JsonObject) -> str:
+    command = (report.get("profile") or {}).get("import_command")
+    parts = urlsplit(receipt["url"])
+    if parts.scheme == "file":
+        return f"imgprep check {_quoted(unquote(parts.path))}{_kept(report['job'], 'profile')}"
+    if command:
+        return _import_command(command, receipt)
+    return f"imgprep profiles {_quoted(report['job']['profile'])}"
+
+
+def _import_command(template: str, receipt: JsonObject) -> str:
+    """The cloud's own command with the object in it; values are quoted for the shell."""
+    parts = urlsplit(receipt["url"])
+    path = unquote(parts.path).lstrip("/")
+    values = {
+        "container": unquote(parts.netloc),
+        "object": path,
+        "url": receipt["url"],
+        "name": PurePath(path).stem,
+    }
+    for key, value in values.items():
+        template = template.replace(f"{{{key}}}", clean(value, 2000).replace("'", ""))
+    return template
+
+
+def _next_of_check(report: JsonObject, source: str) -> str:
+    job, guest = report["job"], report["facts"].get("guest") or {}
+    if guest.get("status") == "failed":
+        return "imgprep doctor"
+    if guest.get("status") == "skipped" and job["options"].get("guest") == "off":
+        return f"imgprep check {source} --guest require{_kept(job, *_JUDGING)}"
+    if job["destination"]:  # a dry run
+        where, name = _quoted(job["destination"]), job["options"].get("name")
+        named = f" --name {_quoted(name)}" if name else ""
+        return f"imgprep run {source} {where}{named}{_kept(job, *_JUDGING, 'create')}"
+    stem = clean(PurePath(job["source"]).stem)
+    return f"imgprep run {source} {shlex.quote(f'{stem}-out/')}{_kept(job, *_JUDGING)}"
+
+
+_JUDGING = ("profile", "unpack", "allow_device", "strict", "fail_on", "allow", "format")
+
+
+def _kept(job: JsonObject, *names: str) -> str:
+    """The options of this job that the next command needs too."""
+    options = job["options"]
+    words: list[str] = []
+    for name in names:
+        option = f"--{name.replace('_', '-')}"
+        value = job["profile"] if name == "profile" else options.get(name)
+        if not value or value == _DEFAULTS.get(name):
+            continue
+        if isinstance(value, Mapping):
+            words += (f"{option} {_quoted(f'{key}={why}')}" for key, why in value.items())
+        else:
+            words.append(option if value is True else f"{option} {_quoted(value)}")
+    return "".join(f" {word}" for word in words)
+
+
+_DEFAULTS = {"profile": "rackspace", "fail_on": "error"}
+
+
+def _quoted(text: str) -> str:
+    return shlex.quote(clean(text, 4000))
