@@ -18,7 +18,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from pipeline import __version__, journal
+from pipeline import __version__, facts, journal
+from pipeline.disk import GuestDisk
 from pipeline.errors import EnvironmentFailed, ImgprepError, Interrupted
 from pipeline.events import (
     JobFinished,
@@ -159,10 +160,20 @@ def _run_stages(
             )
             outcome = _run_stage(stage, now, records, chain, progress)
             progress.add(outcome)
-            if outcome.unpacked is not None:
-                inner = opened.enter_context(Source.open(outcome.unpacked))
-                origin = context.origin or context.source.identity()
-                context = replace(context, source=inner, origin=origin)
+            if context.opened is None or outcome.unpacked is not None:
+                context = _with_disk(context, outcome, opened)
+
+
+def _with_disk(context: Context, outcome: Outcome, opened: ExitStack) -> Context:
+    """The disk for the stages that follow, once it is known what the file is."""
+    source, origin = context.source, context.source.identity()
+    if outcome.unpacked is not None:
+        source = opened.enter_context(Source.open(outcome.unpacked))
+    container = facts.container(outcome.facts)
+    if container is None:
+        return replace(context, source=source)
+    disk = GuestDisk(source, container, context.scratch, origin=origin)
+    return replace(context, source=source, opened=opened.enter_context(disk))
 
 
 def _run_stage(

@@ -15,7 +15,7 @@ import contextlib
 import errno
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -61,10 +61,14 @@ class Reader(Protocol):
 
 
 class DiskView(Reader, Protocol):
-    """The guest-visible disk behind a container, as ``pipeline.tools.nbd.open_view`` opens it.
+    """The guest-visible disk behind a container, as ``pipeline.disk.GuestDisk`` lends it.
 
     May be used from several threads at once.
     """
+
+    def fetch(self, parts: Sequence[tuple[int, memoryview]]) -> None:
+        """Fill each buffer with the disk's bytes at its offset."""
+        ...
 
     def extents(self, offset: int = 0, length: int | None = None) -> Iterator[Extent]:
         """Contiguous, ascending, covering the range; unknown allocation counts as data."""

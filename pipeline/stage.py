@@ -12,10 +12,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from pipeline.errors import Interrupted
+from pipeline.disk import GuestDisk
+from pipeline.errors import ConversionFailed, Interrupted
 from pipeline.events import Monitor, Note, Progress
 from pipeline.model import Artifact, Facts, Job, Judgement, Outcome, Receipt
-from pipeline.source import Identity, Source
+from pipeline.source import Source
 
 if TYPE_CHECKING:
     from pipeline.profile import Profile
@@ -79,7 +80,18 @@ class Context:
     judgement: Judgement | None = None
     artifact: Artifact | None = None
     receipt: Receipt | None = None
-    origin: Identity | None = None  # of the user's file, when source was unpacked from it
+    opened: GuestDisk | None = None  # there from the time when the container is known
+
+    @property
+    def disk(self) -> GuestDisk:
+        """The disk under test.  Raises ``ConversionFailed`` before the image was identified."""
+        if self.opened is None:
+            raise ConversionFailed(
+                "source-not-identified",
+                f"{self.source.name} was not identified, so it cannot be opened safely",
+                hint="run the whole command, not only its last stages",
+            )
+        return self.opened
 
     def progress(self, done: int, total: int | None, activity: str = "") -> None:
         """Report bytes done."""

@@ -17,24 +17,25 @@ import tempfile
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid5
 
 from pipeline.errors import ConversionFailed, EnvironmentFailed, ToolError, UsageError
+from pipeline.facts import ContainerFacts
 from pipeline.formats.vhd import Vhd
 from pipeline.formats.vhd_bytes import EPOCH_2000
-from pipeline.model import Artifact, Job, JsonObject, Outcome, digest
+from pipeline.model import Artifact, Job, Outcome, digest
 from pipeline.profile import Target
-from pipeline.source import Source
+from pipeline.source import Identity, Source
 from pipeline.stage import Context
 from pipeline.targets import file as artifact_file
 from pipeline.targets import file_plan
 from pipeline.targets.file import write_artifact
 from pipeline.targets.tap_vhd import plan_vhd
 from pipeline.text import size as words
-from pipeline.tools import nbd, qemu_img
+from pipeline.tools import qemu_img
 
 __all__ = ["FORMATS", "Convert", "Recipe", "write_artifact"]
 
@@ -107,37 +108,37 @@ class Convert:
             artifact_file.require_writable(path, context.source, 0, overwrite=overwrite)
         else:
             path, overwrite = None, False
-        container, reason = _container(context), None
+        container, reason = context.disk.container, None
         if _conforms(context, container, recipe):
             reason = "unchanged: the source conforms already"
             artifact = Artifact(
                 container["format"],
-                virtual_size=container["virtual_size"],
+                virtual_size=context.disk.size,
                 size=context.source.size,
                 plan={"kind": "source"},
             )
         elif recipe.planned:
-            artifact = self._planned(context, container)
+            artifact = self._planned(context)
         else:
             return _by_qemu(context, container, recipe, path, overwrite=overwrite)
         if path is not None:
-            artifact = _kept(context, container, artifact, path, overwrite=overwrite)
+            artifact = _kept(context, artifact, path, overwrite=overwrite)
         return Outcome(artifact=artifact, tools=_tools(), reason=reason)
 
-    def _planned(self, context: Context, container: JsonObject) -> Artifact:
+    def _planned(self, context: Context) -> Artifact:
         def progress(done: int, total: int) -> None:
             context.progress(done, total, "planning")
 
-        with nbd.open_view(context.source, container, scratch=context.scratch, direct=True) as disk:
-            artifact = plan_vhd(
-                disk,
-                uuid=_unique_id(context),
-                timestamp=_timestamp(context.source),
-                zero_scan=self._zero_scan,
-                cancellation=context.cancellation,
-                progress=progress,
-            )
-            _tell_growth(context, disk.size, artifact.virtual_size)
+        disk = context.disk.view(whole=True)
+        artifact = plan_vhd(
+            disk,
+            uuid=_unique_id(context),
+            timestamp=_timestamp(context.disk.origin),
+            zero_scan=self._zero_scan,
+            cancellation=context.cancellation,
+            progress=progress,
+        )
+        _tell_growth(context, disk.size, artifact.virtual_size)
         return artifact
 
 
@@ -165,18 +166,7 @@ def _recipe_of(target: Target) -> Recipe:
     return FORMATS[name]
 
 
-def _container(context: Context) -> JsonObject:
-    facts = context.facts.get("container")
-    if facts is None:
-        raise ConversionFailed(
-            "source-not-identified",
-            f"{context.source.name} was not identified, so it cannot be opened safely",
-            hint="run the whole command, not only its last stages",
-        )
-    return facts
-
-
-def _conforms(context: Context, container: JsonObject, recipe: Recipe) -> bool:
+def _conforms(context: Context, container: ContainerFacts, recipe: Recipe) -> bool:
     """Whether the source already is what the target asks for, so that nothing need be rewritten."""
     judged = context.judgement.findings if context.judgement else ()
     if any(finding.fixed_by == "convert" and finding.status != "waived" for finding in judged):
@@ -191,16 +181,15 @@ def _conforms(context: Context, container: JsonObject, recipe: Recipe) -> bool:
 
 
 def _unique_id(context: Context) -> UUID:
-    identity = asdict(context.origin or context.source.identity())
-    return uuid5(_NAMESPACE, digest([identity, context.profile.digest]))
+    return uuid5(_NAMESPACE, digest([context.disk.content_id, context.profile.digest]))
 
 
-def _timestamp(source: Source) -> int:
+def _timestamp(origin: Identity) -> int:
     """Seconds since 2000 of the source's last change; 0 for a time before that or yet to come.
 
     XenServer refuses a VHD from the future, and the present would differ from run to run.
     """
-    changed = source.identity().mtime_ns // 1_000_000_000
+    changed = origin.mtime_ns // 1_000_000_000
     return changed - EPOCH_2000 if EPOCH_2000 <= changed <= time.time() else 0
 
 
@@ -216,9 +205,7 @@ def _tools() -> dict[str, str]:
     return {"qemu-img": qemu_img.version()}
 
 
-def _kept(
-    context: Context, container: JsonObject, artifact: Artifact, path: Path, *, overwrite: bool
-) -> Artifact:
+def _kept(context: Context, artifact: Artifact, path: Path, *, overwrite: bool) -> Artifact:
     """The artifact written to the user's file, and proved to be what was planned."""
 
     def progress(done: int, total: int) -> None:
@@ -226,10 +213,8 @@ def _kept(
 
     made = write_artifact(
         artifact,
-        context.source,
-        container,
+        context.disk,
         path,
-        scratch=context.scratch,
         connections=context.job.options.connections or artifact_file.WORKERS,
         overwrite=overwrite,
         cancellation=context.cancellation,
@@ -253,10 +238,15 @@ def _require_conforming(path: Path) -> None:
 
 
 def _by_qemu(
-    context: Context, container: JsonObject, recipe: Recipe, path: Path | None, *, overwrite: bool
+    context: Context,
+    container: ContainerFacts,
+    recipe: Recipe,
+    path: Path | None,
+    *,
+    overwrite: bool,
 ) -> Outcome:
     """A file written by qemu-img, in the scratch directory or where the user wants it."""
-    virtual_size = container["virtual_size"]
+    virtual_size = context.disk.size
     if context.job.options.dry_run:
         return Outcome(reason=f"not done (--dry-run): qemu-img writes {recipe.format}")
     final = path or context.scratch / f"artifact{recipe.suffix}"

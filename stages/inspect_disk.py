@@ -27,7 +27,7 @@ from pipeline.formats.base import Problem
 from pipeline.model import Job, JsonObject, Outcome, StageStatus
 from pipeline.stage import Context
 from pipeline.text import clean
-from pipeline.tools import confine, nbd, qemu_img
+from pipeline.tools import confine, qemu_img
 from pipeline.tools.qemu_img import Check, ImageSpec, Info
 
 _SECTOR = 512
@@ -83,8 +83,7 @@ def _with_tools(context: Context, container: JsonObject) -> Outcome:
 
 
 def _look(context: Context, container: JsonObject) -> disk.Disk:
-    with nbd.open_view(context.source, container, scratch=context.scratch, connections=1) as view:
-        return disk.inspect(view, is_file=container["format"] == "raw")
+    return disk.inspect(context.disk.view(), is_file=container["format"] == "raw")
 
 
 def _in_words(problem: Problem) -> Problem:

@@ -18,7 +18,6 @@ from pipeline.model import Job, Outcome, StageStatus
 from pipeline.source import Reader
 from pipeline.stage import Context
 from pipeline.text import clean
-from pipeline.tools import nbd
 
 if TYPE_CHECKING:
     from pipeline.guest.survey import Survey
@@ -84,12 +83,11 @@ def _obstacle(context: Context) -> str | None:
 def _inspected(context: Context) -> Outcome:
     from pipeline.guest import facts, survey  # 20 ms that a run with --guest=off does not need
 
-    container = context.facts["container"]
-    with nbd.open_view(context.source, container, scratch=context.scratch, connections=1) as view:
-        nested = nested_magic(view)
-        if nested is not None:
-            return _skipped(f"the disk begins like another image ({nested})")
-        seen = survey.survey(view)
+    view = context.disk.view()
+    nested = nested_magic(view)
+    if nested is not None:
+        return _skipped(f"the disk begins like another image ({nested})")
+    seen = survey.survey(view)
     known = facts.without_appliance(seen)
     return Outcome(facts={"guest": known}) if known is not None else _launched(context, seen)
 
@@ -100,14 +98,10 @@ def _launched(context: Context, seen: Survey) -> Outcome:
 
     context.progress(0, None, "starting the appliance")
     try:
-        with (
-            nbd.serve(
-                context.source, context.facts["container"], scratch=context.scratch
-            ) as server,
-            guest.open_appliance(
-                server, scratch=context.scratch, cancellation=context.cancellation
-            ) as appliance,
-        ):
+        opened = guest.open_appliance(
+            context.disk.serve(), scratch=context.scratch, cancellation=context.cancellation
+        )
+        with opened as appliance:
             section = facts.collect(seen, appliance)
             section["appliance"] = {
                 "accelerator": appliance.accelerator,

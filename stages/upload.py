@@ -56,14 +56,7 @@ class Upload:
         try:
             request = _request(context, artifact)
             require_other_file(parse(context.job.destination), request, context.source)
-            opened = open_artifact(
-                artifact,
-                context.source,
-                context.facts["container"],
-                scratch=context.scratch,
-                connections=options.connections or store.connections,
-            )
-            with opened as reader:
+            with open_artifact(artifact, context.disk) as reader:
                 handles = _handles(context, policy)
                 if options.dry_run:
                     plan = transfer.plan(store, reader, request, handles)

@@ -31,7 +31,6 @@ from pipeline.stage import Context
 from pipeline.stores import open_store
 from pipeline.targets import open_artifact
 from pipeline.targets.comparison import compare
-from pipeline.tools import nbd
 from pipeline.transfer import proof
 from pipeline.transfer.proof import StoredReader
 from pipeline.transfer.protocol import ObjectStore
@@ -75,10 +74,7 @@ def _verified(
     name = stored_name(context, artifact)
     retrier.call(store.prepare)
     proof.check_manifest(store, name, receipt, retrier, context.cancellation.check)
-    opened = open_artifact(
-        artifact, context.source, context.facts["container"], scratch=context.scratch
-    )
-    with opened as same:
+    with open_artifact(artifact, context.disk) as same:
         reader = StoredReader(store, name, receipt.size, retrier, same)
         container = to_facts(formats.identify(reader, name=name), file_size=receipt.size)
     _require_planned(artifact, container, receipt.url)
@@ -148,33 +144,29 @@ def _read_back(
     reader: StoredReader,
     container: JsonObject,
 ) -> str:
-    source = nbd.open_view(
-        context.source, context.facts["container"], scratch=context.scratch, connections=1
-    )
     done, told = 0, 0.0
-    with source as disk:
-        comparison = compare(reader, container, disk)
-        if comparison is None:
-            context.note(f"the data inside {container['format']} is compared by checksums only")
+    comparison = compare(reader, container, context.disk.view(whole=True))
+    if comparison is None:
+        context.note(f"the data inside {container['format']} is compared by checksums only")
 
-        def watch(offset: int, data: bytes) -> str | None:
-            nonlocal done, told
-            context.cancellation.check()
-            done += len(data)
-            if time.monotonic() - told > 0.1:
-                told = time.monotonic()
-                context.progress(min(done, receipt.size), receipt.size, "reading back")
-            return comparison.see(offset, data) if comparison is not None else None
+    def watch(offset: int, data: bytes) -> str | None:
+        nonlocal done, told
+        context.cancellation.check()
+        done += len(data)
+        if time.monotonic() - told > 0.1:
+            told = time.monotonic()
+            context.progress(min(done, receipt.size), receipt.size, "reading back")
+        return comparison.see(offset, data) if comparison is not None else None
 
-        sha256 = proof.readback(
-            store,
-            name,
-            receipt,
-            retrier,
-            connections=context.job.options.connections or store.connections,
-            watcher=watch,
-        )
-        missing = comparison.missing() if comparison is not None else None
+    sha256 = proof.readback(
+        store,
+        name,
+        receipt,
+        retrier,
+        connections=context.job.options.connections or store.connections,
+        watcher=watch,
+    )
+    missing = comparison.missing() if comparison is not None else None
     if missing is not None:
         raise ConversionFailed(
             "result-differs",

@@ -14,12 +14,13 @@ from __future__ import annotations
 import contextlib
 import os
 from bisect import bisect_right
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from functools import lru_cache
 from operator import attrgetter
 from pathlib import Path
 from typing import Any, Protocol
 
+from pipeline.disk import GuestDisk
 from pipeline.errors import ConversionFailed
 from pipeline.fileview import FileView
 from pipeline.formats.vhd_layout import Layout
@@ -30,14 +31,6 @@ WINDOW = 64 << 20  # bytes of the disk whose allocation is asked for and remembe
 WINDOWS = 16  # windows that are remembered: enough for every reader to have its own
 _ZEROS = memoryview(bytes(1 << 20))
 _START = attrgetter("offset")
-
-
-class Disk(DiskView, Protocol):
-    """A disk view that also fills buffers of the caller's, several at once."""
-
-    def fetch(self, parts: Sequence[tuple[int, memoryview]]) -> None:
-        """Fill each buffer with the disk's bytes at its offset."""
-        ...
 
 
 class OpenArtifact(Protocol):
@@ -65,33 +58,19 @@ class OpenArtifact(Protocol):
 
 
 @contextlib.contextmanager
-def open_artifact(
-    artifact: Artifact,
-    source: Source,
-    container: JsonObject,
-    *,
-    scratch: Path,
-    connections: int = 4,
-) -> Iterator[OpenArtifact]:
-    """Open what ``artifact.plan`` describes.
+def open_artifact(artifact: Artifact, disk: GuestDisk) -> Iterator[OpenArtifact]:
+    """Open what ``artifact.plan`` describes, of the disk it was planned for.
 
-    ``container``: the source's ``container`` facts.  ``connections``: how many threads read at once.
     Raises ``ConversionFailed`` when the plan is not one of ours, when a planned file is gone or
     another, or when the bytes to come would not be as many as were planned; ``ToolError`` when
     qemu-nbd does not start.  Reading raises ``ConversionFailed`` too.
     """
-    from pipeline.tools import nbd
-
     kind = artifact.plan.get("kind")
     if kind == "tap-vhd":
-        layout = _layout(artifact)
-        with nbd.open_view(
-            source, container, scratch=scratch, connections=connections, direct=True
-        ) as disk:
-            yield LaidOut(layout, disk)
+        yield LaidOut(_layout(artifact), disk.view(whole=True))
     elif kind == "source":
-        _require_size(artifact, source.size, source.name)
-        yield Stored(source)
+        _require_size(artifact, disk.source.size, disk.source.name)
+        yield Stored(disk.source)
     elif kind == "file":
         path = str(artifact.plan.get("path"))
         with Source.open(path) as file:
@@ -133,7 +112,7 @@ class LaidOut:
     behind the disk's end, which the VHD's size may exceed by what rounding added.
     """
 
-    def __init__(self, layout: Layout, disk: Disk) -> None:
+    def __init__(self, layout: Layout, disk: DiskView) -> None:
         self.layout = layout
         self.size = layout.size
         self._disk = disk

@@ -24,8 +24,9 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
+from pipeline.disk import GuestDisk
 from pipeline.errors import EnvironmentFailed, UsageError
-from pipeline.model import Artifact, JsonObject
+from pipeline.model import Artifact
 from pipeline.source import Source
 from pipeline.stage import Cancellation
 from pipeline.targets import OpenArtifact, file_plan, open_artifact
@@ -43,11 +44,9 @@ Progress = Callable[[int, int], None]
 
 def write_artifact(
     artifact: Artifact,
-    source: Source,
-    container: JsonObject,
+    disk: GuestDisk,
     path: Path,
     *,
-    scratch: Path,
     connections: int = WORKERS,
     overwrite: bool = False,
     checksum: bool = True,
@@ -61,18 +60,16 @@ def write_artifact(
     the source cannot be read, ``Interrupted`` when ``cancellation`` is set.  In all these cases no
     file of ours is left behind.
     """
-    require_writable(path, source, artifact.size, overwrite=overwrite)
+    require_writable(path, disk.source, artifact.size, overwrite=overwrite)
     stop = cancellation or Cancellation()
     with (
-        open_artifact(
-            artifact, source, container, scratch=scratch, connections=connections
-        ) as opened,
+        open_artifact(artifact, disk) as opened,
         new_file(path, overwrite=overwrite) as handle,
     ):
         os.ftruncate(handle, opened.size)
         work = _Work(opened, handle, hashlib.sha256() if checksum else None)
         work.run(connections, stop, progress or (lambda _done, _total: None))
-        source.require_unchanged()
+        disk.source.require_unchanged()
     return replace(artifact, plan=file_plan(path), sha256=work.digest)
 
 

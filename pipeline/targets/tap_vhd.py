@@ -21,9 +21,8 @@ from uuid import UUID
 from pipeline.formats.vhd_bytes import BLOCK_SIZE
 from pipeline.formats.vhd_layout import Layout, target_size
 from pipeline.model import Artifact
-from pipeline.source import Extent
+from pipeline.source import DiskView, Extent
 from pipeline.stage import Cancellation
-from pipeline.targets import Disk
 
 PROBE = 4096  # bytes at the start of a block's data that are looked at first
 STEP = 256 << 10  # bytes that are read at once while a block shows nothing but zeros
@@ -43,7 +42,7 @@ class Block:
 
 
 def plan_vhd(
-    disk: Disk,
+    disk: DiskView,
     *,
     uuid: UUID,
     timestamp: int,
@@ -88,7 +87,7 @@ def blocks_with_data(extents: Iterable[Extent]) -> Iterator[Block]:
 
 
 def _scanned(
-    disk: Disk,
+    disk: DiskView,
     blocks: Iterator[Block],
     threads: int,
     stop: Cancellation,
@@ -109,7 +108,7 @@ def _scanned(
             progress((some[-1][-1].number + 1) * BLOCK_SIZE, disk.size)
 
 
-def _nonzero(disk: Disk, batch: tuple[Block, ...], stop: Cancellation) -> list[int]:
+def _nonzero(disk: DiskView, batch: tuple[Block, ...], stop: Cancellation) -> list[int]:
     probes = [(block.data[0][0], bytearray(min(PROBE, block.data[0][1]))) for block in batch]
     disk.fetch([(offset, memoryview(buffer)) for offset, buffer in probes])
     return [
@@ -119,7 +118,7 @@ def _nonzero(disk: Disk, batch: tuple[Block, ...], stop: Cancellation) -> list[i
     ]
 
 
-def _all_zero(disk: Disk, block: Block, stop: Cancellation) -> bool:
+def _all_zero(disk: DiskView, block: Block, stop: Cancellation) -> bool:
     buffer = bytearray(STEP)
     for offset, length in block.data:
         for start in range(0, length, STEP):

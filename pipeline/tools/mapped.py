@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from array import array
 from bisect import bisect_right
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Protocol
 
 from pipeline.fileview import FileView
@@ -47,11 +47,6 @@ class Runs:
         """Bytes of the disk."""
         return self._ends[-1] if self._ends else 0
 
-    @property
-    def needs_server(self) -> bool:
-        """Whether some data does not lie in the file as it is."""
-        return _SERVED in self._where
-
     def pieces(self, offset: int, end: int) -> Iterator[tuple[int, int, int]]:
         """``(offset, length, where)`` for the runs in a range; ``where`` is moved along."""
         index = bisect_right(self._starts, offset) - 1
@@ -74,7 +69,8 @@ def _place(run: Run, file_size: int) -> int:
 class MappedView:
     """``pipeline.source.DiskView`` by a map of where the data lies."""
 
-    def __init__(self, source: Source, runs: Runs, server: Server | None) -> None:
+    def __init__(self, source: Source, runs: Runs, server: Callable[[], Server]) -> None:
+        """``server`` is asked for when the first run is read that does not lie in the file."""
         self.size = runs.size
         self._runs = runs
         self._file = FileView(source, source.size)
@@ -104,8 +100,7 @@ class MappedView:
                     part[:] = bytes(length)
         self._file.fetch(stored)
         if served:
-            assert self._server is not None
-            self._server.fetch(served)
+            self._server().fetch(served)
 
     def extents(self, offset: int = 0, length: int | None = None) -> Iterator[Extent]:
         """Contiguous, ascending, covering the range; unknown allocation counts as data."""

@@ -1,4 +1,4 @@
-"""The guest-visible disk of any container, read through a confined qemu-nbd.
+"""The guest-visible disk of any container, served by a confined qemu-nbd.
 
     Source.fd ──inherited──▶ qemu-nbd ──unix socket in a private directory──▶ libnbd handles
                              read-only, no network,                          one a reading thread, each
@@ -18,24 +18,22 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from pipeline.errors import ConversionFailed, ToolError
-from pipeline.fileview import FileView
 from pipeline.model import JsonObject
 from pipeline.source import Source
 from pipeline.tools import command, qemu_img
 from pipeline.tools.command import MIB, Limits, Sandbox
-from pipeline.tools.mapped import MappedView, Runs
-from pipeline.tools.nbd_view import NbdView
+from pipeline.tools.mapped import Runs
 
+CONNECTIONS = 16  # that a view of the disk opens at the most, one a reading thread
+SHARED = CONNECTIONS + 8  # and room for an appliance
 STARTING_S = 20.0  # until qemu-nbd listens
 LIMITS = Limits(memory=2048 * MIB, file_size=0)
 _SOCKET_PATH_MAX = 100  # sockaddr_un holds 108 with its NUL
 
 
 @contextlib.contextmanager
-def serve(
-    source: Source, container: JsonObject, *, scratch: Path, shared: int = 8
-) -> Iterator[Path]:
-    """Serve the disk, read-only, to up to ``shared`` clients at a time; yields the socket's path.
+def serve(source: Source, container: JsonObject, *, scratch: Path) -> Iterator[Path]:
+    """Serve the disk, read-only, to ``SHARED`` clients at a time; yields the socket's path.
 
     ``container``: the source's ``container`` facts, which say how to open it.  The server is killed
     when the block ends.  Raises ``ToolError`` when it does not start.
@@ -43,7 +41,7 @@ def serve(
     image = qemu_img.ImageSpec.of(source, container)
     with _private_directory(scratch) as directory:
         path = directory / "nbd"
-        argv = ["qemu-nbd", "--read-only", "--persistent", f"--shared={shared}"]
+        argv = ["qemu-nbd", "--read-only", "--persistent", f"--shared={SHARED}"]
         argv += [f"--socket={path}", image.argument]
         sandbox = Sandbox(fds=image.fds, sockets=(directory,))
         with command.background(argv, limits=LIMITS, sandbox=sandbox) as server:
@@ -51,49 +49,21 @@ def serve(
             yield path
 
 
-@contextlib.contextmanager
-def open_view(
-    source: Source,
-    container: JsonObject,
-    *,
-    scratch: Path,
-    connections: int = 4,
-    direct: bool = False,
-) -> Iterator[FileView | NbdView | MappedView]:
-    """The disk behind a container, to be read from up to ``connections`` threads at once.
+def map_runs(source: Source, container: JsonObject) -> Runs | None:
+    """Where the disk's data lies in the file; None when the map is too long to be worth it.
 
-    ``direct``: for somebody who reads all data, so that it pays to ask qemu-img first where it lies
-    in the file (``pipeline.tools.mapped``).  Raises ``ToolError`` when qemu-nbd does not start,
-    ``ConversionFailed`` when its disk has another size than the facts say.
+    Raises ``ToolError`` when qemu-img fails, ``ConversionFailed`` when the map is of a disk of
+    another size than the facts say.
     """
-    size = container.get("virtual_size")
-    if qemu_img.lies_in_file(container):
-        yield FileView(source, source.size if size is None else size)
-        return
-    runs = _runs(source, container) if direct else None
-    if runs is not None and not runs.needs_server:
-        require_size(source.name, runs.size, size)
-        yield MappedView(source, runs, None)
-        return
-    with serve(source, container, scratch=scratch, shared=connections) as path:
-        view = NbdView(path, source.name, connections)
-        try:
-            require_size(source.name, view.size, size)
-            same = runs is not None and runs.size == view.size
-            yield MappedView(source, runs, view) if runs is not None and same else view
-        finally:
-            view.close()
-
-
-def _runs(source: Source, container: JsonObject) -> Runs | None:
-    """Where the data lies; None when the map is too long to be worth it."""
     try:
         found = qemu_img.map_(qemu_img.ImageSpec.of(source, container))
     except ToolError as error:
         if error.code != "tool-output-limit":
             raise
         return None
-    return Runs(found, source.size)
+    runs = Runs(found, source.size)
+    require_size(source.name, runs.size, container.get("virtual_size"))
+    return runs
 
 
 def require_size(name: str, size: int, expected: int | None) -> None:

@@ -9,10 +9,17 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 FILES = sorted([*ROOT.glob("pipeline/**/*.py"), *ROOT.glob("stages/*.py")])
 
-NOUNS = {"pipeline", "pipeline.model", "pipeline.errors", "pipeline.events", "pipeline.text"}
+NOUNS = {
+    "pipeline",
+    "pipeline.model",
+    "pipeline.errors",
+    "pipeline.events",
+    "pipeline.facts",
+    "pipeline.text",
+}
 KNOWLEDGE = NOUNS | {"pipeline.source", "pipeline.formats"}
 BYTES = KNOWLEDGE | {"pipeline.content", "pipeline.fileview", "pipeline.decompress"}
-WORK = BYTES | {"pipeline.stage", "pipeline.tools", "pipeline.targets"}
+WORK = BYTES | {"pipeline.disk", "pipeline.stage", "pipeline.tools", "pipeline.targets"}
 
 # room (the longest matching prefix wins) -> what of ours it may import: these, and all below them
 MAY_IMPORT = {
@@ -22,6 +29,8 @@ MAY_IMPORT = {
     "pipeline.text": set(),
     "pipeline.events": {"pipeline.model"},
     "pipeline.source": {"pipeline.errors", "pipeline.text"},
+    "pipeline.facts": set(),
+    "pipeline.disk": BYTES | {"pipeline.facts", "pipeline.tools"},
     "pipeline.fileview": KNOWLEDGE,
     "pipeline.decompress": KNOWLEDGE,
     "pipeline.formats": KNOWLEDGE,
@@ -30,7 +39,7 @@ MAY_IMPORT = {
     "pipeline.profile": NOUNS,
     "pipeline.explain": NOUNS | {"pipeline.profile"},
     "pipeline.reports": NOUNS | {"pipeline.profile"},
-    "pipeline.stage": NOUNS | {"pipeline.source", "pipeline.profile"},
+    "pipeline.stage": NOUNS | {"pipeline.disk", "pipeline.source", "pipeline.profile"},
     "pipeline.journal": NOUNS,
     "pipeline.unpack": BYTES | {"pipeline.stage"},
     "pipeline.tools": BYTES | {"pipeline.guest", "pipeline.stage"},
@@ -38,7 +47,13 @@ MAY_IMPORT = {
     "pipeline.transfer": BYTES | {"pipeline.stage"},
     "pipeline.stores": BYTES | {"pipeline.stage", "pipeline.transfer"},
     "pipeline.engine": NOUNS
-    | {"pipeline.journal", "pipeline.profile", "pipeline.source", "pipeline.stage"},
+    | {
+        "pipeline.disk",
+        "pipeline.journal",
+        "pipeline.profile",
+        "pipeline.source",
+        "pipeline.stage",
+    },
     "pipeline.cli": {"pipeline", "stages"},
     "stages": WORK
     | {

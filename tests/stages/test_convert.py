@@ -191,7 +191,7 @@ def test_a_file_in_scratch_can_be_read_as_an_artifact(
             from pipeline.model import Outcome
 
             artifact: Artifact = context.artifact
-            with open_artifact(artifact, context.source, {}, scratch=context.scratch) as opened:
+            with open_artifact(artifact, context.disk) as opened:
                 held.append(opened.read(0, opened.size))
             return Outcome()
 

@@ -8,6 +8,7 @@ from dataclasses import replace
 import pytest
 
 from pipeline import profile
+from pipeline.disk import GuestDisk
 from pipeline.errors import Interrupted, SourceError
 from pipeline.model import Job, StageStatus
 from pipeline.source import Source
@@ -52,7 +53,9 @@ def seen(tmp_path):
                 monitor=notes.append,
             )
             container = {**Identify().run(context).facts["container"], **facts}
-            outcome = InspectDisk().run(replace(context, facts={"container": container}))
+            with GuestDisk(source, container, scratch) as disk:
+                known = replace(context, facts={"container": container}, opened=disk)
+                outcome = InspectDisk().run(known)
             source.require_unchanged()
         assert os.listdir(scratch) == []
         look.facts = {"container": container, **outcome.facts}

@@ -11,6 +11,7 @@ import pytest
 from phony import builder
 
 from pipeline import profile
+from pipeline.disk import GuestDisk
 from pipeline.errors import ToolError
 from pipeline.model import Job, Options, StageStatus
 from pipeline.source import Source
@@ -39,10 +40,11 @@ def inspect(path, scratch, **options):
             cancellation=Cancellation(),
             monitor=notes.append,
         )
-        facts = {}
-        for stage in (Identify(), InspectDisk(), InspectGuest()):
-            outcome = stage.run(replace(context, facts=facts))
-            facts = {**facts, **outcome.facts}
+        facts = dict(Identify().run(context).facts)
+        with GuestDisk(source, facts["container"], scratch) as disk:
+            for stage in (InspectDisk(), InspectGuest()):
+                outcome = stage.run(replace(context, facts=facts, opened=disk))
+                facts = {**facts, **outcome.facts}
         source.require_unchanged()
     assert os.listdir(scratch) == []
     jsonschema.Draft202012Validator(json.loads(SCHEMA.read_bytes())).validate(facts)

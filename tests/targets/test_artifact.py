@@ -16,6 +16,7 @@ import pytest
 import vhd_files as files
 
 from pipeline import formats
+from pipeline.disk import GuestDisk
 from pipeline.errors import ConversionFailed, EnvironmentFailed, Interrupted, UsageError
 from pipeline.fileview import FileView
 from pipeline.formats.vhd import Vhd
@@ -26,7 +27,6 @@ from pipeline.stage import Cancellation
 from pipeline.targets import open_artifact
 from pipeline.targets.file import write_artifact
 from pipeline.targets.tap_vhd import PROBE, plan_vhd
-from pipeline.tools import nbd
 
 MIB, GIB = 1 << 20, 1 << 30
 
@@ -51,20 +51,23 @@ def container(source: Source, name: str) -> dict[str, Any]:
     if name == "vhd":
         found = Vhd().inspect(source)
         return {"format": "vhd", "variant": found.variant, "virtual_size": found.virtual_size}
-    variant = formats.identify(source).container.variant
-    return {"format": name, "variant": variant, "virtual_size": None}
+    found = formats.identify(source).container
+    return {"format": name, "variant": found.variant, "virtual_size": found.virtual_size}
+
+
+def guest_disk(source: Source, name: str, scratch: Path) -> GuestDisk:
+    return GuestDisk(source, container(source, name), scratch)  # type: ignore[arg-type]
 
 
 def plan(source: Source, name: str, scratch: Path, **options: Any) -> Artifact:
-    with nbd.open_view(source, container(source, name), scratch=scratch) as disk:
-        return plan_vhd(disk, uuid=files.UUID_1, timestamp=7, **options)
+    with guest_disk(source, name, scratch) as disk:
+        return plan_vhd(disk.view(), uuid=files.UUID_1, timestamp=7, **options)
 
 
 def convert(path: Path, name: str, output: Path, **options: Any) -> Artifact:
-    with Source.open(path) as source:
+    with Source.open(path) as source, guest_disk(source, name, path.parent) as disk:
         artifact = plan(source, name, path.parent)
-        facts = container(source, name)
-        return write_artifact(artifact, source, facts, output, scratch=path.parent, **options)
+        return write_artifact(artifact, disk, output, **options)
 
 
 def compare_with_qemu(raw: Path, vhd: Path) -> None:
@@ -191,11 +194,10 @@ def test_segments_made_by_threads_in_any_order_are_the_file(tmp_path: Path) -> N
     expected = (tmp_path / "out.vhd").read_bytes()
     found = bytearray(len(expected))
 
-    with Source.open(image) as source:
+    with Source.open(image) as source, guest_disk(source, "qcow2", tmp_path) as disk:
         # as another process would: from the plan's JSON alone
         artifact = from_json(to_json(plan(source, "qcow2", tmp_path)), Artifact)
-        facts = container(source, "qcow2")
-        with open_artifact(artifact, source, facts, scratch=tmp_path) as opened:
+        with open_artifact(artifact, disk) as opened:
             offsets = list(range(0, opened.size, 777_777))
             random.Random(5).shuffle(offsets)
 
@@ -227,9 +229,7 @@ def test_the_zero_scan_leaves_out_what_holds_only_zeros(
 ) -> None:
     with Source.open(allocated_zeros(tmp_path / "disk.raw")) as source:
         artifact = plan(source, "raw", tmp_path, zero_scan=zero_scan)
-        write_artifact(
-            artifact, source, container(source, "raw"), tmp_path / "o.vhd", scratch=tmp_path
-        )
+        write_artifact(artifact, guest_disk(source, "raw", tmp_path), tmp_path / "o.vhd")
 
     with Source.open(tmp_path / "o.vhd") as file:
         assert Vhd().inspect(file).details["allocated_blocks"] == blocks
@@ -264,16 +264,11 @@ class TestFailures:
     def test_a_source_cut_short_while_it_is_read(self, raw: Path, tmp_path: Path) -> None:
         with Source.open(raw) as source:
             artifact = plan(source, "raw", tmp_path)
+            disk = guest_disk(source, "raw", tmp_path)
             os.truncate(raw, 20 * MIB)
 
             with pytest.raises(ConversionFailed, match=r"disk\.raw") as caught:
-                write_artifact(
-                    artifact,
-                    source,
-                    {"format": "raw", "virtual_size": 60 * MIB},
-                    tmp_path / "out.vhd",
-                    scratch=tmp_path,
-                )
+                write_artifact(artifact, disk, tmp_path / "out.vhd")
 
         assert (caught.value.code, caught.value.exit_code) == ("source-data-unreadable", 4)
         assert leftovers(tmp_path) == {"disk.raw"}
@@ -304,15 +299,8 @@ class TestFailures:
 
             def until_stopped() -> None:
                 for _ in range(100):  # until the signal meets one of them at work
-                    facts = container(source, "raw")
-                    write_artifact(
-                        artifact,
-                        source,
-                        facts,
-                        output,
-                        scratch=tmp_path,
-                        cancellation=cancellation,
-                    )
+                    disk = guest_disk(source, "raw", tmp_path)
+                    write_artifact(artifact, disk, output, cancellation=cancellation)
                     output.unlink()
 
             with pytest.raises(Interrupted):
@@ -360,7 +348,7 @@ class TestFailures:
             artifact = replace(plan(source, "raw", tmp_path), size=free + GIB)
 
             with pytest.raises(EnvironmentFailed, match=str(free + GIB)) as caught:
-                write_artifact(artifact, source, {}, tmp_path / "out.vhd", scratch=tmp_path)
+                write_artifact(artifact, guest_disk(source, "raw", tmp_path), tmp_path / "out.vhd")
 
         assert (caught.value.code, caught.value.exit_code) == ("no-space", 3)
 
@@ -374,7 +362,7 @@ class TestFailures:
             ):
                 with (
                     pytest.raises(ConversionFailed) as caught,
-                    open_artifact(broken, source, container(source, "raw"), scratch=tmp_path),
+                    open_artifact(broken, guest_disk(source, "raw", tmp_path)),
                 ):
                     pass
                 assert caught.value.code == "artifact-plan"
@@ -382,13 +370,14 @@ class TestFailures:
     def test_a_kept_file_that_was_touched_is_not_uploaded(self, raw: Path, tmp_path: Path) -> None:
         written = self.write(raw, tmp_path / "out.vhd")
         with Source.open(raw) as source:
-            with open_artifact(written, source, {}, scratch=tmp_path) as opened:
+            disk = guest_disk(source, "raw", tmp_path)
+            with open_artifact(written, disk) as opened:
                 assert opened.read(0, 8) == b"conectix"
             os.truncate(tmp_path / "out.vhd", 1000)
 
             with (
                 pytest.raises(ConversionFailed) as caught,
-                open_artifact(written, source, {}, scratch=tmp_path),
+                open_artifact(written, disk),
             ):
                 pass
 

@@ -7,16 +7,19 @@ import signal
 import stat
 import threading
 import time
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import pytest
 import vhd_files as files
+from disks import lent
 
 from pipeline.errors import ConversionFailed, ImgprepError
 from pipeline.fileview import FileView
 from pipeline.source import Source
 from pipeline.tools import command, nbd
+from pipeline.tools.nbd_view import NbdView
 
 MIB = 1 << 20
 needs_nbd = pytest.mark.needs("qemu-img", "qemu-nbd", "module:nbd")
@@ -43,7 +46,7 @@ def test_the_disk_reads_as_its_source(raw: Path, image: Path, tmp_path: Path) ->
 
     with (
         Source.open(image) as source,
-        nbd.open_view(source, facts("qcow2", 50 * MIB), scratch=tmp_path) as disk,
+        lent(source, facts("qcow2", 50 * MIB), tmp_path) as disk,
     ):
         assert disk.size == 50 * MIB
         assert disk.read(0, disk.size) == data
@@ -60,7 +63,7 @@ def test_extents_cover_the_disk_and_zero_runs_are_zeros(
 
     with (
         Source.open(image) as source,
-        nbd.open_view(source, facts("qcow2", 50 * MIB), scratch=tmp_path) as disk,
+        lent(source, facts("qcow2", 50 * MIB), tmp_path) as disk,
     ):
         extents = list(disk.extents())
         some = list(disk.extents(MIB, 10 * MIB))
@@ -84,7 +87,8 @@ def test_many_threads_share_a_few_connections(raw: Path, image: Path, tmp_path: 
 
     with (
         Source.open(image) as source,
-        nbd.open_view(source, facts("qcow2", None), scratch=tmp_path, connections=3) as disk,
+        nbd.serve(source, facts("qcow2", None), scratch=tmp_path) as path,
+        closing(NbdView(path, source.name, connections=3)) as disk,
     ):
 
         def read(start: int) -> None:
@@ -120,7 +124,7 @@ def test_a_long_scratch_path_does_not_matter(image: Path, tmp_path: Path) -> Non
 
     with (
         Source.open(image) as source,
-        nbd.open_view(source, facts("qcow2", None), scratch=deep) as disk,
+        lent(source, facts("qcow2", None), deep) as disk,
     ):
         assert disk.size == 50 * MIB
 
@@ -152,7 +156,7 @@ def test_a_backing_file_is_not_followed(tmp_path: Path) -> None:
 
     with (
         Source.open(overlay) as source,
-        nbd.open_view(source, facts("qcow2", MIB), scratch=tmp_path) as disk,
+        lent(source, facts("qcow2", MIB), tmp_path) as disk,
     ):
         assert disk.read(0, MIB) == bytes(MIB)
 
@@ -165,7 +169,7 @@ def test_a_vhd_is_read_to_its_size_in_bytes_not_by_its_geometry(tmp_path: Path) 
 
     with (
         Source.open(tmp_path / "image.vhd") as source,
-        nbd.open_view(source, facts("vhd", 10 * MIB, "dynamic"), scratch=tmp_path) as disk,
+        lent(source, facts("vhd", 10 * MIB, "dynamic"), tmp_path) as disk,
     ):
         assert disk.size == 10 * MIB
         assert disk.read(8 * MIB, 2 * MIB) == files.filled(4, 7)
@@ -176,7 +180,7 @@ def test_another_size_than_our_parser_read_is_an_error(image: Path, tmp_path: Pa
     with (
         Source.open(image) as source,
         pytest.raises(ConversionFailed) as caught,
-        nbd.open_view(source, facts("qcow2", 49 * MIB), scratch=tmp_path),
+        lent(source, facts("qcow2", 49 * MIB), tmp_path),
     ):
         pass
 
@@ -190,7 +194,7 @@ def test_an_image_that_qemu_cannot_open_is_one_clear_error(tmp_path: Path) -> No
     with (
         Source.open(tmp_path / "image.qcow2") as source,
         pytest.raises(ImgprepError, match="qemu-nbd") as caught,
-        nbd.open_view(source, facts("qcow2", None), scratch=tmp_path),
+        lent(source, facts("qcow2", None), tmp_path),
     ):
         pass
 
@@ -209,7 +213,7 @@ def test_damaged_data_is_an_error_with_its_place(raw: Path, tmp_path: Path) -> N
 
     with (
         Source.open(image) as source,
-        nbd.open_view(source, facts("qcow2", None), scratch=tmp_path) as disk,
+        lent(source, facts("qcow2", None), tmp_path) as disk,
     ):
         with pytest.raises(ConversionFailed, match=r"image\.qcow2.* offset \d+ failed") as caught:
             disk.read(0, disk.size)
@@ -233,7 +237,7 @@ def test_a_server_that_dies_is_an_error_not_a_hang(
     monkeypatch.setattr(nbd, "_await_listening", remember)
     with (
         Source.open(image) as source,
-        nbd.open_view(source, facts("qcow2", None), scratch=tmp_path) as disk,
+        lent(source, facts("qcow2", None), tmp_path) as disk,
     ):
         os.killpg(started[0].pid, signal.SIGKILL)
         began = time.monotonic()
@@ -249,7 +253,7 @@ def test_reading_much_needs_little_memory(image: Path, tmp_path: Path) -> None:
 
     with (
         Source.open(image) as source,
-        nbd.open_view(source, facts("qcow2", None), scratch=tmp_path, connections=1) as disk,
+        lent(source, facts("qcow2", None), tmp_path) as disk,
     ):
         disk.read(0, 4 * MIB)
         before = resident()
@@ -265,7 +269,7 @@ class TestFileView:
 
         with (
             Source.open(tmp_path / "image.vhd") as source,
-            nbd.open_view(source, facts("vhd", 4096, "fixed"), scratch=tmp_path) as disk,
+            lent(source, facts("vhd", 4096, "fixed"), tmp_path) as disk,
         ):
             assert disk.read(0, 10000) == b"d" * 4096
             assert [(item.offset, item.length) for item in disk.extents()] == [(0, 4096)]

@@ -1,0 +1,138 @@
+"""The disk under test: opened once a run, and lent to every stage that asks.
+
+    Source + container facts ──▶ GuestDisk ─┬─ view()   bytes and allocation of the disk
+                                            ├─ serve()  a socket for a program that wants to read it
+                                            └─ content id   names everything its bytes depend on
+
+What costs a process is started when it is asked for first and serves everybody afterwards: one
+qemu-nbd and one allocation map a run at the most, and none at all where the disk lies in its file as
+it is.
+
+Three things are told apart.  The *change guard* (``Source.require_unchanged``) says whether the file
+is still what it was.  The *content id* says which bytes these are: today the stat identity of the
+user's file, which what was unpacked from it shares.  A VHD's *unique id* is derived from the content
+id and the profile.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import threading
+from contextlib import ExitStack
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Self
+
+from pipeline.facts import ContainerFacts
+from pipeline.fileview import FileView
+from pipeline.model import digest
+from pipeline.source import DiskView, Identity, Source
+
+if TYPE_CHECKING:
+    from pipeline.tools.mapped import Runs
+    from pipeline.tools.nbd_view import NbdView
+
+
+class GuestDisk:
+    """One source's disk.  May be used from several threads; close it, or use it as a context."""
+
+    def __init__(
+        self,
+        source: Source,
+        container: ContainerFacts,
+        scratch: Path,
+        *,
+        origin: Identity | None = None,
+    ) -> None:
+        """``scratch``: a private directory, for sockets.
+
+        ``origin``: of the user's file, where ``source`` was unpacked from it.
+        """
+        self.source = source
+        self.container = container
+        self.origin = origin or source.identity()
+        self._scratch = scratch
+        self._lock = threading.RLock()
+        self._opened = ExitStack()
+        self._socket: Path | None = None
+        self._served: NbdView | None = None
+        self._runs: Runs | None = None
+        self._mapped = False  # the map was asked for; None then: it is too long to be worth it
+
+    @property
+    def size(self) -> int:
+        """Bytes that the guest sees; no stage comes so far with an image that does not tell."""
+        size = self.container["virtual_size"]
+        assert size is not None
+        return size
+
+    @property
+    def content_id(self) -> str:
+        """Names everything that the disk's bytes depend on."""
+        return f"stat:{digest(dataclasses.asdict(self.origin))}"
+
+    def view(self, *, whole: bool = False) -> DiskView:
+        """The disk's bytes.
+
+        ``whole``: for somebody who reads all data, so that it pays to ask first where it lies in the
+        file (``pipeline.tools.mapped``).  Raises ``ToolError`` when qemu-nbd does not start,
+        ``ConversionFailed`` when its disk has another size than the facts say.
+        """
+        from pipeline.tools import qemu_img
+        from pipeline.tools.mapped import MappedView
+
+        if qemu_img.lies_in_file(self.container):
+            return FileView(self.source, self.size)
+        with self._lock:
+            runs = self._map() if whole or self._mapped else None
+            return self._server() if runs is None else MappedView(self.source, runs, self._server)
+
+    def serve(self) -> Path:
+        """The unix socket of an NBD server (read-only, for many clients at a time).
+
+        It is there until the disk is closed.  Raises ``ToolError`` when it does not start.
+        """
+        from pipeline.tools import nbd
+
+        with self._lock:
+            if self._socket is None:
+                serving = nbd.serve(self.source, self.container, scratch=self._scratch)
+                self._socket = self._opened.enter_context(serving)
+            return self._socket
+
+    def close(self) -> None:
+        """End what was started; a second call does nothing."""
+        with self._lock:
+            self._opened.close()
+            self._socket = self._served = None
+
+    def _server(self) -> NbdView:
+        from pipeline.tools import nbd
+        from pipeline.tools.nbd_view import NbdView
+
+        with self._lock:
+            if self._served is None:
+                view = NbdView(self.serve(), self.source.name, nbd.CONNECTIONS)
+                self._opened.callback(view.close)
+                nbd.require_size(self.source.name, view.size, self.container["virtual_size"])
+                self._served = view
+            return self._served
+
+    def _map(self) -> Runs | None:
+        from pipeline.tools import nbd
+
+        if not self._mapped:
+            self._runs = nbd.map_runs(self.source, self.container)
+            self._mapped = True
+        return self._runs
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        value: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
