@@ -1,4 +1,4 @@
-"""``run_job``: the one function that everybody calls.
+"""``run_job``: the one function that everybody calls; ``run_jobs``: one look, many clouds' judgements.
 
     Job ─▶ Source, Profile ─▶ for each stage: unchanged? ─ reuse or run ─ record ─ unchanged? ─▶ Report
 
@@ -34,7 +34,7 @@ from pipeline.model import (
     ExitCode,
     Facts,
     Job,
-    JsonObject,
+    JudgedBy,
     Judgement,
     Outcome,
     Receipt,
@@ -54,6 +54,7 @@ from pipeline.stage import Cancellation, Context, Stage
 class _Progress:
     """What a run has brought together so far: the makings of the report."""
 
+    profile: Profile | None = None
     facts: dict[str, Mapping[str, Any]] = field(default_factory=dict)
     judgement: Judgement | None = None
     artifact: Artifact | None = None
@@ -62,7 +63,6 @@ class _Progress:
     records: list[StageRecord] = field(default_factory=list)
     refused: bool = False
     cut_short: bool = False  # stages were left out because the image is refused
-    profile: JsonObject | None = None  # as the report holds it
 
     def add(self, outcome: Outcome) -> None:
         self.facts.update(outcome.facts)
@@ -71,6 +71,16 @@ class _Progress:
         self.artifact = outcome.artifact or self.artifact
         self.receipt = outcome.receipt or self.receipt
         self.refused = self.refused or outcome.status is StageStatus.REFUSED
+
+    def branch(self, profile: Profile | None) -> _Progress:
+        """The same so far, to be gone on with for another profile."""
+        return replace(
+            self,
+            profile=profile,
+            facts=dict(self.facts),
+            tools=dict(self.tools),
+            records=list(self.records),
+        )
 
 
 def run_job(
@@ -90,27 +100,12 @@ def run_job(
     error: ImgprepError | None = None
     job_id = ""
     try:
-        profile = load(job.profile)
-        progress.profile = {
-            "name": profile.name,
-            "digest": profile.digest,
-            "target": profile.target.format,
-        }
-        check_waivers(profile, job.options.allow)
+        profile = progress.profile = _load(job)
         with Source.open(job.source, allow_device=job.options.allow_device) as source:
             job_id = identify_job(job, source, profile)
             opened = journal.open_journal(job_dir, job_id) if job_dir else journal.passing()
             with opened as records:
-                context = Context(
-                    job=job,
-                    job_id=job_id,
-                    source=source,
-                    profile=profile,
-                    scratch=records.scratch,
-                    notebook=records,
-                    cancellation=cancellation or Cancellation(),
-                    monitor=monitor,
-                )
+                context = _context(job, job_id, source, profile, records, monitor, cancellation)
                 monitor(JobStarted(job_id, str(source.path), tuple(item.name for item in stages)))
                 _run_stages(stages, context, records, progress)
                 records.finish()
@@ -121,6 +116,97 @@ def run_job(
     report = _report(job, job_id, progress, error, started)
     monitor(JobFinished(report))
     return report
+
+
+def run_jobs(
+    jobs: Sequence[Job],
+    shared: Sequence[Stage],
+    own: Sequence[Stage],
+    monitor: Monitor,
+    *,
+    cancellation: Cancellation | None = None,
+) -> tuple[Report, ...]:
+    """Do jobs on one source that differ only in their profile.  Nothing is kept for a resume.
+
+    The ``shared`` stages, which look at no profile, run once; the ``own`` ones run for each job.
+    Where a profile or a waiver is wrong nothing is done: the reports are those of the wrong jobs.
+    """
+    started = datetime.now(UTC)
+    loaded, wrong = _load_all(jobs, started)
+    if wrong:
+        return wrong
+    gathered = _Progress()
+    branches: list[_Progress] = []
+    ids = [""] * len(jobs)
+    done = 0
+    error: ImgprepError | None = None
+    first = jobs[0]
+    try:
+        with (
+            Source.open(first.source, allow_device=first.options.allow_device) as source,
+            journal.passing() as records,
+        ):
+            ids = [identify_job(job, source, each) for job, each in zip(jobs, loaded, strict=True)]
+            context = _context(first, ids[0], source, loaded[0], records, monitor, cancellation)
+            names = tuple(item.name for item in (*shared, *own))
+            monitor(JobStarted(ids[0], str(source.path), names))
+            _run_stages(shared, context, records, gathered)
+            for job, job_id, profile in zip(jobs, ids, loaded, strict=True):
+                branches.append(gathered.branch(profile))
+                mine = replace(context, job=job, job_id=job_id, profile=profile)
+                _run_stages(own, mine, records, branches[-1])
+                done += 1
+    except ImgprepError as raised:
+        error = raised
+    branches += [gathered.branch(profile) for profile in loaded[len(branches) :]]
+    reports = tuple(
+        _report(job, job_id, branch, error if number >= done else None, started)
+        for number, (job, job_id, branch) in enumerate(zip(jobs, ids, branches, strict=True))
+    )
+    for report in reports:
+        monitor(JobFinished(report))
+    return reports
+
+
+def _load(job: Job) -> Profile:
+    """The job's profile.  Raises ``UsageError``, also for a waiver that the profile does not allow."""
+    profile = load(job.profile)
+    check_waivers(profile, job.options.allow)
+    return profile
+
+
+def _load_all(
+    jobs: Sequence[Job], started: datetime
+) -> tuple[tuple[Profile, ...], tuple[Report, ...]]:
+    """Every job's profile, and a report for each job that has none."""
+    loaded, wrong = [], []
+    for job in jobs:
+        try:
+            loaded.append(_load(job))
+        except ImgprepError as error:
+            wrong.append(_report(job, "", _Progress(), error, started))
+    return tuple(loaded), tuple(wrong)
+
+
+def _context(
+    job: Job,
+    job_id: str,
+    source: Source,
+    profile: Profile,
+    records: journal.Journal,
+    monitor: Monitor,
+    cancellation: Cancellation | None,
+) -> Context:
+    return Context(
+        job=job,
+        job_id=job_id,
+        source=source,
+        profile=profile,
+        scratch=records.scratch,
+        notebook=records,
+        cancellation=cancellation or Cancellation(),
+        monitor=monitor,
+    )
 
 
 def identify_job(job: Job, source: Source, profile: Profile) -> str:
@@ -256,7 +342,6 @@ def _report(
         findings=judgement.findings,
         passed=judgement.passed,
         not_applicable=judgement.not_applicable,
-        profile=progress.profile,
         facts=progress.facts,
         stages=tuple(progress.records),
         artifact=_summary(progress.artifact, progress.receipt),
@@ -265,7 +350,16 @@ def _report(
         tools=progress.tools,
         started=started.isoformat(timespec="milliseconds"),
         finished=datetime.now(UTC).isoformat(timespec="milliseconds"),
+        profile=_judged_by(progress),
     )
+
+
+def _judged_by(progress: _Progress) -> JudgedBy | None:
+    profile = progress.profile
+    if profile is None:
+        return None
+    size = (progress.facts.get("container") or {}).get("virtual_size")
+    return JudgedBy(profile.name, profile.digest, profile.target.outcome(size))
 
 
 def _conclude(job: Job, progress: _Progress, error: ImgprepError | None) -> tuple[Verdict, int]:

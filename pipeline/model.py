@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields, is_dataclass
 from enum import IntEnum, StrEnum
 from typing import Any, Literal, TypeAlias, TypeVar
@@ -69,6 +69,15 @@ class ExitCode(IntEnum):
     REFUSED = 1
     UNDETERMINED = 7
     BUG = 70
+
+
+_FIRST_THAT_OCCURRED = (130, 143, 70, 2, 3, 5, 6, 4, 7, 1)
+
+
+def combined_exit_code(codes: Iterable[int]) -> int:
+    """The one exit code of several jobs: the first that occurred in the order of the public face."""
+    seen = set(codes)
+    return next((code for code in _FIRST_THAT_OCCURRED if code in seen), ExitCode.OK)
 
 
 @dataclass(frozen=True)
@@ -214,6 +223,15 @@ class ErrorRecord:
 
 
 @dataclass(frozen=True)
+class JudgedBy:
+    """The profile that judged, and what the source becomes for it."""
+
+    name: str  # its own, whatever alias was given
+    digest: str  # of all its documents' contents
+    target: JsonObject  # {format, variant?, packing?, suffix, virtual_size}; the last may be null
+
+
+@dataclass(frozen=True)
 class Report:
     """The whole truth of one job; every other output is made from it."""
 
@@ -232,8 +250,8 @@ class Report:
     tools: Mapping[str, str]
     started: str
     finished: str
+    profile: JudgedBy | None = None  # None: it could not be loaded
     report_version: int = 1
-    profile: JsonObject | None = None  # {name, digest, target}: whose requirements judged
 
 
 _OPTIONAL_IN_JSON = frozenset(

@@ -7,6 +7,7 @@ from typing import Any
 
 from pipeline import profile
 from pipeline.model import (
+    JudgedBy,
     Judgement,
     Options,
     Report,
@@ -124,7 +125,8 @@ def problem(rule: str, detail: str = "something was seen", **where: int) -> dict
 def report(found: dict[str, Any], source: str = "disk.qcow2", **changes: Any) -> Report:
     """The report of a check of these facts, made by the real judgement."""
     options = changes.pop("options", Options())
-    judgement: Judgement = profile.judge(profile.load("rackspace"), found, waivers=options.allow)
+    judged_by = profile.load(changes.pop("by", "rackspace"))
+    judgement: Judgement = profile.judge(judged_by, found, waivers=options.allow)
     verdict, code = profile.verdict(judgement, fail_on=options.fail_on, strict=options.strict)
     values: dict[str, Any] = {
         "imgprep_version": "1.0",
@@ -137,7 +139,6 @@ def report(found: dict[str, Any], source: str = "disk.qcow2", **changes: Any) ->
         },
         "verdict": verdict,
         "exit_code": int(code),
-        "profile": {"name": "rackspace-2020", "digest": "0" * 64, "target": "vhd"},
         "findings": judgement.findings,
         "passed": judgement.passed,
         "not_applicable": judgement.not_applicable,
@@ -152,5 +153,10 @@ def report(found: dict[str, Any], source: str = "disk.qcow2", **changes: Any) ->
         "tools": {"qemu-img": "7.2.0"},
         "started": "2026-11-23T10:00:00.000+00:00",
         "finished": "2026-11-23T10:00:01.500+00:00",
+        "profile": JudgedBy(
+            judged_by.name,
+            judged_by.digest,
+            judged_by.target.outcome(found.get("container", {}).get("virtual_size")),
+        ),
     }
     return Report(**(values | changes))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import suppress
+from itertools import groupby
 from pathlib import Path
 
 import typer
@@ -11,7 +12,7 @@ import typer
 from pipeline.cli import options as opt
 from pipeline.cli import output
 from pipeline.errors import UsageError
-from pipeline.model import Job, Options, Report
+from pipeline.model import Job, Options, Report, combined_exit_code
 from pipeline.stage import Stage
 
 DEFAULT_PROFILE = "rackspace"
@@ -49,7 +50,8 @@ def inspect(
 def check(
     image: opt.Image,
     *,  # what follows need not have a default here: some have it in options.py
-    profile: opt.ProfileName = DEFAULT_PROFILE,
+    profile: opt.ProfileNames,
+    any_profile: opt.AnyProfile = False,
     guest: opt.GuestMode = opt.Guest.AUTO,
     fail_on: opt.FailOnLevel = opt.FailOn.ERROR,
     strict: opt.Strict = False,
@@ -61,25 +63,28 @@ def check(
     quiet: opt.Quiet = False,
     events: opt.Events = None,
 ) -> None:
-    """Judge IMAGE by a cloud's requirements.
+    """Judge IMAGE by the requirements of one cloud, of several, or of all.
 
-    Lists every finding at once: what was seen, what is expected, what to do. Changes nothing.
+    Lists every finding at once: what was seen, what is expected, what to do. Changes nothing. With several
+    profiles the image is looked at once, and a table tells which of them take it.
     """
     from stages import for_check
 
-    job = Job(
-        image,
-        profile,
-        options=Options(
-            guest=guest.value,
-            fail_on=fail_on.value,
-            strict=strict,
-            allow=_waivers(allow),
-            unpack=unpack,
-            allow_device=allow_device,
-        ),
+    options = Options(
+        guest=guest.value,
+        fail_on=fail_on.value,
+        strict=strict,
+        allow=_waivers(allow),
+        unpack=unpack,
+        allow_device=allow_device,
     )
-    _do(job, for_check(), output.parse(reports, json=json), quiet=quiet, events=events)
+    chosen = _profiles(profile)
+    jobs = [Job(image, name, options=options) for name in chosen or [DEFAULT_PROFILE]]
+    out = output.parse(reports, json=json)
+    if len(chosen) > 1 or "all" in profile:
+        _judge(jobs, out, quiet=quiet, events=events, any_profile=any_profile)
+    else:
+        _do(jobs[0], for_check(), out, quiet=quiet, events=events)
 
 
 def convert(
@@ -206,6 +211,61 @@ def _do(
     with suppress(BrokenPipeError):  # who only wanted the first lines gets the exit code as well
         out.write(report)
     raise typer.Exit(report.exit_code)
+
+
+def _judge(
+    jobs: Sequence[Job],
+    out: output.Output,
+    *,
+    quiet: bool,
+    events: Path | None,
+    any_profile: bool,
+) -> None:
+    """Judge by several profiles, and end the process with the exit code of all.
+
+    Jobs of one image stand together: it is looked at once.
+    """
+    from pipeline.cli.monitors import monitors
+    from pipeline.cli.signals import cancel_on_signals
+    from pipeline.engine import run_jobs
+    from stages import for_inspect
+    from stages.check import Check
+
+    reports: list[Report] = []
+    with (
+        cancel_on_signals() as cancellation,
+        monitors(quiet=quiet, events=events) as monitor,
+    ):
+        for source, group in groupby(jobs, key=lambda job: job.source):
+            opt.require_other_files(source, [*out.files, *([events] if events else [])])
+            reports += run_jobs(
+                tuple(group), for_inspect(), (Check(),), monitor, cancellation=cancellation
+            )
+    with suppress(BrokenPipeError):
+        out.write_several(reports)
+    raise typer.Exit(_exit_code(reports, any_profile=any_profile))
+
+
+def _exit_code(reports: Sequence[Report], *, any_profile: bool) -> int:
+    """With ``any_profile`` an image is fine that one profile takes."""
+    if not any_profile:
+        return combined_exit_code(report.exit_code for report in reports)
+    by_image: dict[str, list[int]] = {}
+    for report in reports:
+        by_image.setdefault(report.job["source"], []).append(report.exit_code)
+    return combined_exit_code(
+        0 if 0 in codes else combined_exit_code(codes) for codes in by_image.values()
+    )
+
+
+def _profiles(names: Sequence[str]) -> list[str]:
+    """The profiles that are meant, each once; ``all`` are every cloud's newest."""
+    from pipeline import profile
+
+    meant: list[str] = []
+    for name in names:
+        meant += profile.newest() if name == "all" else [name]
+    return list(dict.fromkeys(meant))
 
 
 def _state() -> Path:

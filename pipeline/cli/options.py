@@ -74,6 +74,20 @@ ProfileName = Annotated[
         help="Whose requirements to judge by; 'imgprep profiles' lists them.",
     ),
 ]
+ProfileNames = Annotated[
+    list[str],
+    typer.Option(
+        "--profile",
+        metavar="NAME|FILE",
+        help="Whose requirements to judge by; 'imgprep profiles' lists them. May be given several times; "
+        "'all' are every cloud's newest [default: rackspace].",
+        default_factory=list,
+        show_default=False,
+    ),
+]
+AnyProfile = Annotated[
+    bool, typer.Option("--any", help="Exit with 0 when at least one of the profiles takes IMAGE.")
+]
 GuestMode = Annotated[
     Guest,
     typer.Option(

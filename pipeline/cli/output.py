@@ -50,9 +50,16 @@ class Output:
         The readable summary goes to stdout, or to stderr when a program reads stdout or when it
         tells of an error.  Raises the first failure at the end.
         """
-        out = sys.stderr if self.machine_on_stdout or report.error else sys.stdout
-        writers = [partial(_print_summary, report, out)]
-        writers += [partial(_deliver, target, report) for target in self.targets]
+        self._write(report, on_stderr=report.error is not None)
+
+    def write_several(self, found: Sequence[Report]) -> None:
+        """The same for reports that belong together: each output is one document of all."""
+        self._write(found, on_stderr=all(report.error is not None for report in found))
+
+    def _write(self, found: Report | Sequence[Report], *, on_stderr: bool) -> None:
+        out = sys.stderr if self.machine_on_stdout or on_stderr else sys.stdout
+        writers = [partial(_print_summary, found, out)]
+        writers += [partial(_deliver, target, found) for target in self.targets]
         failures = []
         for write in writers:
             try:
@@ -89,15 +96,15 @@ def parse(values: Sequence[str], *, json: bool) -> Output:
     return Output(tuple(targets))
 
 
-def _print_summary(report: Report, out: TextIO) -> None:
+def _print_summary(found: Report | Sequence[Report], out: TextIO) -> None:
     # on stderr it is a courtesy, like progress: what was asked for is elsewhere
     with suppress(OSError) if out is sys.stderr else nullcontext():
-        reports.print_summary(report, out)
+        reports.print_summary(found, out)
         out.flush()
 
 
-def _deliver(target: ReportTarget, report: Report) -> None:
-    text = reports.render(target.kind, report)
+def _deliver(target: ReportTarget, found: Report | Sequence[Report]) -> None:
+    text = reports.render(target.kind, found)
     if target.path == "-":
         sys.stdout.write(text if text.endswith("\n") else text + "\n")
         sys.stdout.flush()

@@ -41,6 +41,7 @@ __all__ = [
     "judge",
     "load",
     "names",
+    "newest",
     "rules",
     "stopped_at_gate",
     "verdict",
@@ -62,6 +63,12 @@ class Target(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     creator: str | None = None  # the VHD's creator application
     segment_size: int = 128 * MIB  # of an object stored in parts
     content_type: str = "application/octet-stream"
+
+    def outcome(self, virtual_size: int | None) -> JsonObject:
+        """What a report says of it for a disk of this size: only what is set, and the disk's size."""
+        chosen = {"format": self.format, "variant": self.variant, "suffix": self.suffix}
+        known = {name: value for name, value in chosen.items() if value is not None}
+        return {**known, "virtual_size": virtual_size}
 
 
 class Note(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -101,6 +108,16 @@ def names() -> tuple[str, ...]:
         document = Library().open(path.as_uri()) or {}
         if "x-target" in document or _alias_of(document):
             found.append(path.stem)
+    return tuple(found)
+
+
+def newest() -> tuple[str, ...]:
+    """Every cloud's newest profile: no other name of one, and none that another one replaces."""
+    found = []
+    for name in names():
+        document = Library().open((SCHEMAS / "profiles" / f"{name}.json").as_uri()) or {}
+        if _alias_of(document) is None and "x-replaced-by" not in document:
+            found.append(name)
     return tuple(found)
 
 

@@ -6,10 +6,10 @@ A table for ``$GITHUB_STEP_SUMMARY`` is the markdown report.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
 from pipeline.model import JsonObject
-from pipeline.reports.summary import Line, Summary, summarize
+from pipeline.reports.summary import Line, Summary, profile_name, summarize
 
 _COMMANDS: Mapping[str, str] = {"error": "error", "warning": "warning", "info": "notice"}
 
@@ -20,24 +20,37 @@ def render(report: JsonObject) -> str:
     return "\n".join(_commands(summary)) + "\n"
 
 
-def _commands(summary: Summary) -> Iterator[str]:
+def render_several(reports: Sequence[JsonObject]) -> str:
+    """The reports as workflow commands, one report after the other."""
+    lines: list[str] = []
+    for report in reports:
+        lines += _commands(summarize(report), f"{profile_name(report)}: ")
+    return "\n".join(lines) + "\n"
+
+
+def _commands(summary: Summary, prefix: str = "") -> Iterator[str]:
+    """The commands; ``prefix`` stands before each title and tells several reports apart."""
+    for name, title, message in _annotations(summary):
+        yield _command(name, summary, f"{prefix}{title}", message)
+
+
+def _annotations(summary: Summary) -> Iterator[tuple[str, str, str]]:
     if summary.error:
         title, message, hint, code = summary.error
-        yield _command("error", summary, f"{title} ({code})", f"{message}\n{hint}".strip())
+        yield "error", f"{title} ({code})", f"{message}\n{hint}".strip()
     for line in summary.failed:
-        yield _command(_COMMANDS[line.severity], summary, _title(line), _body(line))
+        yield _COMMANDS[line.severity], _title(line), _body(line)
     for line in summary.waived:
-        yield _command("notice", summary, f"{line.allowed}: {_title(line)}", line.reason or "")
+        yield "notice", f"{line.allowed}: {_title(line)}", line.reason or ""
     for unknown in summary.unknown:
         names = ", ".join(unknown.rules)
         count = len(unknown.rules)
-        yield _command(
+        yield (
             "warning",
-            summary,
             f"{count} not judged",
             f"Because {unknown.reason} Not judged: {names}",
         )
-    yield _command(_level(summary), summary, f"imgprep: {summary.verdict}", _closing(summary))
+    yield _level(summary), f"imgprep: {summary.verdict}", _closing(summary)
 
 
 def _level(summary: Summary) -> str:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from pipeline.model import JsonObject
+from pipeline.reports import matrix
 from pipeline.reports.summary import SEVERITIES, summarize
 
 TEMPLATES = Path(__file__).parent / "templates"
@@ -12,6 +14,15 @@ TEMPLATES = Path(__file__).parent / "templates"
 
 def render(report: JsonObject) -> str:
     """The report as a self-contained page."""
+    return _page([report], ())
+
+
+def render_several(reports: Sequence[JsonObject]) -> str:
+    """One page: a table of all, then each report."""
+    return _page(reports, matrix.rows(reports))
+
+
+def _page(reports: Sequence[JsonObject], rows: Sequence[matrix.Row]) -> str:
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
     environment = Environment(
@@ -22,4 +33,6 @@ def render(report: JsonObject) -> str:
         lstrip_blocks=True,
     )
     template = environment.get_template("report.html.j2")
-    return template.render(summary=summarize(report), severities=SEVERITIES, report=report)
+    entries = [(summarize(report), report) for report in reports]
+    title = matrix.sentence(rows) if rows else None
+    return template.render(entries=entries, matrix=rows, title=title, severities=SEVERITIES)

@@ -17,16 +17,32 @@ from pipeline.text import clean
 
 def render(report: JsonObject) -> str:
     """The report as one JUnit test suite."""
+    return _document([_suite(report)])
+
+
+def render_several(reports: Sequence[JsonObject]) -> str:
+    """A suite for each image and profile."""
+    suites = [_suite(report) for report in reports]
+    for suite, report in zip(suites, reports, strict=True):
+        suite.set("name", _text(f"{report['job']['source']}: {profile_name(report)}"))
+    return _document(suites)
+
+
+def _document(suites: Sequence[Element]) -> str:
+    root = Element("testsuites")
+    root.extend(suites)
+    indent(root)
+    return '<?xml version="1.0" encoding="UTF-8"?>\n' + tostring(root, encoding="unicode") + "\n"
+
+
+def _suite(report: JsonObject) -> Element:
     cases = [*_findings(report), *_passed(report), *_not_applicable(report), *_error(report)]
     suite = Element("testsuite", _head(report, cases))
     properties = SubElement(suite, "properties")
     for name, value in _properties(report):
         SubElement(properties, "property", name=name, value=_text(value))
     suite.extend(cases)
-    root = Element("testsuites")
-    root.append(suite)
-    indent(root)
-    return '<?xml version="1.0" encoding="UTF-8"?>\n' + tostring(root, encoding="unicode") + "\n"
+    return suite
 
 
 def _head(report: JsonObject, cases: Sequence[Element]) -> dict[str, str]:

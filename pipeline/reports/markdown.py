@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 
 from pipeline.model import JsonObject
+from pipeline.reports import matrix
 from pipeline.reports.summary import SEVERITIES, Line, Summary, summarize
 
 _MARKS: Mapping[str, str] = {
@@ -22,6 +23,32 @@ _HEADINGS: Mapping[str, str] = {"error": "Errors", "warning": "Warnings", "info"
 def render(report: JsonObject) -> str:
     """The report as Markdown (CommonMark with tables)."""
     return "\n".join(_document(summarize(report))) + "\n"
+
+
+def render_several(reports: Sequence[JsonObject]) -> str:
+    """A table of all, then each report one level below."""
+    found = matrix.rows(reports)
+    table = [f"# {escape(matrix.sentence(found))}", "", _HEAD, "|---|---|---|---|---|---|"]
+    table += [_row(row) for row in found]
+    below = ["\n" + re.sub(r"(?m)^#", "##", render(report)) for report in reports]
+    return "\n".join([*table, *below])
+
+
+_HEAD = "| Image | Profile | Verdict | First reasons | Converted | Target |"
+
+
+def _row(row: matrix.Row) -> str:
+    reasons = [f"{escape(title)} ({code(rule)})" for title, rule in row.reasons]
+    reasons += [f"and {row.more} more"] if row.more else []
+    cells = (
+        escape(row.source),
+        code(row.profile),
+        f"{_MARKS[row.verdict]} {row.verdict}",
+        "; ".join(reasons),
+        escape("; ".join(row.converted)),
+        escape(row.target),
+    )
+    return f"| {' | '.join(cells)} |"
 
 
 def _document(summary: Summary) -> Iterator[str]:

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import PurePath
 from typing import Any
@@ -32,7 +32,12 @@ _LEVELS: Mapping[str, str] = {"error": "error", "warning": "warning", "info": "n
 
 def render(report: JsonObject) -> str:
     """The report as a SARIF log with one run."""
-    log = {"$schema": SCHEMA, "version": "2.1.0", "runs": [_run(report)]}
+    return render_several([report])
+
+
+def render_several(reports: Sequence[JsonObject]) -> str:
+    """The reports as a SARIF log with a run for each."""
+    log = {"$schema": SCHEMA, "version": "2.1.0", "runs": [_run(report) for report in reports]}
     return json.dumps(log, indent=2, ensure_ascii=False) + "\n"
 
 

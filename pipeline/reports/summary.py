@@ -157,7 +157,7 @@ def stopped(report: JsonObject) -> bool:
 
 def _repair(report: JsonObject) -> Repair:
     wanted = report["job"]["options"].get("format")
-    target = (report.get("profile") or {}).get("target")
+    target = ((report.get("profile") or {}).get("target") or {}).get("format")
     if stopped(report) or (wanted is not None and wanted != target):
         return "none"
     if report["artifact"]:

@@ -11,10 +11,11 @@ from __future__ import annotations
 import os
 import shutil
 import textwrap
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TextIO
 
 from pipeline.model import JsonObject
+from pipeline.reports import matrix
 from pipeline.reports.summary import Line, Summary, summarize
 
 Styled = tuple[str, str]  # text and style; a line is a sequence of them
@@ -44,20 +45,31 @@ MOST_RULES = 4
 def write(report: JsonObject, out: TextIO) -> None:
     """Write the summary of a report's JSON; ``rich`` is loaded only where there are colours."""
     summary = summarize(report)
+    _write(lambda width: lines(summary, width), out)
+
+
+def write_several(reports: Sequence[JsonObject], out: TextIO) -> None:
+    """Write the matrix of several reports' JSON."""
+    found = matrix.rows(reports)
+    _write(lambda width: matrix_lines(found, width), out)
+
+
+def _write(made: Callable[[int], Iterable[Sequence[Styled]]], out: TextIO) -> None:
+    """Write what ``made`` gives for a width in columns."""
     if out.isatty() or os.environ.get("FORCE_COLOR"):
-        _write_styled(summary, out)
+        _write_styled(made, out)
         return
     width = min(shutil.get_terminal_size((PLAIN_WIDTH, 0)).columns, WIDEST)
-    plain = ("".join(text for text, _ in line) + "\n" for line in lines(summary, width))
+    plain = ("".join(text for text, _ in line) + "\n" for line in made(width))
     out.writelines(_encodable(line, out.encoding) for line in plain)
 
 
-def _write_styled(summary: Summary, out: TextIO) -> None:
+def _write_styled(made: Callable[[int], Iterable[Sequence[Styled]]], out: TextIO) -> None:
     from rich.console import Console
     from rich.text import Text
 
     console = Console(file=out, highlight=False, markup=False, emoji=False, soft_wrap=True)
-    for line in lines(summary, min(console.width, WIDEST)):
+    for line in made(min(console.width, WIDEST)):
         parts = ((_encodable(text, out.encoding), style) for text, style in line)
         console.print(Text.assemble(*parts))
 
@@ -68,7 +80,7 @@ def _encodable(text: str, encoding: str | None) -> str:
     return text.encode(name, "replace").decode(name)
 
 
-def lines(summary: Summary, width: int = 100) -> Iterator[Sequence[Styled]]:
+def lines(summary: Summary, width: int = PLAIN_WIDTH) -> Iterator[Sequence[Styled]]:
     """The summary as styled lines of at most ``width`` columns, commands and addresses excepted."""
     yield [(summary.source, "bold"), (": ", ""), _verdict(summary)]
     yield from _paragraph(summary.sentence, width)
@@ -168,3 +180,46 @@ def _wrapped(label: str, text: str, width: int) -> Iterator[Sequence[Styled]]:
     )
     for number, piece in enumerate(pieces or [""]):
         yield [(f"  {label if number == 0 else '':<10}", "dim"), (piece, "")]
+
+
+# --- several reports -----------------------------------------------------------------------------
+
+_VERDICT_MARKS: Mapping[str, str] = {"accepted": "✓", "accepted-with-advice": "✓", "rejected": "✗"}
+
+
+def matrix_lines(
+    found: Sequence[matrix.Row], width: int = PLAIN_WIDTH
+) -> Iterator[Sequence[Styled]]:
+    """A line for each image and cloud, with the first reasons below it."""
+    names = max((len(row.profile) for row in found), default=0) + 2
+    for source in dict.fromkeys(row.source for row in found):
+        mine = [row for row in found if row.source == source]
+        yield [(source, "bold")]
+        for piece in textwrap.wrap(mine[0].image, width - 2) if mine[0].image else ():
+            yield [(f"  {piece}", "dim")]
+        yield []
+        for row in mine:
+            yield from _row(row, names, width)
+        yield []
+    for piece in textwrap.wrap(matrix.sentence(found), width, break_on_hyphens=False):
+        yield [(piece, "")]
+    command = matrix.next_command(found)
+    if command:
+        yield [("next: ", "dim"), (command, "bold")]
+
+
+def _row(row: matrix.Row, names: int, width: int) -> Iterator[Sequence[Styled]]:
+    mark = _VERDICT_MARKS.get(row.verdict, "?")
+    style = _VERDICT_STYLES[row.verdict]
+    head = [(f"{mark} ", style), (f"{row.profile:<{names}}", ""), (f"{row.verdict:<22}", style)]
+    fits = names + 24 + len(row.target) <= width
+    yield [*head, (row.target, "dim")] if fits else head
+    indent = " " * (names + 2)
+    reasons = [f"{title} [{rule}]" for title, rule in row.reasons]
+    reasons += [f"and {row.more} more"] if row.more else []
+    converted = f"imgprep converts: {'; '.join(row.converted)}" if row.converted else ""
+    for text in ("" if fits else row.target, "; ".join(reasons), converted):
+        pieces = textwrap.wrap(
+            text, width - len(indent), break_long_words=False, break_on_hyphens=False
+        )
+        yield from ([(f"{indent}{piece}", "dim")] for piece in pieces)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 
 from pipeline.model import JsonObject
 
@@ -15,6 +16,13 @@ def render(report: JsonObject) -> str:
     """The checked report as indented JSON.  Raises ``InvalidReport``."""
     validate(report)
     return json.dumps(report, indent=2, ensure_ascii=False) + "\n"
+
+
+def render_several(reports: Sequence[JsonObject]) -> str:
+    """The checked reports as an indented JSON array.  Raises ``InvalidReport``."""
+    for report in reports:
+        validate(report)
+    return json.dumps(list(reports), indent=2, ensure_ascii=False) + "\n"
 
 
 def validate(report: JsonObject) -> None:

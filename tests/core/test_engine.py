@@ -5,10 +5,20 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from pipeline.engine import run_job
+from pipeline.engine import run_job, run_jobs
 from pipeline.errors import ConversionFailed, Interrupted
 from pipeline.events import JobFinished, JobStarted, StageFinished, StageStarted, ignore
-from pipeline.model import Artifact, Job, Judgement, Options, Outcome, StageStatus, Verdict, to_json
+from pipeline.model import (
+    Artifact,
+    Job,
+    Judgement,
+    Options,
+    Outcome,
+    StageStatus,
+    Verdict,
+    combined_exit_code,
+    to_json,
+)
 from pipeline.stage import Cancellation
 
 
@@ -226,3 +236,66 @@ def test_what_cannot_begin_still_ends_in_a_report(image, tmp_path, source, profi
     assert (report.verdict, report.exit_code) == (Verdict.FAILED, code)
     assert report.stages == ()
     json.dumps(to_json(report))
+
+
+def test_several_profiles_share_one_look(image):
+    look = Step("look", fact("container", 1))
+    judge = Step("judge", Outcome(judgement=Judgement()))
+    jobs = [Job(str(image), name) for name in ("rackspace-2014", "rackspace")]
+    events = []
+
+    reports = run_jobs(jobs, [look], [judge], events.append)
+
+    assert (look.runs, judge.runs) == (1, 2)
+    assert [report.profile.name for report in reports] == ["rackspace-2014", "rackspace-2020"]
+    assert len({report.job["id"] for report in reports}) == 2
+    for report in reports:
+        assert report.facts == {"container": {"value": 1}}
+        assert [record.name for record in report.stages] == ["look", "judge"]
+    assert [event.report for event in events if isinstance(event, JobFinished)] == list(reports)
+
+
+def test_with_a_wrong_profile_among_several_nothing_is_done(image):
+    look = Step("look")
+    jobs = [Job(str(image), name) for name in ("rackspace", "nosuch")]
+
+    (report,) = run_jobs(jobs, [look], [], ignore)
+
+    assert look.runs == 0
+    assert (report.exit_code, report.error.code, report.profile) == (2, "profile-unknown", None)
+
+
+def test_a_look_that_fails_is_told_in_every_report(image):
+    def fail(context):
+        raise ConversionFailed("broken", "it broke")
+
+    jobs = [Job(str(image), name) for name in ("rackspace", "rackspace-2014")]
+
+    reports = run_jobs(jobs, [Step("look", act=fail)], [Step("judge")], ignore)
+
+    assert [report.error.code for report in reports] == ["broken", "broken"]
+
+
+def test_a_stop_between_two_profiles_leaves_the_first_judged(image):
+    cancellation = Cancellation()
+    judge = Step(
+        "judge",
+        Outcome(judgement=Judgement()),
+        act=lambda context: cancellation.set(signal.SIGINT),
+    )
+    jobs = [Job(str(image), name) for name in ("rackspace", "rackspace-2014")]
+
+    first, second = run_jobs(jobs, [], [judge], ignore, cancellation=cancellation)
+
+    assert (first.verdict, first.exit_code) == (Verdict.ACCEPTED, 0)
+    assert (second.verdict, second.exit_code) == (Verdict.INTERRUPTED, 130)
+
+
+@pytest.mark.parametrize(
+    ("codes", "combined"),
+    [([], 0), ([0, 0], 0), ([0, 1], 1), ([1, 7], 7), ([7, 4], 4), ([4, 6], 6), ([6, 5], 5),
+     ([5, 3], 3), ([3, 2], 2), ([2, 70], 70), ([70, 143], 143), ([143, 130], 130)],
+)  # fmt: skip
+def test_the_exit_code_of_several_is_the_first_in_the_order(codes, combined):
+    assert combined_exit_code(codes) == combined
+    assert combined_exit_code(reversed(codes)) == combined

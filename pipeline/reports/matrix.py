@@ -1,0 +1,107 @@
+"""Many reports at a glance: a line for each image and cloud, and one sentence about all of them.
+
+reports (JSON) ──rows──▶ Row: cloud, verdict, first reasons, what is converted, target
+               ──sentence──▶ "3 of 17 profiles take disk.qcow2: aws, gce, openstack."
+"""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from pipeline.model import JsonObject
+from pipeline.reports.summary import Summary, profile_name, summarize
+from pipeline.text import clean
+from pipeline.text import size as short_size
+
+MOST_REASONS = 2
+"""Reasons that stand in a row; the report of that cloud alone has all."""
+
+TAKEN = ("accepted", "accepted-with-advice")
+_FOOTER = 512  # bytes behind a fixed VHD's disk
+
+
+@dataclass(frozen=True)
+class Row:
+    """One image as one cloud sees it."""
+
+    source: str
+    profile: str
+    verdict: str
+    exit_code: int
+    image: str  # what the image is, in few words
+    reasons: tuple[tuple[str, str], ...]  # title and rule of the gravest, errors first
+    more: int  # reasons that are not in the row
+    converted: tuple[str, ...]  # titles of what the conversion changes
+    target: str  # format and size of what would be made
+
+
+def rows(reports: Sequence[JsonObject]) -> tuple[Row, ...]:
+    """A row for each report, in their order."""
+    return tuple(_row(report, summarize(report)) for report in reports)
+
+
+def _row(report: JsonObject, summary: Summary) -> Row:
+    reasons = _reasons(summary)
+    image = dict(summary.image)
+    return Row(
+        source=summary.source,
+        profile=clean(profile_name(report)),
+        verdict=summary.verdict,
+        exit_code=summary.exit_code,
+        image=", ".join(image[key] for key in ("format", "disk", "guest") if key in image),
+        reasons=reasons[:MOST_REASONS],
+        more=max(len(reasons) - MOST_REASONS, 0),
+        converted=tuple(line.title for line in summary.repaired),
+        target=_target((report.get("profile") or {}).get("target") or {}),
+    )
+
+
+def _reasons(summary: Summary) -> tuple[tuple[str, str], ...]:
+    """Why it is not simply accepted: the error of the job, what fails, what nobody could judge."""
+    if summary.error:
+        return ((summary.error[1], summary.error[3]),)
+    failed = [(line.title, line.rule) for line in summary.failed if line.severity != "info"]
+    not_judged = [
+        (f"{len(group.rules)} not judged: {group.reason.rstrip('.')}", group.rules[0])
+        for group in summary.unknown
+    ]
+    return (*failed, *not_judged)
+
+
+def _target(target: Mapping[str, object]) -> str:
+    """What would be made, and how large: the file where its size is known beforehand."""
+    words = [str(target[key]) for key in ("variant", "format", "packing") if target.get(key)]
+    size = target.get("virtual_size")
+    if not isinstance(size, int) or not words:
+        return clean(" ".join(words))
+    whole = target.get("format") == "raw" or target.get("variant") == "fixed"
+    if whole and not target.get("packing"):
+        file_size = size + (_FOOTER if target["format"] == "vhd" else 0)
+        return f"{clean(' '.join(words))}, {short_size(file_size)}"
+    return f"{clean(' '.join(words))}, disk {short_size(size)}"
+
+
+def sentence(found: Sequence[Row]) -> str:
+    """Who takes which image."""
+    return " ".join(_taken(source, found) for source in dict.fromkeys(row.source for row in found))
+
+
+def _taken(source: str, found: Sequence[Row]) -> str:
+    mine = [row for row in found if row.source == source]
+    names = [row.profile for row in mine if row.verdict in TAKEN]
+    open_ones = [row.profile for row in mine if row.verdict == "undetermined"]
+    count = f"{len(names) or 'None'} of {len(mine)} profile{'' if len(mine) == 1 else 's'}"
+    takes = "take" if len(names) > 1 else "takes"
+    listed = f": {', '.join(names)}" if names else ""
+    rest = f" Undetermined: {', '.join(open_ones)}." if open_ones else ""
+    return f"{count} {takes} {source}{listed}.{rest}"
+
+
+def next_command(found: Sequence[Row]) -> str | None:
+    """What to type for the details of the first row that is not simply accepted."""
+    other = next((row for row in found if row.verdict not in TAKEN), found[0] if found else None)
+    if other is None:
+        return None
+    return f"imgprep check {shlex.quote(other.source)} --profile {shlex.quote(other.profile)}"
