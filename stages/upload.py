@@ -19,12 +19,13 @@ from pipeline.stage import Context
 from pipeline.stores import open_store, parse
 from pipeline.stores.destination import object_name
 from pipeline.stores.prepared import require_other_file
+from pipeline.stores.schemes import SCHEMES
 from pipeline.targets import open_artifact
 from pipeline.text import clean
 from pipeline.transfer import upload as transfer
 from pipeline.transfer.protocol import upload_id
-from pipeline.transfer.retry import Policy
-from pipeline.transfer.upload import Handles, Request
+from pipeline.transfer.retry import RetryPolicy
+from pipeline.transfer.upload import Handles, UploadRequest
 
 
 class Upload:
@@ -51,7 +52,7 @@ class Upload:
             return Outcome(StageStatus.SKIPPED, reason="there is no destination")
         if artifact is None:
             return Outcome(StageStatus.SKIPPED, reason="there is no artifact to store")
-        policy = Policy.from_environment()
+        policy = RetryPolicy.from_environment()
         store = open_store(context.job.destination, policy=policy)
         try:
             request = _request(context, artifact)
@@ -74,9 +75,9 @@ def stored_name(context: Context, artifact: Artifact) -> str:
     return object_name(place, context.job.source, suffix, name=context.job.options.name)
 
 
-def _request(context: Context, artifact: Artifact) -> Request:
+def _request(context: Context, artifact: Artifact) -> UploadRequest:
     options, target = context.job.options, context.profile.target
-    scheme = parse(context.job.destination or "").scheme
+    scheme = SCHEMES[parse(context.job.destination or "").scheme]
     content = digest([dataclasses.asdict(context.source.identity()), artifact.plan, artifact.size])
     about = {
         "imgprep-version": __version__,
@@ -87,7 +88,7 @@ def _request(context: Context, artifact: Artifact) -> Request:
     }
     if artifact.sha256:
         about["imgprep-sha256"] = artifact.sha256
-    return Request(
+    return UploadRequest(
         stored_name(context, artifact),
         upload_id(context.job_id, content),
         metadata=about,
@@ -96,12 +97,12 @@ def _request(context: Context, artifact: Artifact) -> Request:
         create=options.create,
         connections=options.connections,
         # A cloud's wish is about Swift's large objects; other stores know better what suits them.
-        segment_size=target.segment_size if scheme == "swift" else None,
+        segment_size=target.segment_size if scheme.profile_segments else None,
         sha256=artifact.sha256,
     )
 
 
-def _handles(context: Context, policy: Policy) -> Handles:
+def _handles(context: Context, policy: RetryPolicy) -> Handles:
     def progress(done: int, total: int) -> None:
         context.progress(done, total, "uploading")
 

@@ -34,7 +34,8 @@ from pipeline.targets.comparison import compare
 from pipeline.transfer import proof
 from pipeline.transfer.proof import StoredReader
 from pipeline.transfer.protocol import ObjectStore
-from pipeline.transfer.retry import Policy, Retrier
+from pipeline.transfer.retry import RetryPolicy
+from pipeline.transfer.retrying import Retrying
 from stages.identify import to_facts
 from stages.upload import stored_name
 
@@ -59,23 +60,23 @@ class Verify:
         receipt, artifact = context.receipt, context.artifact
         if receipt is None or artifact is None or context.job.destination is None:
             return Outcome(StageStatus.SKIPPED, reason="nothing was stored")
-        policy = Policy.from_environment()
-        retrier = Retrier(policy, context.cancellation, tell=context.note)
-        store = open_store(context.job.destination, policy=policy)
+        policy = RetryPolicy.from_environment()
+        bare = open_store(context.job.destination, policy=policy)
+        store = Retrying(bare, policy, context.cancellation, tell=context.note)
         try:
-            return _verified(context, store, retrier, artifact, receipt)
+            return _verified(context, store, artifact, receipt)
         finally:
             store.close()
 
 
 def _verified(
-    context: Context, store: ObjectStore, retrier: Retrier, artifact: Artifact, receipt: Receipt
+    context: Context, store: ObjectStore, artifact: Artifact, receipt: Receipt
 ) -> Outcome:
     name = stored_name(context, artifact)
-    retrier.call(store.prepare)
-    proof.check_manifest(store, name, receipt, retrier, context.cancellation.check)
+    store.prepare()
+    proof.check_manifest(store, name, receipt, context.cancellation.check)
     with open_artifact(artifact, context.disk) as same:
-        reader = StoredReader(store, name, receipt.size, retrier, same)
+        reader = StoredReader(store, name, receipt.size, same)
         container = to_facts(formats.identify(reader, name=name), file_size=receipt.size)
     _require_planned(artifact, container, receipt.url)
     facts = {"result": {"container": container}}
@@ -83,7 +84,7 @@ def _verified(
     mode = context.job.options.verify
     sha256, note = receipt.sha256, receipt.sha256_note
     if mode == "readback":
-        sha256 = _read_back(context, store, name, retrier, receipt, reader, container)
+        sha256 = _read_back(context, store, name, receipt, reader, container)
         note = None
     proved = replace(receipt, verified=mode, sha256=sha256, sha256_note=note)
     return Outcome(facts=facts, receipt=proved)
@@ -139,7 +140,6 @@ def _read_back(
     context: Context,
     store: ObjectStore,
     name: str,
-    retrier: Retrier,
     receipt: Receipt,
     reader: StoredReader,
     container: JsonObject,
@@ -162,7 +162,6 @@ def _read_back(
         store,
         name,
         receipt,
-        retrier,
         connections=context.job.options.connections or store.connections,
         watcher=watch,
     )

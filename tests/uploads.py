@@ -25,15 +25,16 @@ from pipeline.transfer import proof
 from pipeline.transfer import upload as transfer
 from pipeline.transfer.journal import MemoryNotebook
 from pipeline.transfer.protocol import ObjectStore, upload_id
-from pipeline.transfer.retry import Policy, Retrier
+from pipeline.transfer.retry import RetryPolicy
+from pipeline.transfer.retrying import Retrying
 
 NAME = "disk.vhd"
 COUNT = 6  # segments of the usual object
 
-QUICK = Policy(deadline_s=20.0, least_attempts=4, first_s=0.02, cap_s=0.2, stall_s=30.0)
+QUICK = RetryPolicy(deadline_s=20.0, least_attempts=4, first_s=0.02, cap_s=0.2, stall_s=30.0)
 """Waits are short, because the faults are ours; only a test of stalls lets one be found quickly."""
 
-PATIENT = Policy(deadline_s=60.0, least_attempts=4, first_s=0.02, cap_s=0.2, stall_s=60.0)
+PATIENT = RetryPolicy(deadline_s=60.0, least_attempts=4, first_s=0.02, cap_s=0.2, stall_s=60.0)
 """For tests that hold a request while somebody else acts: a slow machine must not look like a stall."""
 
 
@@ -44,7 +45,7 @@ class Site:
     place: Place
     proxy: servers.Faults
     notebook: MemoryNotebook = field(default_factory=MemoryNotebook)
-    policy: Policy = QUICK
+    policy: RetryPolicy = QUICK
 
     @property
     def is_s3(self) -> bool:
@@ -120,12 +121,12 @@ class Site:
         pattern: Pattern,
         *,
         job: str = "job",
-        policy: Policy | None = None,
+        policy: RetryPolicy | None = None,
         notebook: MemoryNotebook | None = None,
         store: ObjectStore | None = None,
         **request: Any,
     ) -> Receipt:
-        wanted = transfer.Request(
+        wanted = transfer.UploadRequest(
             **{
                 "name": NAME,
                 "upload_id": upload_id(job, pattern.seed),
@@ -143,14 +144,14 @@ class Site:
         finally:
             used.close()
 
-    def retrier(self) -> Retrier:
-        return Retrier(self.policy, Cancellation())
+    def retrying(self, store: ObjectStore) -> Retrying:
+        return Retrying(store, self.policy, Cancellation())
 
     def verify(self, receipt: Receipt) -> None:
         """What the stage ``verify`` does by default; raises ``StoreError``."""
         store = self.open()
         store.prepare()
-        proof.check_manifest(store, NAME, receipt, self.retrier(), lambda: None)
+        proof.check_manifest(self.retrying(store), NAME, receipt, lambda: None)
         store.close()
 
     # --- what must be true in the end
@@ -180,7 +181,7 @@ class Site:
         store.prepare()
         left = store.unfinished()
         for item in left:
-            transfer.discard(store, item, self.retrier())
+            self.retrying(store).discard(item.upload)
         assert store.unfinished() == ()
         store.close()
         return len(left)

@@ -103,7 +103,7 @@ def _stored(
 def _handles(notebook: object, monitor: Monitor) -> Iterator[Handles]:
     from pipeline.cli.signals import cancel_on_signals
     from pipeline.events import Note, Progress, StageStarted
-    from pipeline.transfer.retry import Policy
+    from pipeline.transfer.retry import RetryPolicy
     from pipeline.transfer.upload import Handles
 
     with cancel_on_signals() as cancellation:
@@ -111,7 +111,7 @@ def _handles(notebook: object, monitor: Monitor) -> Iterator[Handles]:
         yield Handles(
             notebook,  # type: ignore[arg-type]
             cancellation,
-            Policy.from_environment(),
+            RetryPolicy.from_environment(),
             progress=lambda done, total: monitor(Progress("upload", done, total)),
             note=lambda text: monitor(Note("upload", text)),
         )
@@ -140,10 +140,10 @@ def cleanup(
     """
     from pipeline.journal import default_directory, jobs_at_work
     from pipeline.model import to_json
-    from pipeline.stores import prepared
+    from pipeline.stores.cleanup import cleanup as clean_up
 
     active = jobs_at_work(job_dir or default_directory())
-    found = prepared.cleanup(destination, job=job, dry_run=dry_run, active=active)
+    found = clean_up(destination, job=job, dry_run=dry_run, active=active)
     if json:
         typer.echo(json_module.dumps([to_json(left) for left in found], indent=2))
         return

@@ -11,6 +11,8 @@ from typing import Annotated
 
 import typer
 
+from pipeline.stores.schemes import credentials, forms
+
 
 class Guest(StrEnum):
     """Whether to look at the operating system inside."""
@@ -208,8 +210,8 @@ Destination = Annotated[
     str,
     typer.Argument(
         metavar="DEST",
-        help="A directory, file:///dir/, swift://container[/prefix/] or s3://bucket[/prefix/]. "
-        "Credentials come from the store's usual places (ST_*, OS_*, clouds.yaml; AWS_*).",
+        help=f"A directory's path, or {forms()}. "
+        f"Credentials come from the store's usual places ({credentials()}).",
         show_default=False,
     ),
 ]

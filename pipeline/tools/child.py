@@ -18,15 +18,14 @@ import signal
 import subprocess
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Protocol
 
 from pipeline import text
 from pipeline.errors import ToolError
-from pipeline.tools import confine
-from pipeline.tools.limits import MIB, Limits, Sandbox, environment, find, launcher
+from pipeline.tools.limits import MIB, Limits, environment, find, launcher
 
 CHUNK = 64 * 1024  # bytes taken from a pipe at once
 LEFT_IN_PIPE = 4 * MIB  # bytes read after the child's end: more than any pipe holds
@@ -55,12 +54,30 @@ class Completed:
 
 
 @dataclass(frozen=True)
+class Prefix:
+    """What stands before a program's argument list, and the descriptors that it mentions."""
+
+    argv: tuple[str, ...] = ()
+    fds: tuple[int, ...] = ()
+
+
+@contextlib.contextmanager
+def unconfined(_program: str) -> Iterator[Prefix]:
+    """Nothing stands before the program."""
+    yield Prefix()
+
+
+@dataclass(frozen=True)
 class Plan:
-    """How a child is to be started."""
+    """How a child is to be started.
+
+    ``prefix`` makes what confines this one start of the program; what it yields is used before its
+    block ends.
+    """
 
     argv: tuple[str, ...]
     limits: Limits
-    sandbox: Sandbox | None = None
+    prefix: Callable[[str], contextlib.AbstractContextManager[Prefix]] = unconfined
     env: Mapping[str, str] | None = None
     stdin: bytes | None = None
     cwd: str | Path | None = None
@@ -117,18 +134,17 @@ class Child:
     def start(self) -> None:
         """Start it.  The kernel kills it when the calling *thread* ends (prctl(2))."""
         plan = self.plan
-        inherited = (*plan.pass_fds, *(plan.sandbox.fds if plan.sandbox else ()))
-        with confine.wrapping(plan.sandbox, self._program) as wrapping:
-            self._confined = bool(wrapping.argv)
+        with plan.prefix(self._program) as prefix:
+            self._confined = bool(prefix.argv)
             try:
                 self._process = subprocess.Popen(
-                    [*launcher(plan.limits), *wrapping.argv, self._program, *plan.argv[1:]],
+                    [*launcher(plan.limits), *prefix.argv, self._program, *plan.argv[1:]],
                     stdin=subprocess.DEVNULL if plan.stdin is None else subprocess.PIPE,
                     stdout=subprocess.PIPE,
                     stderr=subprocess.PIPE,
                     env=environment(plan.limits, plan.env),
                     cwd=plan.cwd,
-                    pass_fds=(*inherited, *wrapping.fds),
+                    pass_fds=(*plan.pass_fds, *prefix.fds),
                     start_new_session=True,
                     bufsize=0,
                 )

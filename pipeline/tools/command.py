@@ -15,13 +15,15 @@ cap, the whole process group killed and reaped.
 from __future__ import annotations
 
 import contextlib
+import functools
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from pipeline.errors import ToolError
-from pipeline.tools.child import Child, Completed, OnStdout, Plan, Stop, failure
+from pipeline.tools import confine
+from pipeline.tools.child import Child, Completed, OnStdout, Plan, Prefix, Stop, failure
 from pipeline.tools.limits import MIB, Limits, Sandbox, find
 
 __all__ = [
@@ -65,7 +67,8 @@ def run(
     started = time.monotonic()
     if cancellation is not None:
         cancellation.check()
-    plan = Plan(tuple(argv), limits, sandbox, env, stdin, cwd, tuple(pass_fds), on_stdout)
+    prefix, fds = _confined(sandbox), _inherited(sandbox, pass_fds)
+    plan = Plan(tuple(argv), limits, prefix, env, stdin, cwd, fds, on_stdout)
     with Child(plan) as child:
         child.pump(started + limits.wall_s, cancellation)
     completed = child.completed(time.monotonic() - started)
@@ -162,7 +165,8 @@ def background(
     and what ``on_stdout`` raised when the block ends.
     """
     take = on_stdout or _ignore
-    plan = Plan(tuple(argv), limits, sandbox, env, stdin, cwd, tuple(pass_fds), take, endless=True)
+    prefix, fds = _confined(sandbox), _inherited(sandbox, pass_fds)
+    plan = Plan(tuple(argv), limits, prefix, env, stdin, cwd, fds, take, endless=True)
     child = Child(plan)
     keeper = _Keeper(child)
     keeper.start()
@@ -178,3 +182,13 @@ def background(
 
 def _ignore(_chunk: bytes) -> None:
     """Throw output away, but keep reading it, so that the child never blocks."""
+
+
+def _confined(
+    sandbox: Sandbox | None,
+) -> Callable[[str], contextlib.AbstractContextManager[Prefix]]:
+    return functools.partial(confine.prefix, sandbox)
+
+
+def _inherited(sandbox: Sandbox | None, pass_fds: Sequence[int]) -> tuple[int, ...]:
+    return (*pass_fds, *(sandbox.fds if sandbox else ()))

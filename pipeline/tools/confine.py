@@ -20,12 +20,14 @@ import functools
 import os
 import stat
 import threading
+import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from pipeline.errors import ToolError
 from pipeline.tools import seccomp
+from pipeline.tools.child import Child, Plan, Prefix, failure
 from pipeline.tools.limits import Limits, Sandbox, find
 
 SYSTEM = ("/bin", "/sbin", "/lib", "/lib64", "/lib32", "/libx32")
@@ -75,8 +77,6 @@ def _detected() -> Confinement:
 
 def examine() -> Confinement:
     """Try the ways that ``WAYS`` lists, anew."""
-    from pipeline.tools import command  # which confines by this module
-
     try:
         bwrap, true = find("bwrap"), find("true")
     except ToolError as error:
@@ -87,12 +87,21 @@ def examine() -> Confinement:
             continue
         argv = [bwrap, *_frame(options), "--remount-ro", "/", "--", true]
         try:
-            command.run(argv, limits=TRIAL)
+            _try(argv)
         except ToolError as error:
             said = said or error.message
             continue
         return Confinement(True, name, options)
     return Confinement(False, f"bubblewrap does not work here: {said}")
+
+
+def _try(argv: list[str]) -> None:
+    """Run it unconfined; ``ToolError`` when it does not end well."""
+    with Child(Plan(tuple(argv), TRIAL)) as child:
+        child.pump(time.monotonic() + TRIAL.wall_s, None)
+    completed = child.completed(0.0)
+    if completed.returncode != 0:
+        raise failure(completed, TRIAL)
 
 
 def warning() -> str | None:
@@ -106,23 +115,15 @@ def warning() -> str | None:
     )
 
 
-@dataclass(frozen=True)
-class Wrapping:
-    """What to put before a program's argument list, and the descriptors that it mentions."""
-
-    argv: tuple[str, ...] = ()
-    fds: tuple[int, ...] = ()
-
-
 @contextlib.contextmanager
-def wrapping(sandbox: Sandbox | None, program: str) -> Iterator[Wrapping]:
+def prefix(sandbox: Sandbox | None, program: str) -> Iterator[Prefix]:
     """How to confine one start of ``program``; empty without a sandbox or where it cannot be.
 
     The descriptors are closed when the block ends: by then the child has its own.  Raises
     ``ToolError`` when a directory of the sandbox does not exist.
     """
     if sandbox is None or not detect().available:
-        yield Wrapping()
+        yield Prefix()
         return
     options = [*_frame(detect().options), *_binds(sandbox, program), *_capabilities(sandbox)]
     # Bubblewrap reads the filter from the descriptor's position, so every child needs a new one.
@@ -131,7 +132,7 @@ def wrapping(sandbox: Sandbox | None, program: str) -> Iterator[Wrapping]:
     try:
         fds = () if filter_fd is None else (filter_fd,)
         options += [word for fd in fds for word in ("--seccomp", str(fd))]
-        yield Wrapping((find("bwrap"), *options, "--remount-ro", "/", "--"), fds)
+        yield Prefix((find("bwrap"), *options, "--remount-ro", "/", "--"), fds)
     finally:
         if filter_fd is not None:
             os.close(filter_fd)

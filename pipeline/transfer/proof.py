@@ -8,17 +8,15 @@ readback   all bytes, in parallel ranges, each hashed and compared, and hashed a
 from __future__ import annotations
 
 import hashlib
-from collections import deque
 from collections.abc import Callable, Iterator
-from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from typing import TypeAlias
 
 from pipeline.errors import ConversionFailed, StoreError
 from pipeline.model import Receipt
 from pipeline.source import Reader
 from pipeline.transfer.compare import range_md5
+from pipeline.transfer.pool import Pool
 from pipeline.transfer.protocol import READ_SIZE, ObjectStore, StoredSegment
-from pipeline.transfer.retry import Retrier
 
 Watcher: TypeAlias = Callable[[int, bytes], str | None]
 """Gets bytes of the object with their offset; says what is wrong with them, or None."""
@@ -40,11 +38,9 @@ class StoredReader:
     looks at one sector in every other block, and each would be a request.
     """
 
-    def __init__(
-        self, store: ObjectStore, name: str, size: int, retrier: Retrier, artifact: Reader
-    ) -> None:
+    def __init__(self, store: ObjectStore, name: str, size: int, artifact: Reader) -> None:
         self.size = size
-        self._store, self._name, self._retrier = store, name, retrier
+        self._store, self._name = store, name
         self._artifact = artifact
         self._kept: dict[int, bytes] = {}
 
@@ -66,7 +62,7 @@ class StoredReader:
         if at in self._kept:
             return self._kept[at]
         length = min(_BLOCK, self.size - at)
-        data = self._retrier.call(lambda: self._store.read_range(self._name, at, length))
+        data = self._store.read_range(self._name, at, length)
         if len(self._kept) >= _BLOCKS:
             self._kept.pop(next(iter(self._kept)))
         self._kept[at] = data
@@ -74,10 +70,10 @@ class StoredReader:
 
 
 def check_manifest(
-    store: ObjectStore, name: str, receipt: Receipt, retrier: Retrier, check: Callable[[], None]
+    store: ObjectStore, name: str, receipt: Receipt, check: Callable[[], None]
 ) -> None:
     """The store's own words against the receipt.  Raises ``StoreError`` ``object-mismatch``."""
-    stored = retrier.call(lambda: store.stat(name))
+    stored = store.stat(name)
     if stored is None:
         raise _mismatch(store, name, "it is not there any more")
     if stored.size != receipt.size:
@@ -85,18 +81,17 @@ def check_manifest(
     wanted = _etags(store, receipt)
     if stored.etag is not None and wanted and stored.etag not in wanted:
         raise _mismatch(store, name, f"its ETag is {stored.etag}, it should be {wanted[0]}")
-    told = retrier.call(lambda: store.stored_segments(name))
+    told = store.stored_segments(name)
     if told is not None:
         _compare(store, name, told, receipt)
     elif stored.etag is None or not wanted:
-        _read_segments(store, name, receipt, retrier, check)
+        _read_segments(store, name, receipt, check)
 
 
 def readback(
     store: ObjectStore,
     name: str,
     receipt: Receipt,
-    retrier: Retrier,
     *,
     connections: int,
     watcher: Watcher,
@@ -108,58 +103,40 @@ def readback(
     that they are wrong.
     """
     whole = hashlib.sha256()
-    with ThreadPoolExecutor(connections, "readback") as pool:
-        for number, segment in enumerate(receipt.segments):
-            start, size = int(segment["offset"]), int(segment["size"])
-            for _ in range(_READINGS):
-                attempt, md5 = whole.copy(), hashlib.md5(usedforsecurity=False)
-                said: str | None = None
-                for offset, data in _ordered(store, name, start, size, retrier, pool, connections):
-                    md5.update(data)
-                    attempt.update(data)
-                    said = watcher(offset, data) or said
-                if md5.hexdigest() == segment["md5"]:
-                    break
-            else:
-                raise _mismatch(store, name, f"segment {number} reads back with another MD5")
-            if said is not None:
-                raise ConversionFailed(
-                    "result-differs",
-                    f"{store.url(name)}: {said}",
-                    hint="do not use the object; please report this with the report file",
-                )
-            whole = attempt
+    pool = Pool(connections)
+    for number, segment in enumerate(receipt.segments):
+        start, size = int(segment["offset"]), int(segment["size"])
+        for _ in range(_READINGS):
+            attempt, md5 = whole.copy(), hashlib.md5(usedforsecurity=False)
+            said: str | None = None
+            for offset, data in _in_order(store, name, start, size, pool):
+                md5.update(data)
+                attempt.update(data)
+                said = watcher(offset, data) or said
+            if md5.hexdigest() == segment["md5"]:
+                break
+        else:
+            raise _mismatch(store, name, f"segment {number} reads back with another MD5")
+        if said is not None:
+            raise ConversionFailed(
+                "result-differs",
+                f"{store.url(name)}: {said}",
+                hint="do not use the object; please report this with the report file",
+            )
+        whole = attempt
     return whole.hexdigest()
 
 
-def _ordered(
-    store: ObjectStore,
-    name: str,
-    start: int,
-    size: int,
-    retrier: Retrier,
-    pool: Executor,
-    ahead: int,
+def _in_order(
+    store: ObjectStore, name: str, start: int, size: int, pool: Pool
 ) -> Iterator[tuple[int, bytes]]:
-    """The pieces of a range in order, while the next ones are on their way."""
+    """The pieces of a range, while the next ones are on their way."""
 
-    def fetch(offset: int) -> bytes:
+    def fetch(offset: int) -> tuple[int, bytes]:
         length = min(READ_SIZE, start + size - offset)
-        return retrier.call(lambda: store.read_range(name, offset, length))
+        return offset, store.read_range(name, offset, length)
 
-    waiting: deque[tuple[int, Future[bytes]]] = deque()
-    try:
-        for offset in range(start, start + size, READ_SIZE):
-            waiting.append((offset, pool.submit(fetch, offset)))
-            if len(waiting) > ahead:
-                at, future = waiting.popleft()
-                yield at, future.result()
-        while waiting:
-            at, future = waiting.popleft()
-            yield at, future.result()
-    finally:
-        for _, future in waiting:
-            future.cancel()
+    return pool.ahead(fetch, range(start, start + size, READ_SIZE))
 
 
 def _etags(store: ObjectStore, receipt: Receipt) -> tuple[str, ...]:
@@ -194,11 +171,11 @@ def _compare(
 
 
 def _read_segments(
-    store: ObjectStore, name: str, receipt: Receipt, retrier: Retrier, check: Callable[[], None]
+    store: ObjectStore, name: str, receipt: Receipt, check: Callable[[], None]
 ) -> None:
     for number, segment in enumerate(receipt.segments):
         start, size = int(segment["offset"]), int(segment["size"])
-        if range_md5(store, name, start, size, retrier, check) != segment["md5"]:
+        if range_md5(store, name, start, size, check) != segment["md5"]:
             raise _mismatch(store, name, f"segment {number} reads back with another MD5")
 
 

@@ -13,7 +13,7 @@ An object is visible under its name only after ``commit``: before that there are
 interrupted upload leaves behind, a resume uses again, and ``unfinished`` finds.
 
 Errors: ``TemporaryStoreError`` when the same request may succeed later; any other ``StoreError`` is
-final.  A store never repeats a request by itself: that is the engine's work (``transfer/retry.py``).
+final.  A store never repeats a request by itself: that is what ``Retrying`` around it does.
 The only exception is authentication: an expired token is renewed once, for all threads together.
 """
 
@@ -23,11 +23,10 @@ import hashlib
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Literal, Protocol, TypeAlias
+from typing import Protocol, TypeAlias
 
 from pipeline.errors import StoreError
 
-Scheme: TypeAlias = Literal["file", "swift", "s3"]
 Piece: TypeAlias = bytes | memoryview
 
 PIECE_SIZE = 1 << 20
@@ -49,7 +48,7 @@ UPLOAD_KEY = "imgprep-upload"
 
 
 @dataclass(frozen=True)
-class Limits:
+class StoreLimits:
     """What a store can take, in bytes and numbers.  Known after ``prepare``."""
 
     min_segment: int  # of every segment but the last
@@ -105,6 +104,11 @@ class Unfinished:
     modified: str  # ISO 8601, of the newest piece; "" when the store does not tell
     token: str = ""
 
+    @property
+    def upload(self) -> Upload:
+        """What ``ObjectStore.discard`` takes."""
+        return Upload(self.name, self.upload_id, self.size, 0, self.token)
+
 
 class SegmentsChangedError(StoreError):
     """At commit, segments were missing or different: list them again and send the bad ones."""
@@ -114,7 +118,7 @@ class UploadLostError(StoreError):
     """The store does not know the upload (any more): begin again."""
 
 
-class Body(Protocol):
+class Payload(Protocol):
     """The bytes of one segment, made anew at every ``pieces()``, never whole in memory."""
 
     @property
@@ -160,13 +164,13 @@ class ObjectStore(Protocol):
     Names are relative to it.  All methods may be called from several threads.
     """
 
-    scheme: Scheme
+    place: str  # what its container is called, for people: container, bucket, directory
     connections: int  # a good number of parallel transfers
     keeps_holes: bool  # zeros take no room
-    wants_sha256: bool  # the store checks it, so bodies shall know it
+    wants_sha256: bool  # the store checks it, so payloads shall know it
 
     @property
-    def limits(self) -> Limits:
+    def limits(self) -> StoreLimits:
         """Known after ``prepare``."""
         ...
 
@@ -205,7 +209,7 @@ class ObjectStore(Protocol):
         """
         ...
 
-    def put_segment(self, upload: Upload, body: Body) -> StoredSegment:
+    def put_segment(self, upload: Upload, payload: Payload) -> StoredSegment:
         """Send one segment, replacing one of the same number.
 
         Returns what the store says it received; the caller compares.  After a failure the segment

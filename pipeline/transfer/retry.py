@@ -35,7 +35,7 @@ _NEVER = frozenset({501, 505})  # not implemented, HTTP version
 
 
 @dataclass(frozen=True)
-class Policy:
+class RetryPolicy:
     """How long to try.  Seconds."""
 
     deadline_s: float = 300.0  # from the first failure to giving up
@@ -45,16 +45,16 @@ class Policy:
     stall_s: float = 60.0  # no byte in this time: the connection is dead
 
     @classmethod
-    def from_environment(cls) -> Policy:
+    def from_environment(cls) -> RetryPolicy:
         """``IMGPREP_STORE_DEADLINE`` and ``IMGPREP_STORE_TIMEOUT`` change deadline and stall."""
         return cls(
             deadline_s=_seconds("IMGPREP_STORE_DEADLINE", cls.deadline_s),
             stall_s=_seconds("IMGPREP_STORE_TIMEOUT", cls.stall_s),
         )
 
-    def short(self) -> Policy:
+    def short(self) -> RetryPolicy:
         """For the first contact: somebody waits in front of the screen."""
-        return Policy(
+        return RetryPolicy(
             min(self.deadline_s, 10.0), 3, self.first_s, min(self.cap_s, 5.0), self.stall_s
         )
 
@@ -64,7 +64,7 @@ class Retrier:
 
     def __init__(
         self,
-        policy: Policy,
+        policy: RetryPolicy,
         cancellation: Cancellation,
         *,
         tell: Callable[[str], None] | None = None,

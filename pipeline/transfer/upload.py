@@ -20,22 +20,23 @@ from pipeline.model import Receipt
 from pipeline.stage import Cancellation, Notebook
 from pipeline.text import clean
 from pipeline.text import size as in_words
-from pipeline.transfer.body import ArtifactReader, ZeroMap
 from pipeline.transfer.compare import same_content
 from pipeline.transfer.journal import UploadJournal
+from pipeline.transfer.pool import Pool
 from pipeline.transfer.protocol import (
     UPLOAD_KEY,
-    Limits,
     ObjectStore,
     SegmentsChangedError,
     StoredObject,
     StoredSegment,
-    Unfinished,
+    StoreLimits,
     Upload,
     UploadLostError,
 )
-from pipeline.transfer.retry import Policy, Retrier
-from pipeline.transfer.workers import Layout, Pool, Progress, Sender
+from pipeline.transfer.retry import RetryPolicy
+from pipeline.transfer.retrying import Retrying
+from pipeline.transfer.segments import ArtifactReader, Segmentation, ZeroMap
+from pipeline.transfer.sender import Progress, Sender
 
 _MIB = 1 << 20
 _ROUNDS = 4  # how often segments may vanish under us before we give up
@@ -50,7 +51,7 @@ def _ignore(*_: object) -> None:
 
 
 @dataclass(frozen=True)
-class Request:
+class UploadRequest:
     """What shall be stored, and how."""
 
     name: str  # relative to the destination
@@ -65,11 +66,10 @@ class Request:
 
 
 _NO_ROOM = frozenset({"store-quota", "store-full"})
-_PLACES = {"swift": "container", "s3": "bucket", "file": "directory"}
 
 
 @dataclass(frozen=True)
-class Plan:
+class UploadPlan:
     """What an upload will do: ``--dry-run`` shows it."""
 
     url: str
@@ -81,6 +81,7 @@ class Plan:
     connections: int
     exists: bool
     would_create: bool  # the container, bucket or directory: it is missing
+    place: str = "place"  # which of them it is
 
     def words(self) -> str:
         """The plan as a sentence for people."""
@@ -94,8 +95,7 @@ class Plan:
         if self.zero_bytes:
             text += f", {in_words(self.zero_bytes)} of it known zeros"
         if self.would_create:
-            scheme = self.url.partition("://")[0]
-            text += f"; the {_PLACES.get(scheme, 'place')} would be made"
+            text += f"; the {self.place} would be made"
         if self.exists:
             text += "; an object of that name exists (see --if-exists)"
         return text
@@ -107,12 +107,12 @@ class Handles:
 
     notebook: Notebook
     cancellation: Cancellation
-    policy: Policy = field(default_factory=Policy)
+    policy: RetryPolicy = field(default_factory=RetryPolicy)
     progress: Callable[[int, int], None] = _ignore
     note: Callable[[str], None] = _ignore
 
 
-def segment_size(size: int, limits: Limits, wish: int | None = None) -> int:
+def segment_size(size: int, limits: StoreLimits, wish: int | None = None) -> int:
     """The size of all segments but the last, so that ``size`` fits the store's limits.
 
     Raises ``UsageError`` code ``upload-too-large`` when it cannot.
@@ -130,13 +130,15 @@ def segment_size(size: int, limits: Limits, wish: int | None = None) -> int:
     return chosen
 
 
-def plan(store: ObjectStore, reader: ArtifactReader, request: Request, handles: Handles) -> Plan:
+def plan(
+    store: ObjectStore, reader: ArtifactReader, request: UploadRequest, handles: Handles
+) -> UploadPlan:
     """Preflight without a change in the store: credentials, container, quota, segment plan."""
     return _Transfer(store, reader, request, handles).plan()
 
 
 def upload(
-    store: ObjectStore, reader: ArtifactReader, request: Request, handles: Handles
+    store: ObjectStore, reader: ArtifactReader, request: UploadRequest, handles: Handles
 ) -> Receipt:
     """Store the artifact; returns what the store then holds.
 
@@ -147,16 +149,9 @@ def upload(
     return _Transfer(store, reader, request, handles).run()
 
 
-def discard(store: ObjectStore, left: Unfinished, retrier: Retrier | None = None) -> None:
-    """Remove what an interrupted upload left; what a committed object uses stays."""
-    retrier = retrier or Retrier(Policy.from_environment(), Cancellation())
-    upload = Upload(left.name, left.upload_id, left.size, 0, left.token)
-    retrier.call(lambda: store.discard(upload))
-
-
 class _Transfer:
     def __init__(
-        self, store: ObjectStore, reader: ArtifactReader, request: Request, handles: Handles
+        self, store: ObjectStore, reader: ArtifactReader, request: UploadRequest, handles: Handles
     ) -> None:
         if reader.size == 0:
             raise UsageError(
@@ -165,16 +160,15 @@ class _Transfer:
                 hint="check the file",
             )
         stop = handles.cancellation
-        self.store, self.reader, self.request, self.handles = store, reader, request, handles
+        self.store = Retrying(store, handles.policy, stop, tell=handles.note)
+        self.reader, self.request, self.handles = reader, request, handles
         self.zeros = ZeroMap(reader.extents())
         self.connections = request.connections or store.connections
-        self.retrier = Retrier(handles.policy, stop, tell=handles.note)
-        self.first_contact = Retrier(handles.policy.short(), stop, tell=handles.note)
-        self.pool = Pool(self.connections, stop)
+        self.pool = Pool(self.connections, stop.check)
         self.progress = Progress(reader.size, handles.progress)
         self.no_room: StoreError | None = None  # no obstacle where nothing has to be sent
 
-    def plan(self) -> Plan:
+    def plan(self) -> UploadPlan:
         """The segment plan, after a preflight that writes nothing."""
         missing = False
         try:
@@ -183,34 +177,32 @@ class _Transfer:
             if error.code != "container-missing" or not self.request.create:
                 raise
             missing = True
-        layout = self._layout()
-        name = self.request.name
-        exists = not missing and self.first_contact.call(lambda: self.store.stat(name)) is not None
+        cut = self._cut()
+        exists = not missing and self.store.stat(self.request.name) is not None
         if self.no_room is not None and not (exists and self.request.if_exists == "skip"):
             raise self.no_room
-        return Plan(
+        return UploadPlan(
             self.store.url(self.request.name),
             self.request.upload_id,
-            layout.size,
+            cut.size,
             self.zeros.total,
-            layout.segment_size,
-            layout.count,
-            min(self.connections, layout.count),
+            cut.segment_size,
+            cut.count,
+            min(self.connections, cut.count),
             exists,
             missing,
+            self.store.place,
         )
 
     def run(self) -> Receipt:
         """Preflight, then whatever is left to do."""
         self._preflight(create=self.request.create)
-        self.layout = self._layout()
+        self.segmentation = self._cut()
         self.journal = UploadJournal(
-            self.handles.notebook, self.request.upload_id, self.layout.segment_size
+            self.handles.notebook, self.request.upload_id, self.segmentation.segment_size
         )
-        self.sender = Sender(
-            self.store, self.layout, self.journal, self.retrier, self.pool, self.progress
-        )
-        stored = self.retrier.call(lambda: self.store.stat(self.request.name))
+        self.sender = Sender(self.store, self.segmentation, self.journal, self.pool, self.progress)
+        stored = self.store.stat(self.request.name)
         segments = self._settle_existing(stored) if stored is not None else None
         if stored is None or segments is None:
             if self.no_room is not None:
@@ -221,7 +213,7 @@ class _Transfer:
                 self.journal.flush()
         else:
             self.progress.reused = stored.size
-            self.retrier.call(lambda: self.store.discard(self._upload()))
+            self.store.discard(self._upload())
         return self._receipt(stored, segments)
 
     def _preflight(self, *, create: bool) -> None:
@@ -229,13 +221,13 @@ class _Transfer:
         held = UploadJournal.held(self.handles.notebook, request.upload_id)
         needed = self.reader.size - held - (self.zeros.total if store.keeps_holes else 0)
         try:
-            self.first_contact.call(lambda: store.prepare(create=create, size=max(needed, 0)))
+            store.prepare(create=create, size=max(needed, 0))
         except StoreError as error:
             if error.code not in _NO_ROOM:
                 raise
             self.no_room = error
 
-    def _layout(self) -> Layout:
+    def _cut(self) -> Segmentation:
         store, request = self.store, self.request
         if len(request.name.encode()) > store.limits.max_name_bytes:
             raise UsageError(
@@ -244,7 +236,7 @@ class _Transfer:
                 hint="choose another with --name",
             )
         size = segment_size(self.reader.size, store.limits, request.segment_size)
-        return Layout(self.reader, self.zeros, size)
+        return Segmentation(self.reader, self.zeros, size)
 
     def _settle_existing(self, stored: StoredObject) -> tuple[StoredSegment, ...] | None:
         """The segments of an object that needs no upload; None when it shall be replaced."""
@@ -265,7 +257,7 @@ class _Transfer:
 
     def _require_same(self, stored: StoredObject) -> tuple[StoredSegment, ...]:
         self.handles.note(f"{self.store.url(stored.name)} exists; its content is compared")
-        segments = same_content(self.store, stored, self.layout, self.retrier, self.pool)
+        segments = same_content(self.store, stored, self.segmentation, self.pool)
         if segments is None:
             raise StoreError(
                 "object-differs",
@@ -297,50 +289,42 @@ class _Transfer:
 
     def _begin(self) -> tuple[Upload, Mapping[int, StoredSegment]]:
         wish = self._upload()
-        upload = self.retrier.call(
-            lambda: self.store.begin(
-                wish.name,
-                wish.id,
-                wish.size,
-                wish.segment_size,
-                wish.token,
-                metadata=self.request.metadata,
-                content_type=self.request.content_type,
-            )
+        upload = self.store.begin(
+            wish.name,
+            wish.id,
+            wish.size,
+            wish.segment_size,
+            wish.token,
+            metadata=self.request.metadata,
+            content_type=self.request.content_type,
         )
         self.journal.start(upload.token)
-        return upload, self.retrier.call(lambda: self.store.list_segments(upload))
+        return upload, self.store.list_segments(upload)
 
     def _upload(self) -> Upload:
-        request, layout = self.request, self.layout
+        request, cut = self.request, self.segmentation
         return Upload(
-            request.name, request.upload_id, layout.size, layout.segment_size, self.journal.token
+            request.name, request.upload_id, cut.size, cut.segment_size, self.journal.token
         )
 
     def _commit(self, upload: Upload, segments: tuple[StoredSegment, ...]) -> StoredObject:
         request = self.request
         try:
-            return self.retrier.call(
-                lambda: self.store.commit(
-                    upload,
-                    segments,
-                    replace=request.if_exists == "replace",
-                )
-            )
+            return self.store.commit(upload, segments, replace=request.if_exists == "replace")
         except StoreError as error:
             if error.code == "object-exists":
-                self.retrier.call(lambda: self.store.discard(upload))
+                self.store.discard(upload)
             raise
 
     def _require_right(self, stored: StoredObject, segments: tuple[StoredSegment, ...]) -> None:
         wanted = self.store.expected_etag(segments)
         same = stored.etag == wanted or wanted is None or stored.etag is None
-        if same and stored.size == self.layout.size:
+        if same and stored.size == self.segmentation.size:
             return
         raise StoreError(
             "object-mismatch",
             f"{self.store.url(stored.name)} has {stored.size} bytes and ETag {stored.etag}; "
-            f"{self.layout.size} bytes and ETag {wanted} were sent",
+            f"{self.segmentation.size} bytes and ETag {wanted} were sent",
             hint="another program may have replaced it; run again with --if-exists replace",
         )
 

@@ -13,12 +13,11 @@ from patterns import MIB, Pattern
 from uploads import COUNT, NAME, QUICK, Site
 
 from pipeline.errors import StoreError
-from pipeline.transfer import upload as transfer
-from pipeline.transfer.retry import Policy
+from pipeline.transfer.retry import RetryPolicy
 
 pytestmark = [pytest.mark.servers, pytest.mark.xdist_group("servers")]
 
-IMPATIENT = Policy(deadline_s=0.5, least_attempts=2, first_s=0.02, cap_s=0.1, stall_s=30.0)
+IMPATIENT = RetryPolicy(deadline_s=0.5, least_attempts=2, first_s=0.02, cap_s=0.1, stall_s=30.0)
 
 
 @pytest.mark.parametrize("how", ["reset", "close"])
@@ -171,7 +170,7 @@ def test_the_answers_to_the_clean_up_are_lost(site: Site):
     store = site.open()
     store.prepare()
     for left in store.unfinished():
-        transfer.discard(store, left, site.retrier())
+        site.retrying(store).discard(left.upload)
     store.close()
     assert site.place.everything() == {}
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from patterns import MIB, Pattern
 
-from pipeline.transfer.body import SegmentBody, ZeroMap
 from pipeline.transfer.protocol import ObjectStore, StoredObject, StoredSegment, Upload, upload_id
+from pipeline.transfer.segments import SegmentPayload, ZeroMap
 
 SEGMENT = 5 * MIB  # the least that S3 takes
 SIZE = 2 * SEGMENT + 12345
@@ -14,11 +14,11 @@ TYPE = "application/x-vhd"
 ABOUT = {"source": "ünï çødé 磁盘 (1)%20.qcow2", "virtual-size": "1073741824"}
 
 
-def body(pattern: Pattern, number: int) -> SegmentBody:
+def body(pattern: Pattern, number: int) -> SegmentPayload:
     offset = number * SEGMENT
     size = min(SEGMENT, pattern.size - offset)
     zeros = ZeroMap(pattern.extents())
-    return SegmentBody(pattern, zeros, number=number, offset=offset, size=size)
+    return SegmentPayload(pattern, zeros, number=number, offset=offset, size=size)
 
 
 def begin(store: ObjectStore, pattern: Pattern, name: str = NAME, token: str = "") -> Upload:

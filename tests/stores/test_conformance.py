@@ -19,16 +19,15 @@ from places import Place
 from pipeline.errors import StoreError, TemporaryStoreError
 from pipeline.stores import open_store
 from pipeline.stores.destination import parse
-from pipeline.transfer.body import SegmentBody, ZeroMap
 from pipeline.transfer.protocol import (
     UPLOAD_KEY,
     ObjectStore,
     Piece,
     SegmentsChangedError,
     StoredSegment,
-    Upload,
     UploadLostError,
 )
+from pipeline.transfer.segments import SegmentPayload, ZeroMap
 
 pytestmark = [pytest.mark.servers, pytest.mark.xdist_group("servers")]
 
@@ -246,7 +245,7 @@ def test_commit_refuses_when_everything_was_discarded(store: ObjectStore, place:
 # --- failures
 
 
-class BreakingBody(SegmentBody):
+class BreakingBody(SegmentPayload):
     """Raises in its middle, as a source does that changed or a user who pressed Ctrl-C."""
 
     def pieces(self) -> Iterator[Piece]:
@@ -343,7 +342,7 @@ def test_unfinished_uploads_are_found_and_only_they(store: ObjectStore, place: P
 
     assert (left.name, left.upload_id, left.job) == (NAME, upload.id, "job")
     assert left.size >= SEGMENT - 2 * MIB, "holes of a directory's file take no space"
-    later.discard(Upload(left.name, left.upload_id, left.size, 0, left.token))
+    later.discard(left.upload)
     assert later.unfinished() == ()
     assert place.objects() == {"other", "done.vhd"}
     assert later.read_range("done.vhd", 0, 100) == Pattern(SIZE, "done").all()[:100]

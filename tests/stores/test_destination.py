@@ -7,7 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.errors import UsageError
-from pipeline.stores.destination import Destination, object_name, parse
+from pipeline.stores.destination import object_name, parse
+from pipeline.stores.location import Destination
 
 
 @pytest.mark.parametrize(

@@ -10,8 +10,8 @@ from patterns import MIB, Pattern
 
 from pipeline.errors import StoreError
 from pipeline.stores import open_store, parse
-from pipeline.transfer.body import SegmentBody, ZeroMap
 from pipeline.transfer.protocol import UPLOAD_KEY, ObjectStore, Upload, upload_id
+from pipeline.transfer.segments import SegmentPayload, ZeroMap
 
 SEGMENT = 2 * MIB
 
@@ -29,7 +29,7 @@ def put(store: ObjectStore, upload: Upload, pattern: Pattern, number: int):
     offset = number * SEGMENT
     size = min(SEGMENT, pattern.size - offset)
     zeros = ZeroMap(pattern.extents())
-    body = SegmentBody(pattern, zeros, number=number, offset=offset, size=size)
+    body = SegmentPayload(pattern, zeros, number=number, offset=offset, size=size)
     return store.put_segment(upload, body)
 
 

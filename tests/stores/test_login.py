@@ -11,7 +11,7 @@ import pytest
 import servers
 
 from pipeline.errors import StoreError, TemporaryStoreError
-from pipeline.stores.swift.store import auth as swift_auth
+from pipeline.stores.swift import auth as swift_auth
 
 pytestmark = [pytest.mark.servers, pytest.mark.xdist_group("servers")]
 

@@ -20,10 +20,10 @@ from pipeline.stores.swift.auth import Access, Login, Session
 from pipeline.stores.swift.store import SwiftStore
 from pipeline.transfer import proof
 from pipeline.transfer import upload as transfer
-from pipeline.transfer.body import SegmentBody, ZeroMap
 from pipeline.transfer.journal import MemoryNotebook
 from pipeline.transfer.protocol import Upload, upload_id
-from pipeline.transfer.retry import Policy, Retrier
+from pipeline.transfer.retry import RetryPolicy
+from pipeline.transfer.segments import SegmentPayload, ZeroMap
 
 pytestmark = [pytest.mark.servers, pytest.mark.xdist_group("servers")]
 
@@ -60,7 +60,7 @@ def begun(store: SwiftStore, pattern: Pattern) -> Upload:
 
 def put(store: SwiftStore, upload: Upload, pattern: Pattern, number: int):
     offset = number * SEGMENT
-    body = SegmentBody(
+    body = SegmentPayload(
         pattern,
         ZeroMap(pattern.extents()),
         number=number,
@@ -78,7 +78,7 @@ def stored(store: SwiftStore, pattern: Pattern) -> Upload:
 
 
 def expires(store: SwiftStore, name: str) -> str | None:
-    headers = store.client.call("looking", lambda c: c.head_object(store.segments, name))
+    headers = store.client.call("looking", lambda c: c.head_object(store.containers.segments, name))
     return headers.get("x-delete-at")
 
 
@@ -86,7 +86,7 @@ def test_segments_expire_until_they_are_an_object(store: SwiftStore):
     pattern = Pattern(5 * MIB)
     upload = begun(store, pattern)
     segments = tuple(put(store, upload, pattern, number) for number in range(3))
-    names = [store.segment_name(upload, number) for number in range(3)]
+    names = [store.containers.segment_name(upload, number) for number in range(3)]
     assert all(expires(store, name) for name in names)
 
     store.commit(upload, segments, replace=False)
@@ -95,17 +95,18 @@ def test_segments_expire_until_they_are_an_object(store: SwiftStore):
 
 
 def test_without_slo_the_manifest_is_a_dynamic_one(store: SwiftStore, place: places.Swift):
-    store._info = {key: value for key, value in store.info().items() if key != "slo"}
+    store.containers._info = {
+        key: value for key, value in store.containers.info().items() if key != "slo"
+    }
     pattern = Pattern(5 * MIB)
-    request = transfer.Request("d ü.vhd", upload_id("job", "dlo"), segment_size=SEGMENT)
-    handles = transfer.Handles(MemoryNotebook(), Cancellation(), Policy())
+    request = transfer.UploadRequest("d ü.vhd", upload_id("job", "dlo"), segment_size=SEGMENT)
+    handles = transfer.Handles(MemoryNotebook(), Cancellation(), RetryPolicy())
 
     receipt = transfer.upload(store, pattern, request, handles)
 
     assert "x-object-manifest" in place.head("d ü.vhd")
     assert place.read("d ü.vhd") == pattern.all()
-    retrier = Retrier(Policy(), Cancellation())
-    proof.check_manifest(store, "d ü.vhd", receipt, retrier, lambda: None)
+    proof.check_manifest(store, "d ü.vhd", receipt, lambda: None)
     assert store.unfinished() == ()
     store.delete("d ü.vhd")
     assert place.everything() == {}
@@ -151,7 +152,7 @@ def test_segments_whose_object_somebody_deleted_are_found(store: SwiftStore, pla
 
 
 def test_limits_come_from_the_store(store: SwiftStore):
-    store._info = {
+    store.containers._info = {
         "swift": {"max_file_size": 64 * MIB, "max_object_name_length": 300},
         "slo": {"max_manifest_segments": 10, "min_segment_size": 5},
     }
@@ -174,7 +175,7 @@ def test_a_quota_is_known_before_the_first_byte(store: SwiftStore, place: places
 
 def test_the_quota_of_the_segments_counts_too(store: SwiftStore, place: places.Swift):
     with contextlib.closing(place.client()) as client:
-        client.put_container(store.segments, {"X-Container-Meta-Quota-Bytes": "1000"})
+        client.put_container(store.containers.segments, {"X-Container-Meta-Quota-Bytes": "1000"})
     store.prepare(size=1000)
     with pytest.raises(StoreError) as caught:
         store.prepare(size=1001)
@@ -203,7 +204,7 @@ def test_who_may_not_make_the_container_of_segments_is_told_who_can(place: place
     with opened(place, writer) as store, pytest.raises(StoreError) as caught:
         begun(store, PATTERN)
     assert caught.value.code == "store-forbidden"
-    assert store.segments in caught.value.hint
+    assert store.containers.segments in caught.value.hint
 
 
 def test_a_refused_token_is_renewed_once_for_all_threads():

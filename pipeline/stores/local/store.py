@@ -20,33 +20,32 @@ import os
 import shutil
 import threading
 from collections.abc import Mapping
-from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
 
 from pipeline.errors import StoreError
-from pipeline.stores.destination import Destination
 from pipeline.stores.local import files
-from pipeline.transfer.body import is_shared_zeros
+from pipeline.stores.location import Destination
+from pipeline.transfer.pool import Pool
 from pipeline.transfer.protocol import (
     OCTETS,
     PIECE_SIZE,
     UPLOAD_ID,
     UPLOAD_KEY,
-    Body,
-    Limits,
-    Scheme,
+    Payload,
     SegmentsChangedError,
     StoredObject,
     StoredSegment,
+    StoreLimits,
     Unfinished,
     Upload,
     UploadLostError,
     marked,
     slo_etag,
 )
+from pipeline.transfer.segments import is_shared_zeros
 
-_LIMITS = Limits(
+_LIMITS = StoreLimits(
     min_segment=1,
     max_segment=1 << 40,
     preferred_segment=32 << 20,
@@ -58,7 +57,7 @@ _LIMITS = Limits(
 class LocalStore:
     """The ``file://`` store."""
 
-    scheme: Scheme = "file"
+    place = "directory"
     keeps_holes = True
     wants_sha256 = False
 
@@ -69,7 +68,7 @@ class LocalStore:
         self._lock = threading.Lock()
 
     @property
-    def limits(self) -> Limits:
+    def limits(self) -> StoreLimits:
         """A file system's limits are above any image's."""
         return _LIMITS
 
@@ -135,7 +134,7 @@ class LocalStore:
         del token
         about = marked(metadata, upload_id)
         upload = Upload(name, upload_id, size, segment_size, "", about, content_type)
-        place = self._place(upload)
+        place = self._workplace(upload)
         with files.told(place):
             place.mkdir(exist_ok=True)
             plan = {"name": name, "size": size, "segment_size": segment_size}
@@ -143,29 +142,30 @@ class LocalStore:
             os.truncate(self._data(upload), size)
         return upload
 
-    def put_segment(self, upload: Upload, body: Body) -> StoredSegment:
+    def put_segment(self, upload: Upload, payload: Payload) -> StoredSegment:
         """Write at the segment's offset, then say so in the log."""
         with files.told(self.directory):
             fd = self._data(upload)
-            fresh = files.is_hole(fd, body.offset, body.size)
-            offset = body.offset
-            for piece in body.pieces():
+            fresh = files.is_hole(fd, payload.offset, payload.size)
+            offset = payload.offset
+            for piece in payload.pieces():
                 if not (fresh and is_shared_zeros(piece)):
                     files.write_all(fd, piece, offset)
                 offset += len(piece)
-            md5 = body.digest()
-            with self._lock, (self._place(upload) / "log").open("a") as log:
-                log.write(f"{body.number} {body.size} {md5}\n")
-        return StoredSegment(body.number, body.size, md5, upload.name)
+            md5 = payload.digest()
+            with self._lock, (self._workplace(upload) / "log").open("a") as log:
+                log.write(f"{payload.number} {payload.size} {md5}\n")
+        return StoredSegment(payload.number, payload.size, md5, upload.name)
 
     def list_segments(self, upload: Upload) -> Mapping[int, StoredSegment]:
         """The segments of the log, with the MD5 that their bytes have now."""
         logged = self._logged(upload)
         if not logged:
             return {}
-        with ThreadPoolExecutor(self.connections) as pool:
-            found = pool.map(lambda item: self._hashed(upload, *item[:2]), logged.values())
-            return {segment.number: segment for segment in found}
+        hashed = Pool(self.connections).each(
+            lambda entry: self._hashed(upload, *entry[:2]), logged.values()
+        )
+        return {segment.number: segment for segment in hashed}
 
     def stat_segment(self, upload: Upload, number: int) -> StoredSegment | None:
         """The segment, hashed now."""
@@ -197,7 +197,7 @@ class LocalStore:
                 }
                 os.fsync(fd)
                 files.set_attribute(fd, about)
-                files.name_object(self._place(upload) / "data", final, replace=replace)
+                files.name_object(self._workplace(upload) / "data", final, replace=replace)
             files.sync_directory(self.directory)
             self._forget(upload)
         stored = self.stat(upload.name)
@@ -250,7 +250,7 @@ class LocalStore:
             while self._files:
                 os.close(self._files.popitem()[1])
 
-    def _place(self, upload: Upload) -> Path:
+    def _workplace(self, upload: Upload) -> Path:
         return self.directory / f".{upload.id}"
 
     def _data(self, upload: Upload, *, must_exist: bool = False) -> int:
@@ -259,17 +259,17 @@ class LocalStore:
                 flags = os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW
                 flags |= 0 if must_exist else os.O_CREAT
                 try:
-                    fd = os.open(self._place(upload) / "data", flags, 0o666)
+                    fd = os.open(self._workplace(upload) / "data", flags, 0o666)
                 except FileNotFoundError:
                     raise UploadLostError(
-                        "upload-lost", f"{self._place(upload)} was removed while it was written"
+                        "upload-lost", f"{self._workplace(upload)} was removed while it was written"
                     ) from None
                 self._files[upload.id] = fd
             return self._files[upload.id]
 
     def _logged(self, upload: Upload) -> dict[int, tuple[int, int, str]]:
         try:
-            lines = (self._place(upload) / "log").read_text().splitlines()
+            lines = (self._workplace(upload) / "log").read_text().splitlines()
         except FileNotFoundError:
             return {}
         words = [line.split() for line in lines]  # a torn last line has fewer
@@ -282,7 +282,7 @@ class LocalStore:
         if bad:
             raise SegmentsChangedError(
                 "segments-changed",
-                f"{self._place(upload)}: segment {bad[0]} is not what was written",
+                f"{self._workplace(upload)}: segment {bad[0]} is not what was written",
                 hint="another program changed it; run the same command again",
             )
 
@@ -299,7 +299,7 @@ class LocalStore:
             return False
         if stored.metadata.get(UPLOAD_KEY) == upload.id and stored.size == upload.size:
             return True
-        data = self._place(upload) / "data"
+        data = self._workplace(upload) / "data"
         return data.exists() and data.samefile(self.directory / upload.name)
 
     def _forget(self, upload: Upload) -> None:
@@ -307,8 +307,8 @@ class LocalStore:
             fd = self._files.pop(upload.id, None)
         if fd is not None:
             os.close(fd)
-        if self._place(upload).exists():
-            shutil.rmtree(self._place(upload))
+        if self._workplace(upload).exists():
+            shutil.rmtree(self._workplace(upload))
             files.sync_directory(self.directory)
 
 

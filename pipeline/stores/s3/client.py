@@ -13,10 +13,10 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from pipeline.errors import StoreError, TemporaryStoreError
-from pipeline.stores import addresses
-from pipeline.stores.answers import no_answer, refusal
-from pipeline.transfer.protocol import Body, UploadLostError
-from pipeline.transfer.retry import Policy, retry_after
+from pipeline.stores import endpoints
+from pipeline.stores.failures import no_answer, refusal
+from pipeline.transfer.protocol import Payload, UploadLostError
+from pipeline.transfer.retry import RetryPolicy, retry_after
 
 _NOTHING = object()
 _CODES = {  # S3's own words where the status alone misleads: the status that they are like
@@ -46,10 +46,10 @@ class SendingPart:
     ``failure`` is what making a piece raised: botocore hides that in an error of its own.
     """
 
-    def __init__(self, body: Body) -> None:
+    def __init__(self, payload: Payload) -> None:
         self.failure: BaseException | None = None
-        self._body = body
-        self._pieces = body.pieces()
+        self._payload = payload
+        self._pieces = payload.pieces()
 
     def read(self, size: int = -1) -> Any:
         """The next piece, ``b""`` at the end."""
@@ -61,7 +61,7 @@ class SendingPart:
             raise
 
     def __len__(self) -> int:
-        return self._body.size
+        return self._payload.size
 
     def tell(self) -> int:
         """Botocore asks once, to come back here."""
@@ -70,7 +70,7 @@ class SendingPart:
     def seek(self, offset: int, whence: int = 0) -> int:
         """Back to the start: after a redirection to the bucket's region."""
         if (offset, whence) == (0, 0):
-            self._pieces = self._body.pieces()
+            self._pieces = self._payload.pieces()
         return 0
 
 
@@ -83,7 +83,7 @@ class S3Error(StoreError):
 class Client:
     """Requests to one account, from any thread (boto3's clients may be shared)."""
 
-    def __init__(self, policy: Policy, connections: int) -> None:
+    def __init__(self, policy: RetryPolicy, connections: int) -> None:
         import boto3
         from botocore.config import Config
         from botocore.exceptions import BotoCoreError
@@ -113,8 +113,8 @@ class Client:
                 "there are no credentials for s3:// in the usual AWS places",
                 hint="set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE",
             )
-        endpoint = addresses.require("the endpoint", str(self._s3.meta.endpoint_url))
-        self.host = addresses.host(endpoint)
+        endpoint = endpoints.require("the endpoint", str(self._s3.meta.endpoint_url))
+        self.host = endpoints.host(endpoint)
         self.is_amazon = _is_amazon(self.host)
 
     def call(

@@ -13,12 +13,10 @@ from collections.abc import Iterator
 from dataclasses import replace
 from datetime import timedelta
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from pipeline.stores.s3.bucket import Bucket
 from pipeline.transfer.protocol import UPLOAD_ID, Upload, UploadLostError
-
-if TYPE_CHECKING:
-    from pipeline.stores.s3.store import S3Store
 
 FOLDER = ".imgprep-segments/"
 _CLOCK = timedelta(seconds=2)  # S3 tells whole seconds
@@ -27,17 +25,17 @@ _CLOCK = timedelta(seconds=2)  # S3 tells whole seconds
 class Markers:
     """The markers of one destination."""
 
-    def __init__(self, store: S3Store) -> None:
-        self._store = store
-        self._start = store.destination.prefix + FOLDER
+    def __init__(self, bucket: Bucket) -> None:
+        self._bucket = bucket
+        self._start = bucket.destination.prefix + FOLDER
 
     def put(self, upload: Upload) -> None:
         """Write the upload's token down."""
-        store = self._store
-        store.client.call(
-            f"writing down the upload of {store.url(upload.name)}",
+        bucket = self._bucket
+        bucket.client.call(
+            f"writing down the upload of {bucket.url(upload.name)}",
             lambda s3: s3.put_object(
-                Bucket=store.bucket,
+                Bucket=bucket.name,
                 Key=self._key(upload),
                 Body=json.dumps({"token": upload.token}).encode(),
                 ContentType="application/json",
@@ -46,10 +44,10 @@ class Markers:
 
     def token(self, upload: Upload) -> str | None:
         """What the marker says: a token, "" before there was one; None without a marker."""
-        store = self._store
-        data = store.client.call(
-            f"looking for an earlier upload of {store.url(upload.name)}",
-            lambda s3: s3.get_object(Bucket=store.bucket, Key=self._key(upload))["Body"].read(),
+        bucket = self._bucket
+        data = bucket.client.call(
+            f"looking for an earlier upload of {bucket.url(upload.name)}",
+            lambda s3: s3.get_object(Bucket=bucket.name, Key=self._key(upload))["Body"].read(),
             missing=None,
         )
         if data is None:
@@ -61,7 +59,7 @@ class Markers:
 
     def delete(self, upload: Upload) -> None:
         """The upload is over."""
-        self._store.delete_key(self._key(upload))
+        self._bucket.delete(self._key(upload))
 
     def listed(self) -> Iterator[tuple[Upload, str]]:
         """Every upload that has a marker, and when that was put (ISO 8601)."""
@@ -73,14 +71,14 @@ class Markers:
 
     def nameless(self, upload: Upload) -> list[Upload]:
         """Uploads of this key without parts, begun after the marker: a kill came in between."""
-        store = self._store
-        marker = store.head(self._key(upload))
+        bucket = self._bucket
+        marker = bucket.head(self._key(upload))
         if marker is None:
             return []
-        key = store.destination.key(upload.name)
-        answer = store.client.call(
-            f"looking for uploads of {store.url(upload.name)}",
-            lambda s3: s3.list_multipart_uploads(Bucket=store.bucket, Prefix=key),
+        key = bucket.destination.key(upload.name)
+        answer = bucket.client.call(
+            f"looking for uploads of {bucket.url(upload.name)}",
+            lambda s3: s3.list_multipart_uploads(Bucket=bucket.name, Prefix=key),
         )
         since = marker["LastModified"] - _CLOCK
         found = [
@@ -92,7 +90,7 @@ class Markers:
 
     def _is_empty(self, upload: Upload) -> bool:
         try:
-            return next(self._store.pages(upload, 0, 1), None) is None
+            return next(self._bucket.pages(upload, 0, 1), None) is None
         except UploadLostError:
             return False
 
@@ -100,11 +98,11 @@ class Markers:
         return f"{self._start}{upload.id}/{upload.name}"
 
     def _keys(self) -> Iterator[tuple[str, str]]:
-        store, after = self._store, ""
+        bucket, after = self._bucket, ""
         while True:
-            page = store.client.call(
-                f"listing s3://{store.bucket}/{self._start}",
-                partial(_list_objects, store.bucket, self._start, after),
+            page = bucket.client.call(
+                f"listing s3://{bucket.name}/{self._start}",
+                partial(_list_objects, bucket.name, self._start, after),
             )
             for item in page.get("Contents", []):
                 after = str(item["Key"])

@@ -18,42 +18,37 @@ https://docs.aws.amazon.com/AmazonS3/latest/userguide/mpuoverview.html
 from __future__ import annotations
 
 import base64
-import hashlib
 import os
 import secrets
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import replace
-from functools import partial
 from typing import Any
-from urllib.parse import quote, unquote
+from urllib.parse import quote
 
 from pipeline.errors import StoreError, TemporaryStoreError
-from pipeline.stores.destination import Destination
-from pipeline.stores.s3 import commit as s3_commit
+from pipeline.stores.location import Destination
+from pipeline.stores.s3 import completion
+from pipeline.stores.s3.bucket import ATTEMPT_KEY, Bucket, native_id
 from pipeline.stores.s3.client import Client, SendingPart
 from pipeline.stores.s3.markers import Markers
-from pipeline.transfer.body import KEEP_SIZE
 from pipeline.transfer.protocol import (
     OCTETS,
     SAFE,
     UPLOAD_ID,
-    Body,
-    Limits,
-    Scheme,
+    Payload,
     StoredObject,
     StoredSegment,
+    StoreLimits,
     Unfinished,
     Upload,
     UploadLostError,
     marked,
 )
-from pipeline.transfer.retry import Policy
+from pipeline.transfer.retry import RetryPolicy
+from pipeline.transfer.segments import KEEP_SIZE
 
-ATTEMPT_KEY = "imgprep-attempt"
-"""The metadata key that tells of which multipart upload an object was made."""
-
-_LIMITS = Limits(
+_LIMITS = StoreLimits(
     min_segment=5 << 20,
     max_segment=5 << 30,
     preferred_segment=KEEP_SIZE,
@@ -65,62 +60,46 @@ _LIMITS = Limits(
 class S3Store:
     """The ``s3://`` store."""
 
-    scheme: Scheme = "s3"
+    place = "bucket"
     keeps_holes = False
 
-    def __init__(self, destination: Destination, policy: Policy) -> None:
-        self.destination = destination
-        self.bucket = destination.container
+    def __init__(self, destination: Destination, policy: RetryPolicy) -> None:
         self.connections = min(max(2 * (os.cpu_count() or 1), 4), 8)
         self.client = Client(policy, self.connections)
+        self.bucket = Bucket(destination, self.client)
+        self.markers = Markers(self.bucket)
         wish = os.environ.get("AWS_REQUEST_CHECKSUM_CALCULATION", "")
-        self.markers = Markers(self)
-        self.opaque_etags = False  # SSE-KMS
         self.wants_sha256 = self.client.is_amazon or wish.lower() == "when_supported"
 
     @property
-    def limits(self) -> Limits:
+    def limits(self) -> StoreLimits:
         """https://docs.aws.amazon.com/AmazonS3/latest/userguide/qfacts.html ."""
         return _LIMITS
 
     def url(self, name: str) -> str:
         """``s3://bucket/prefix/name``."""
-        return f"s3://{self.bucket}/{self.destination.key(name)}"
+        return self.bucket.url(name)
 
     def prepare(self, *, create: bool = False, size: int = 0) -> None:
         """Credentials and bucket; S3 tells no quota."""
         del size
-        action = f"looking at bucket {self.bucket}"
+        action = f"looking at bucket {self.bucket.name}"
         found = self.client.call(
-            action, lambda s3: s3.head_bucket(Bucket=self.bucket), missing=None
+            action, lambda s3: s3.head_bucket(Bucket=self.bucket.name), missing=None
         )
         if found is not None:
             return
         if not create:
             raise StoreError(
                 "container-missing",
-                f"there is no bucket {self.bucket!r} for this account at {self.client.host}",
+                f"there is no bucket {self.bucket.name!r} for this account at {self.client.host}",
                 hint="check its name, AWS_ENDPOINT_URL_S3 and the region, or give --create",
             )
         self._create_bucket()
 
     def stat(self, name: str) -> StoredObject | None:
         """HEAD of the object."""
-        answer = self.head(self.destination.key(name))
-        if answer is None:
-            return None
-        metadata = {
-            key.lower(): unquote(value)
-            for key, value in answer["Metadata"].items()
-            if key.lower() != ATTEMPT_KEY
-        }
-        return StoredObject(
-            name,
-            int(answer["ContentLength"]),
-            str(answer.get("ETag", "")).strip('"') or None,
-            answer.get("ContentType"),
-            metadata,
-        )
+        return self.bucket.stat(name)
 
     def begin(
         self,
@@ -138,11 +117,11 @@ class S3Store:
         wanted = Upload(name, upload_id, size, segment_size, token, about, content_type)
         noted = self.markers.token(wanted)
         for known in dict.fromkeys((token, noted)):
-            if known and self._is_known(replace(wanted, token=known)):
+            if known and self.bucket.is_known(replace(wanted, token=known)):
                 return replace(wanted, token=known)
         if noted == "":
             for lost in self.markers.nameless(wanted):
-                self._abort(lost)
+                self.bucket.abort(lost)
         self.markers.put(replace(wanted, token=""))
         attempt = secrets.token_hex(4)
         told = {**about, ATTEMPT_KEY: attempt}
@@ -150,7 +129,7 @@ class S3Store:
         answer = self.client.call(
             f"beginning the upload of {self.url(name)}",
             lambda s3: s3.create_multipart_upload(
-                **self.place(name),
+                **self.bucket.place(name),
                 ContentType=content_type,
                 Metadata={key: quote(value, safe=SAFE) for key, value in told.items()},
                 **checksum,
@@ -160,21 +139,21 @@ class S3Store:
         self.markers.put(begun)
         return begun
 
-    def put_segment(self, upload: Upload, body: Body) -> StoredSegment:
+    def put_segment(self, upload: Upload, payload: Payload) -> StoredSegment:
         """Send one part with its Content-MD5 (and SHA-256 where the store checks it)."""
-        md5 = body.digest()
+        md5 = payload.digest()
         sums = {"ContentMD5": _base64(md5)}
-        if self.wants_sha256 and body.sha256:
-            sums["ChecksumSHA256"] = _base64(body.sha256)
-        sending = SendingPart(body)
+        if self.wants_sha256 and payload.sha256:
+            sums["ChecksumSHA256"] = _base64(payload.sha256)
+        sending = SendingPart(payload)
         try:
             answer = self.client.call(
-                f"sending segment {body.number}",
+                f"sending segment {payload.number}",
                 lambda s3: s3.upload_part(
-                    **self.place(upload.name),
+                    **self.bucket.place(upload.name),
                     UploadId=native_id(upload),
-                    PartNumber=body.number + 1,
-                    ContentLength=body.size,
+                    PartNumber=payload.number + 1,
+                    ContentLength=payload.size,
                     Body=sending,
                     **sums,
                 ),
@@ -187,14 +166,16 @@ class S3Store:
         etag = str(answer.get("ETag", "")).strip('"') or None
         if str(answer.get("ServerSideEncryption", "")).startswith("aws:kms"):
             # Then an ETag is no MD5; what arrived was compared with Content-MD5 all the same.
-            self.opaque_etags, etag = True, md5
-        return StoredSegment(body.number, body.size, etag, self._part_name(upload, body.number))
+            self.bucket.opaque_etags, etag = True, md5
+        return StoredSegment(
+            payload.number, payload.size, etag, self._part_name(upload, payload.number)
+        )
 
     def list_segments(self, upload: Upload) -> Mapping[int, StoredSegment]:
         """ListParts."""
         found: dict[int, StoredSegment] = {}
         with suppress(UploadLostError):
-            for part in self.parts(upload):
+            for part in self.bucket.parts(upload):
                 segment = self._segment(upload, part)
                 found[segment.number] = segment
         return found
@@ -202,7 +183,7 @@ class S3Store:
     def stat_segment(self, upload: Upload, number: int) -> StoredSegment | None:
         """ListParts of one: S3 has no HEAD of a part."""
         try:
-            found = next(self.pages(upload, number, 1), None)
+            found = next(self.bucket.pages(upload, number, 1), None)
         except UploadLostError:
             return None
         segment = None if found is None else self._segment(upload, found)
@@ -210,16 +191,15 @@ class S3Store:
 
     def expected_etag(self, segments: tuple[StoredSegment, ...]) -> str | None:
         """The MD5 of the parts' MD5s in binary, a dash, and their number."""
-        if self.opaque_etags:
-            return None
-        joined = b"".join(bytes.fromhex(segment.md5 or "") for segment in segments)
-        return f"{hashlib.md5(joined, usedforsecurity=False).hexdigest()}-{len(segments)}"
+        return self.bucket.expected_etag(segments)
 
     def commit(
         self, upload: Upload, segments: tuple[StoredSegment, ...], *, replace: bool
     ) -> StoredObject:
-        """See ``s3_commit``."""
-        return s3_commit.commit(self, upload, segments, replace=replace)
+        """See ``completion.py``; then the marker goes."""
+        stored = completion.commit(self.bucket, upload, segments, replace=replace)
+        self.discard(upload)
+        return stored
 
     def stored_segments(self, name: str) -> tuple[StoredSegment, ...] | None:
         """S3 forgets the parts' MD5s at the commit: only their number stays, in the ETag."""
@@ -233,7 +213,7 @@ class S3Store:
         action = f"reading {length} bytes at {offset} of {self.url(name)}"
         wanted = f"bytes={offset}-{offset + length - 1}"
         data: bytes = self.client.call(
-            action, lambda s3: s3.get_object(**self.place(name), Range=wanted)["Body"].read()
+            action, lambda s3: s3.get_object(**self.bucket.place(name), Range=wanted)["Body"].read()
         )
         if len(data) != length:
             raise TemporaryStoreError(
@@ -249,11 +229,11 @@ class S3Store:
         object is made of: to abort that would delete the object's data.
         """
         known = upload.token or self.markers.token(upload)
-        stored = self.head(self.destination.key(upload.name))
+        stored = self.bucket.head(self.bucket.destination.key(upload.name))
         made_of = "" if stored is None else stored["Metadata"].get(ATTEMPT_KEY, "")
         for left in [replace(upload, token=known)] if known else self.markers.nameless(upload):
             if left.token.partition(".")[0] != made_of:
-                self._abort(left)
+                self.bucket.abort(left)
         self.markers.delete(upload)
 
     def unfinished(self) -> tuple[Unfinished, ...]:
@@ -262,84 +242,29 @@ class S3Store:
 
     def delete(self, name: str) -> None:
         """Delete the object; its parts go with it."""
-        self.delete_key(self.destination.key(name))
+        self.bucket.delete(self.bucket.destination.key(name))
 
     def close(self) -> None:
         """Close the connections."""
         self.client.close()
 
-    def place(self, name: str) -> dict[str, str]:
-        """Bucket and key, as boto3 takes them."""
-        return {"Bucket": self.bucket, "Key": self.destination.key(name)}
-
-    def parts(self, upload: Upload) -> list[dict[str, Any]]:
-        """ListParts, all pages; ``UploadLostError`` when the store forgot the upload."""
-        return list(self.pages(upload, 0, 1000))
-
-    def pages(self, upload: Upload, after: int, most: int) -> Iterator[dict[str, Any]]:
-        """ListParts behind part ``after``, ``most`` with a request."""
-        while True:
-            page = self.client.call(
-                f"listing the segments of {self.url(upload.name)}",
-                partial(_list_parts, self.place(upload.name), native_id(upload), after, most),
-                of_upload=True,
-            )
-            yield from page.get("Parts", [])
-            if not page.get("IsTruncated"):
-                return
-            after = int(page["NextPartNumberMarker"])
-
     def _segment(self, upload: Upload, part: dict[str, Any]) -> StoredSegment:
         number = int(part["PartNumber"]) - 1
-        md5 = None if self.opaque_etags else str(part["ETag"]).strip('"')
+        md5 = None if self.bucket.opaque_etags else str(part["ETag"]).strip('"')
         return StoredSegment(number, int(part["Size"]), md5, self._part_name(upload, number))
 
     def _part_name(self, upload: Upload, number: int) -> str:
-        return f"{self.destination.key(upload.name)}?partNumber={number + 1}"
-
-    def _is_known(self, upload: Upload) -> bool:
-        try:
-            next(self.pages(upload, 0, 1), None)
-        except UploadLostError:
-            return False
-        return True
-
-    def _abort(self, upload: Upload) -> None:
-        with suppress(UploadLostError):
-            self.client.call(
-                f"aborting the upload of {self.url(upload.name)}",
-                lambda s3: s3.abort_multipart_upload(
-                    **self.place(upload.name), UploadId=native_id(upload)
-                ),
-                of_upload=True,
-            )
+        return f"{self.bucket.destination.key(upload.name)}?partNumber={number + 1}"
 
     def _leftover(self, upload: Upload, modified: str) -> Unfinished:
         parts: list[dict[str, Any]] = []
         if upload.token:
             with suppress(UploadLostError):
-                parts = self.parts(upload)
+                parts = self.bucket.parts(upload)
         match = UPLOAD_ID.fullmatch(upload.id)
         job = match["job"] if match else ""
         size = sum(int(part["Size"]) for part in parts)
         return Unfinished(upload.name, upload.id, job, size, len(parts), modified, upload.token)
-
-    def head(self, key: str) -> dict[str, Any] | None:
-        """HeadObject of a key; None when there is none."""
-        found: dict[str, Any] | None = self.client.call(
-            f"looking at s3://{self.bucket}/{key}",
-            lambda s3: s3.head_object(Bucket=self.bucket, Key=key),
-            missing=None,
-        )
-        return found
-
-    def delete_key(self, key: str) -> None:
-        """DeleteObject."""
-        self.client.call(
-            f"deleting s3://{self.bucket}/{key}",
-            lambda s3: s3.delete_object(Bucket=self.bucket, Key=key),
-            missing=None,
-        )
 
     def _create_bucket(self) -> None:
         def create(s3: Any) -> Any:
@@ -347,18 +272,9 @@ class S3Store:
             # Amazon wants its first region unsaid.
             there = {"LocationConstraint": region} if region != "us-east-1" else {}
             more = {"CreateBucketConfiguration": there} if there else {}
-            return s3.create_bucket(Bucket=self.bucket, **more)
+            return s3.create_bucket(Bucket=self.bucket.name, **more)
 
-        self.client.call(f"creating bucket {self.bucket}", create)
-
-
-def _list_parts(place: dict[str, str], token: str, after: int, most: int, s3: Any) -> Any:
-    return s3.list_parts(**place, UploadId=token, PartNumberMarker=after, MaxParts=most)
-
-
-def native_id(upload: Upload) -> str:
-    """S3's UploadId: the token without the mark of the attempt."""
-    return upload.token.partition(".")[2]
+        self.client.call(f"creating bucket {self.bucket.name}", create)
 
 
 def _base64(digest: str) -> str:

@@ -19,8 +19,8 @@ from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
 from pipeline.errors import EnvironmentFailed, StoreError, TemporaryStoreError
-from pipeline.stores import addresses
-from pipeline.stores.answers import no_answer, refusal
+from pipeline.stores import endpoints
+from pipeline.stores.failures import no_answer, refusal
 from pipeline.stores.swift import rackspace
 
 _ACTION = "logging in"
@@ -97,7 +97,7 @@ class Session:
 
     def _enter(self) -> Access:
         access = self._login.enter()
-        addresses.require("the storage URL", access.storage_url)
+        endpoints.require("the storage URL", access.storage_url)
         return access
 
 
@@ -137,7 +137,7 @@ def _enter_v1(env: Mapping[str, str], internal: bool, stall_s: float) -> Access:
     from swiftclient import client
     from urllib3.exceptions import HTTPError
 
-    host = addresses.host(addresses.require("ST_AUTH", env["ST_AUTH"]))
+    host = endpoints.host(endpoints.require("ST_AUTH", env["ST_AUTH"]))
     try:
         url, token = client.get_auth_1_0(
             env["ST_AUTH"],

@@ -16,10 +16,10 @@ from swiftclient import client
 from urllib3.exceptions import HTTPError
 
 from pipeline.errors import StoreError, TemporaryStoreError
-from pipeline.stores import addresses
-from pipeline.stores.answers import no_answer, refusal
+from pipeline.stores import endpoints
+from pipeline.stores.failures import no_answer, refusal
 from pipeline.stores.swift.auth import Access, Session
-from pipeline.transfer.protocol import Body
+from pipeline.transfer.protocol import Payload
 from pipeline.transfer.retry import retry_after
 
 _NOTHING = object()
@@ -82,7 +82,7 @@ class Client:
                 self._session.renew(generation)
             except (RequestException, HTTPError, HTTPException, OSError) as error:
                 self._drop(connection)
-                raise no_answer(action, addresses.host(access.storage_url), error) from None
+                raise no_answer(action, endpoints.host(access.storage_url), error) from None
             except BaseException:
                 self._drop(connection)
                 raise
@@ -132,9 +132,9 @@ class Sending:
     Whole pieces save the 16 KiB steps of the HTTP library.
     """
 
-    def __init__(self, body: Body) -> None:
-        self._pieces = body.pieces()
-        self._left = body.size
+    def __init__(self, payload: Payload) -> None:
+        self._pieces = payload.pieces()
+        self._left = payload.size
 
     def read(self, size: int = -1) -> Any:
         """The next piece, ``b""`` at the end."""

@@ -16,8 +16,8 @@ from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
 from pipeline.errors import StoreError
-from pipeline.stores import addresses
-from pipeline.stores.answers import no_answer, refusal
+from pipeline.stores import endpoints
+from pipeline.stores.failures import no_answer, refusal
 from pipeline.text import clean
 from pipeline.transfer.retry import retry_after
 
@@ -59,8 +59,8 @@ def enter(key: ApiKey, internal: bool, timeout_s: float, trust: Trust = True) ->
     """Storage URL and token.  Raises ``StoreError``: refused, unreachable, unknown region."""
     import requests
 
-    addresses.require("RS_AUTH_URL or OS_AUTH_URL", key.auth_url)
-    host = addresses.host(key.auth_url)
+    endpoints.require("RS_AUTH_URL or OS_AUTH_URL", key.auth_url)
+    host = endpoints.host(key.auth_url)
     credentials = {"username": key.username, "apiKey": key.key}
     try:
         answer = requests.post(

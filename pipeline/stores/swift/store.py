@@ -14,127 +14,88 @@ https://docs.openstack.org/swift/latest/overview_large_objects.html
 from __future__ import annotations
 
 import os
-import re
-import threading
-from collections.abc import Iterable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
-from functools import partial
+from collections.abc import Mapping
 from typing import Any
 
 from pipeline.errors import StoreError, TemporaryStoreError
-from pipeline.stores.destination import SEGMENTS, Destination
-from pipeline.stores.swift import manifest
+from pipeline.stores.location import Destination
+from pipeline.stores.swift import large_object
 from pipeline.stores.swift.auth import Session, from_environment
 from pipeline.stores.swift.client import Client, Sending
+from pipeline.stores.swift.containers import PAGE, SEGMENT_NAME, Containers
+from pipeline.transfer.pool import Pool
 from pipeline.transfer.protocol import (
     OCTETS,
     UPLOAD_ID,
-    Body,
-    Limits,
-    Scheme,
+    Payload,
     StoredObject,
     StoredSegment,
+    StoreLimits,
     Unfinished,
     Upload,
     marked,
     slo_etag,
 )
-from pipeline.transfer.retry import Policy
+from pipeline.transfer.retry import RetryPolicy
 
 _EXPIRES_S = 7 * 24 * 3600  # after this an interrupted upload starts from nothing
-_META = "x-object-meta-"
-_CEPH = f"{_META}static-large-object"  # Ceph's gateway adds this one
-_PAGE = 10_000
 _MIB = 1 << 20
-_SEGMENT_NAME = re.compile(rf"(?P<name>.+)/(?P<id>{UPLOAD_ID.pattern})/(?P<number>\d{{8}})")
 
 
 class SwiftStore:
     """The ``swift://`` store."""
 
-    scheme: Scheme = "swift"
+    place = "container"
     keeps_holes = False
     wants_sha256 = False
 
-    def __init__(self, destination: Destination, policy: Policy) -> None:
-        environment = dict(os.environ)
-        self.destination = destination
-        self.container = destination.container
-        self.segments = destination.container + SEGMENTS
+    def __init__(self, destination: Destination, policy: RetryPolicy) -> None:
         self.connections = min(max(2 * (os.cpu_count() or 1), 4), 8)
-        session = Session(from_environment(policy.stall_s, environment))
+        session = Session(from_environment(policy.stall_s, dict(os.environ)))
         self.client = Client(session, stall_s=policy.stall_s)
-        self._lock = threading.Lock()
-        self._info: Mapping[str, Any] | None = None
+        self.containers = Containers(destination, self.client, Pool(self.connections))
 
     @property
-    def limits(self) -> Limits:
+    def limits(self) -> StoreLimits:
         """From ``/info``; where that tells nothing, Swift's defaults."""
-        info = self.info()
+        info = self.containers.info()
         swift, slo = info.get("swift", {}), info.get("slo", {})
         longest = int(swift.get("max_object_name_length", 1024))
         most = int(swift.get("max_file_size", 5 * (1 << 30) + 2))
-        return Limits(
+        return StoreLimits(
             min_segment=int(slo.get("min_segment_size", 1)),
             max_segment=max(most // _MIB * _MIB, min(most, _MIB)),
             preferred_segment=128 * _MIB,
-            max_segments=int(slo.get("max_manifest_segments", 1000)) if self.has_slo else _PAGE,
-            max_name_bytes=longest - 64 - len(self.destination.prefix.encode()),
+            max_segments=int(slo.get("max_manifest_segments", 1000))
+            if self.containers.has_slo
+            else PAGE,
+            max_name_bytes=longest - 64 - len(self.containers.destination.prefix.encode()),
         )
-
-    @property
-    def has_slo(self) -> bool:
-        """Static large objects; without them the manifest is a dynamic one."""
-        info = self.info()
-        return "slo" in info or not info
-
-    def info(self) -> Mapping[str, Any]:
-        """What the store says of itself; {} where it does not."""
-        with self._lock:
-            if self._info is None:
-                self._info = self.client.call("asking for the store's limits", _capabilities)
-            found: Mapping[str, Any] = self._info
-            return found
 
     def url(self, name: str) -> str:
         """``swift://container/prefix/name``."""
-        return f"swift://{self.container}/{self.destination.key(name)}"
+        return self.containers.url(name)
 
     def prepare(self, *, create: bool = False, size: int = 0) -> None:
         """Log in, ask for limits, look at the container and the quotas."""
         self.client.login()
-        self.info()
-        action = f"looking at container {self.container}"
-        headers = self.client.call(action, lambda c: c.head_container(self.container), missing=None)
-        if headers is None and not create:
-            raise StoreError(
-                "container-missing",
-                f"there is no container {self.container!r} in this account and region",
-                hint="check its name and OS_REGION_NAME, or give --create",
-            )
-        if headers is None:
-            self._make_container(self.container)
-        _require_room(f"container {self.container}", headers or {}, size)
-        _require_room(f"container {self.segments}", self._numbers(self.segments), size)
+        self.containers.info()
+        headers: Mapping[str, str] = {}
+        try:
+            headers = self.containers.require()
+        except StoreError as error:
+            if error.code != "container-missing" or not create:
+                raise
+            self._make_container(self.containers.objects)
+        _require_room(f"container {self.containers.objects}", headers, size)
+        _require_room(
+            f"container {self.containers.segments}", self._numbers(self.containers.segments), size
+        )
         _require_room("the account", self._numbers(), size)
 
     def stat(self, name: str) -> StoredObject | None:
         """HEAD of the object."""
-        headers = self._head(self.container, self.destination.key(name))
-        if headers is None:
-            return None
-        metadata = {
-            key[len(_META) :]: value  # swiftclient decoded it
-            for key, value in headers.items()
-            if key.startswith(_META) and key != _CEPH
-        }
-        return StoredObject(
-            name,
-            int(headers.get("content-length", 0)),
-            _etag(headers),
-            headers.get("content-type"),
-            metadata,
-        )
+        return self.containers.stat(name)
 
     def begin(
         self,
@@ -153,42 +114,32 @@ class SwiftStore:
         about = marked(metadata, upload_id)
         return Upload(name, upload_id, size, segment_size, "", about, content_type)
 
-    def put_segment(self, upload: Upload, body: Body) -> StoredSegment:
+    def put_segment(self, upload: Upload, payload: Payload) -> StoredSegment:
         """PUT one segment, hashed while it is sent; a MD5 known from before is sent along."""
-        name = self.segment_name(upload, body.number)
+        name = self.containers.segment_name(upload, payload.number)
         etag = self.client.call(
-            f"sending segment {body.number}",
+            f"sending segment {payload.number}",
             lambda c: c.put_object(
-                self.segments,
+                self.containers.segments,
                 name,
-                Sending(body),
-                content_length=body.size,
-                etag=body.md5,
+                Sending(payload),
+                content_length=payload.size,
+                etag=payload.md5,
                 content_type="application/octet-stream",
                 headers={"X-Delete-After": str(_EXPIRES_S)},
             ),
         )
-        return StoredSegment(body.number, body.size, etag.strip('"') or None, self._address(name))
+        return StoredSegment(
+            payload.number, payload.size, etag.strip('"') or None, self.containers.address(name)
+        )
 
     def list_segments(self, upload: Upload) -> Mapping[int, StoredSegment]:
         """The listing of the upload's prefix."""
-        found = {}
-        for item in self.listing(self.segments, self.segment_prefix(upload)):
-            match = _SEGMENT_NAME.fullmatch(item["name"])
-            if match is not None:
-                number = int(match["number"])
-                address = self._address(item["name"])
-                found[number] = StoredSegment(number, item["bytes"], item["hash"], address)
-        return found
+        return self.containers.list_segments(upload)
 
     def stat_segment(self, upload: Upload, number: int) -> StoredSegment | None:
         """HEAD of the segment."""
-        name = self.segment_name(upload, number)
-        headers = self._head(self.segments, name)
-        if headers is None:
-            return None
-        size = int(headers.get("content-length", 0))
-        return StoredSegment(number, size, _etag(headers), self._address(name))
+        return self.containers.stat_segment(upload, number)
 
     def expected_etag(self, segments: tuple[StoredSegment, ...]) -> str | None:
         """The ETag of a large object, static or dynamic."""
@@ -197,20 +148,20 @@ class SwiftStore:
     def commit(
         self, upload: Upload, segments: tuple[StoredSegment, ...], *, replace: bool
     ) -> StoredObject:
-        """See ``swift_manifest``."""
-        return manifest.commit(self, upload, segments, replace=replace)
+        """See ``large_object.py``."""
+        return large_object.commit(self.containers, upload, segments, replace=replace)
 
     def stored_segments(self, name: str) -> tuple[StoredSegment, ...] | None:
         """The manifest's segments, with size and MD5 from the segments themselves."""
-        return manifest.read(self, name)
+        return large_object.read(self.containers, name)
 
     def read_range(self, name: str, offset: int, length: int) -> bytes:
         """GET with a range."""
         wanted = {"Range": f"bytes={offset}-{offset + length - 1}"}
-        key = self.destination.key(name)
+        key = self.containers.destination.key(name)
         _, data = self.client.call(
             f"reading {length} bytes at {offset} of {self.url(name)}",
-            lambda c: c.get_object(self.container, key, headers=wanted),
+            lambda c: c.get_object(self.containers.objects, key, headers=wanted),
             reading=True,
         )
         if len(data) != length:
@@ -222,9 +173,13 @@ class SwiftStore:
 
     def discard(self, upload: Upload) -> None:
         """Delete the segments, unless the object that is there is made of them."""
-        items = list(self.listing(self.segments, self.segment_prefix(upload)))
-        if not manifest.uses(self, upload.name, upload.id, items):
-            self.delete_all(self.segments, [item["name"] for item in items])
+        items = list(
+            self.containers.listing(
+                self.containers.segments, self.containers.segment_prefix(upload)
+            )
+        )
+        if not large_object.uses(self.containers, upload.name, upload.id, items):
+            self.containers.delete_all(self.containers.segments, [item["name"] for item in items])
 
     def unfinished(self) -> tuple[Unfinished, ...]:
         """Groups of segments under an upload's name, without an object made of them.
@@ -232,77 +187,33 @@ class SwiftStore:
         Somebody may have copied the manifest to another name: then its ETag tells it in the listing.
         """
         groups: dict[tuple[str, str], list[dict[str, Any]]] = {}
-        for item in self.listing(self.segments, self.destination.prefix):
-            match = _SEGMENT_NAME.fullmatch(item["name"][len(self.destination.prefix) :])
+        for item in self.containers.listing(
+            self.containers.segments, self.containers.destination.prefix
+        ):
+            match = SEGMENT_NAME.fullmatch(item["name"][len(self.containers.destination.prefix) :])
             if match is not None:
                 groups.setdefault((match["name"], match["id"]), []).append(item)
-        objects = self.listing(self.container, "") if groups else ()
+        objects = self.containers.listing(self.containers.objects, "") if groups else ()
         made = {str(item.get("slo_etag", "")).strip('"') for item in objects}
         return tuple(
             _leftover(name, upload_id, items)
             for (name, upload_id), items in sorted(groups.items())
-            if manifest.etag_of(items) not in made
-            and not manifest.uses(self, name, upload_id, items)
+            if large_object.etag_of(items) not in made
+            and not large_object.uses(self.containers, name, upload_id, items)
         )
 
     def delete(self, name: str) -> None:
         """Delete the manifest, then its segments."""
-        held = manifest.listed(self, name)
-        key = self.destination.key(name)
-        self.delete_all(self.container, [key])
+        held = large_object.listed(self.containers, name)
+        key = self.containers.destination.key(name)
+        self.containers.delete_all(self.containers.objects, [key])
         for address in held or ():
             container, _, segment = address.partition("/")
-            self.delete_all(container, [segment])
+            self.containers.delete_all(container, [segment])
 
     def close(self) -> None:
         """Close the connections."""
         self.client.close()
-
-    def segment_prefix(self, upload: Upload) -> str:
-        """Where an upload's segments are."""
-        return f"{self.destination.key(upload.name)}/{upload.id}/"
-
-    def segment_name(self, upload: Upload, number: int) -> str:
-        """A segment's name in the segments' container."""
-        return f"{self.segment_prefix(upload)}{number:08d}"
-
-    def listing(self, container: str, prefix: str) -> Iterator[dict[str, Any]]:
-        """Everything under a prefix, page by page; nothing when the container is missing."""
-        marker = ""
-        while True:
-            page: list[dict[str, Any]]
-            _, page = self.client.call(
-                f"listing container {container}",
-                partial(_page, container, prefix, marker),
-                missing=({}, []),
-            )
-            yield from (item for item in page if "name" in item)
-            if not page:
-                return
-            marker = page[-1].get("name", "")
-
-    def parallel(self, work: Any, items: Iterable[Any]) -> list[Any]:
-        """``work`` on every item, with as many connections as a transfer has."""
-        with ThreadPoolExecutor(self.connections, "swift") as pool:
-            return list(pool.map(work, items))
-
-    def delete_all(self, container: str, names: Iterable[str]) -> None:
-        """Delete objects; one that is gone already is as good."""
-
-        def remove(name: str) -> None:
-            self.client.call(
-                f"deleting {container}/{name}",
-                lambda c: c.delete_object(container, name),
-                missing=None,
-            )
-
-        self.parallel(remove, names)
-
-    def _head(self, container: str, name: str) -> Mapping[str, str] | None:
-        found: Mapping[str, str] | None = self.client.call(
-            f"looking at {container}/{name}", lambda c: c.head_object(container, name), missing=None
-        )
-        return found
 
     def _numbers(self, container: str = "") -> Mapping[str, str]:
         """The headers of a container or the account; {} where it is missing or may not be seen."""
@@ -322,47 +233,23 @@ class SwiftStore:
             return {}
         return found
 
-    def _address(self, name: str) -> str:
-        return f"{self.segments}/{name}"
-
     def _require_segments_container(self) -> None:
         """Make it if it is missing; who may only write to containers needs it made by the owner."""
         try:
-            self._make_container(self.segments)
+            self._make_container(self.containers.segments)
         except StoreError as error:
             if error.code != "store-forbidden":
                 raise
-            if not self._numbers(self.segments):
+            if not self._numbers(self.containers.segments):
                 raise StoreError(
                     error.code,
                     error.message,
                     hint=f"this user may not make containers: the account's owner can make "
-                    f"{self.segments} and give the rights to read and write there",
+                    f"{self.containers.segments} and give the rights to read and write there",
                 ) from None
 
     def _make_container(self, name: str) -> None:
         self.client.call(f"creating container {name}", lambda c: c.put_container(name))
-
-
-def _capabilities(connection: Any) -> Mapping[str, Any]:
-    from swiftclient.client import ClientException
-
-    try:
-        found = connection.get_capabilities()
-    except ClientException as error:
-        status = error.http_status or 0
-        if status in (408, 429) or status >= 500:
-            raise
-        return {}
-    return found if isinstance(found, dict) else {}
-
-
-def _page(container: str, prefix: str, marker: str, connection: Any) -> Any:
-    return connection.get_container(container, prefix=prefix, marker=marker, limit=_PAGE)
-
-
-def _etag(headers: Mapping[str, str]) -> str | None:
-    return headers.get("etag", "").strip('"') or None
 
 
 def _leftover(name: str, upload_id: str, items: list[dict[str, Any]]) -> Unfinished:

@@ -1,4 +1,4 @@
-"""A segment's bytes, made piece by piece from the artifact while they are sent.
+"""How an artifact is cut into segments, and each one's bytes, made piece by piece while they are sent.
 
     artifact   |████████░░░░░░░░░░░░░░████████████░░░░████|
     segment               |░░░░░░░░░░░████████|
@@ -81,7 +81,7 @@ class ZeroMap:
             yield offset, end - offset, False
 
 
-class SegmentBody:
+class SegmentPayload:
     """One segment of an artifact; ``pieces`` may be called again and makes the same bytes.
 
     ``check`` is called before each piece is made and may raise, which is how a cancelled upload
@@ -209,3 +209,41 @@ class _Hashes:
 
 def _nothing(*_: object) -> None:
     pass
+
+
+class Segmentation:
+    """How the artifact is cut: equal segments, the last one shorter."""
+
+    def __init__(self, reader: ArtifactReader, zeros: ZeroMap, segment_size: int) -> None:
+        self.reader = reader
+        self.zeros = zeros
+        self.size = reader.size
+        self.segment_size = segment_size
+        self.count = -(-reader.size // segment_size)
+
+    def range(self, number: int) -> tuple[int, int]:
+        """Offset and size of a segment."""
+        offset = number * self.segment_size
+        return offset, min(self.segment_size, self.size - offset)
+
+    def payload(
+        self,
+        number: int,
+        offset: int,
+        size: int,
+        *,
+        check: Callable[[], None],
+        watch: Callable[[int], None] | None = None,
+        want_sha256: bool = False,
+    ) -> SegmentPayload:
+        """The bytes of any range, as a segment of that number."""
+        return SegmentPayload(
+            self.reader,
+            self.zeros,
+            number=number,
+            offset=offset,
+            size=size,
+            want_sha256=want_sha256,
+            check=check,
+            watch=watch,
+        )

@@ -18,13 +18,13 @@ from pipeline.stores import open_store, parse
 from pipeline.transfer import proof
 from pipeline.transfer import upload as transfer
 from pipeline.transfer.journal import MemoryNotebook, UploadJournal
-from pipeline.transfer.protocol import Limits, upload_id
-from pipeline.transfer.retry import Policy, Retrier
-from pipeline.transfer.workers import Turns
+from pipeline.transfer.protocol import StoreLimits, upload_id
+from pipeline.transfer.retry import RetryPolicy
+from pipeline.transfer.sender import Turns
 
 SEGMENT = 2 * MIB
-SWIFT = Limits(1, 5 << 30, 128 << 20, 1000, 960)
-QUICK = Policy(deadline_s=1, first_s=0.01, cap_s=0.05)
+SWIFT = StoreLimits(1, 5 << 30, 128 << 20, 1000, 960)
+QUICK = RetryPolicy(deadline_s=1, first_s=0.01, cap_s=0.05)
 
 
 class Uploader:
@@ -36,7 +36,7 @@ class Uploader:
 
     def __call__(self, pattern: Pattern, stop: Cancellation | None = None, **words) -> Receipt:
         notebook = words.pop("notebook", self.notebook)
-        request = transfer.Request(
+        request = transfer.UploadRequest(
             "d.vhd",
             upload_id("job", pattern.seed),
             segment_size=SEGMENT,
@@ -86,7 +86,7 @@ def test_160_gb_fit_the_default_limits():
 
 @given(st.integers(1, 1 << 45), st.integers(1, 2000), st.integers(1, 1 << 33), st.integers(0, 40))
 def test_a_plan_fits_the_limits_or_says_so(size: int, most: int, largest: int, wish: int):
-    limits = Limits(1, largest, 128 << 20, most, 960)
+    limits = StoreLimits(1, largest, 128 << 20, most, 960)
     try:
         chosen = transfer.segment_size(size, limits, wish << 20 or None)
     except UsageError:
@@ -104,7 +104,7 @@ def test_nothing_is_no_object(uploader: Uploader):
 
 def test_a_dry_run_stores_nothing(uploader: Uploader):
     pattern = Pattern(5 * MIB + 1)
-    request = transfer.Request("d.vhd", upload_id("job", ""), segment_size=SEGMENT)
+    request = transfer.UploadRequest("d.vhd", upload_id("job", ""), segment_size=SEGMENT)
     handles = transfer.Handles(MemoryNotebook(), Cancellation(), QUICK)
 
     plan = transfer.plan(uploader.store(), pattern, request, handles)
@@ -262,10 +262,6 @@ def test_a_slow_line_gets_one_turn_more_for_whoever_waited_too_long():
 # --- proof
 
 
-def retrier() -> Retrier:
-    return Retrier(QUICK, Cancellation())
-
-
 def nothing() -> None:
     pass
 
@@ -274,25 +270,25 @@ def test_the_proof_finds_a_flipped_bit(uploader: Uploader):
     pattern = Pattern(5 * MIB)
     receipt = uploader(pattern)
     store = uploader.store()
-    proof.check_manifest(store, "d.vhd", receipt, retrier(), nothing)
+    proof.check_manifest(store, "d.vhd", receipt, nothing)
     with (uploader.directory / "d.vhd").open("r+b") as file:
         file.seek(3 * MIB)
         file.write(bytes([file.read(1)[0] ^ 1]))
 
     with pytest.raises(StoreError, match="segment 1"):
-        proof.check_manifest(store, "d.vhd", receipt, retrier(), nothing)
+        proof.check_manifest(store, "d.vhd", receipt, nothing)
     with pytest.raises(StoreError, match="segment 1"):
-        proof.readback(store, "d.vhd", receipt, retrier(), connections=2, watcher=lambda *_: None)
+        proof.readback(store, "d.vhd", receipt, connections=2, watcher=lambda *_: None)
 
 
 def test_the_proof_finds_an_object_that_is_gone_or_shorter(uploader: Uploader):
     receipt = uploader(Pattern(5 * MIB))
     (uploader.directory / "d.vhd").write_bytes(b"short")
     with pytest.raises(StoreError, match="it has 5 bytes"):
-        proof.check_manifest(uploader.store(), "d.vhd", receipt, retrier(), nothing)
+        proof.check_manifest(uploader.store(), "d.vhd", receipt, nothing)
     (uploader.directory / "d.vhd").unlink()
     with pytest.raises(StoreError, match="not there"):
-        proof.check_manifest(uploader.store(), "d.vhd", receipt, retrier(), nothing)
+        proof.check_manifest(uploader.store(), "d.vhd", receipt, nothing)
 
 
 # --- the journal

@@ -60,7 +60,7 @@ def store_through(
     pattern = Pattern(2 * max(place.minimum, MIB) + 77, f"{which}{late}")
     opened = open_store(place.url, policy=QUICK)
     breaking = BreaksOnce(opened, which, late=late)
-    request = transfer.Request(
+    request = transfer.UploadRequest(
         name=name,
         upload_id=upload_id("job", pattern.seed),
         segment_size=max(place.minimum, MIB),

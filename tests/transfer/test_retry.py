@@ -10,10 +10,10 @@ import pytest
 
 from pipeline.errors import Interrupted, StoreError, TemporaryStoreError, UsageError
 from pipeline.stage import Cancellation
-from pipeline.stores.answers import no_answer, refusal
-from pipeline.transfer.retry import Policy, Retrier, is_temporary, retry_after
+from pipeline.stores.failures import no_answer, refusal
+from pipeline.transfer.retry import Retrier, RetryPolicy, is_temporary, retry_after
 
-QUICK = Policy(deadline_s=0.3, least_attempts=3, first_s=0.01, cap_s=0.02)
+QUICK = RetryPolicy(deadline_s=0.3, least_attempts=3, first_s=0.01, cap_s=0.02)
 
 
 class Failing:
@@ -55,7 +55,7 @@ def test_it_ends_after_the_deadline_and_says_how_often_it_tried():
 
 
 def test_a_slow_attempt_still_has_its_second_chance():
-    policy = Policy(deadline_s=0.05, least_attempts=3, first_s=0.001, cap_s=0.001)
+    policy = RetryPolicy(deadline_s=0.05, least_attempts=3, first_s=0.001, cap_s=0.001)
     action = Failing(2)
 
     def slow() -> str:
@@ -129,4 +129,4 @@ def test_what_libraries_hide_is_found():
 def test_a_malformed_setting_is_a_usage_error(monkeypatch: pytest.MonkeyPatch, value: str):
     monkeypatch.setenv("IMGPREP_STORE_DEADLINE", value)
     with pytest.raises(UsageError):
-        Policy.from_environment()
+        RetryPolicy.from_environment()

@@ -4,15 +4,15 @@
 2  ListParts: every part with the size and MD5 that was sent
 3  Complete, with If-None-Match unless it replaces
 4  HEAD: what is there now (an old Ceph answers Complete with an empty ETag)
-5  the marker is deleted
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from pipeline.errors import StoreError, TemporaryStoreError
+from pipeline.stores.s3.bucket import Bucket, native_id
 from pipeline.stores.s3.client import S3Error
 from pipeline.transfer.protocol import (
     UPLOAD_KEY,
@@ -23,48 +23,44 @@ from pipeline.transfer.protocol import (
     UploadLostError,
 )
 
-if TYPE_CHECKING:
-    from pipeline.stores.s3.store import S3Store
-
 _CHANGED = frozenset({"InvalidPart", "InvalidPartOrder"})
 _TAKEN = frozenset({"PreconditionFailed"})
 
 
 def commit(
-    store: S3Store, upload: Upload, segments: tuple[StoredSegment, ...], *, replace: bool
+    bucket: Bucket, upload: Upload, segments: tuple[StoredSegment, ...], *, replace: bool
 ) -> StoredObject:
-    """Do the five steps; safe to be repeated after any failure."""
-    existing = store.stat(upload.name)
-    if not _is_this(store, existing, upload, segments):
+    """Do the four steps; safe to be repeated after any failure."""
+    existing = bucket.stat(upload.name)
+    if not _is_this(bucket, existing, upload, segments):
         if existing is not None and not replace:
-            raise _exists(store, upload)
+            raise _exists(bucket, upload)
         try:
-            _complete(store, upload, segments, replace=replace)
+            _complete(bucket, upload, segments, replace=replace)
         except (UploadLostError, S3Error) as error:
-            _explain(store, upload, segments, error)
-    stored = store.stat(upload.name)
+            _explain(bucket, upload, segments, error)
+    stored = bucket.stat(upload.name)
     if stored is None:
         raise TemporaryStoreError(
-            "store-lost-object", f"{store.url(upload.name)} is not there although it was accepted"
+            "store-lost-object", f"{bucket.url(upload.name)} is not there although it was accepted"
         )
-    store.discard(upload)
     return stored
 
 
 def _complete(
-    store: S3Store, upload: Upload, segments: tuple[StoredSegment, ...], *, replace: bool
+    bucket: Bucket, upload: Upload, segments: tuple[StoredSegment, ...], *, replace: bool
 ) -> None:
-    held = {int(part["PartNumber"]) - 1: part for part in store.parts(upload)}
-    bad = [s.number for s in segments if not _is_right(store, held.get(s.number), s)]
+    held = {int(part["PartNumber"]) - 1: part for part in bucket.parts(upload)}
+    bad = [s.number for s in segments if not _is_right(bucket, held.get(s.number), s)]
     if bad:
         raise _changed(bad)
     named = [_named(segment.number, held[segment.number]) for segment in segments]
     condition = {} if replace else {"IfNoneMatch": "*"}
-    store.client.call(
-        f"committing {store.url(upload.name)}",
+    bucket.client.call(
+        f"committing {bucket.url(upload.name)}",
         lambda s3: s3.complete_multipart_upload(
-            **store.place(upload.name),
-            UploadId=upload.token.partition(".")[2],
+            **bucket.place(upload.name),
+            UploadId=native_id(upload),
             MultipartUpload={"Parts": named},
             **condition,
         ),
@@ -72,10 +68,10 @@ def _complete(
     )
 
 
-def _is_right(store: S3Store, part: Mapping[str, Any] | None, segment: StoredSegment) -> bool:
+def _is_right(bucket: Bucket, part: Mapping[str, Any] | None, segment: StoredSegment) -> bool:
     if part is None or int(part["Size"]) != segment.size:
         return False
-    return store.opaque_etags or str(part["ETag"]).strip('"') == segment.md5
+    return bucket.opaque_etags or str(part["ETag"]).strip('"') == segment.md5
 
 
 def _named(number: int, part: Mapping[str, Any]) -> dict[str, Any]:
@@ -86,22 +82,22 @@ def _named(number: int, part: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _explain(
-    store: S3Store, upload: Upload, segments: tuple[StoredSegment, ...], error: StoreError
+    bucket: Bucket, upload: Upload, segments: tuple[StoredSegment, ...], error: StoreError
 ) -> None:
     """A refused commit: done before, a taken name, changed parts, or as it was said."""
-    stored = store.stat(upload.name)
-    if _is_this(store, stored, upload, segments):
+    stored = bucket.stat(upload.name)
+    if _is_this(bucket, stored, upload, segments):
         return
     code = error.s3_code if isinstance(error, S3Error) else ""
     if code in _TAKEN and stored is not None:
-        raise _exists(store, upload)
+        raise _exists(bucket, upload)
     if code in _CHANGED:
         raise _changed([])
     raise error
 
 
 def _is_this(
-    store: S3Store,
+    bucket: Bucket,
     stored: StoredObject | None,
     upload: Upload,
     segments: tuple[StoredSegment, ...],
@@ -109,7 +105,7 @@ def _is_this(
     if stored is None or stored.metadata.get(UPLOAD_KEY) != upload.id:
         return False
     return stored.size == upload.size and stored.etag == (
-        store.expected_etag(segments) or stored.etag
+        bucket.expected_etag(segments) or stored.etag
     )
 
 
@@ -122,9 +118,9 @@ def _changed(numbers: list[int]) -> SegmentsChangedError:
     )
 
 
-def _exists(store: S3Store, upload: Upload) -> StoreError:
+def _exists(bucket: Bucket, upload: Upload) -> StoreError:
     return StoreError(
         "object-exists",
-        f"{store.url(upload.name)} exists already",
+        f"{bucket.url(upload.name)} exists already",
         hint="choose another --name, or --if-exists skip or replace",
     )

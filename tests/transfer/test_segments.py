@@ -12,8 +12,8 @@ from patterns import MIB, Pattern
 
 from pipeline.errors import ConversionFailed
 from pipeline.source import Extent
-from pipeline.transfer.body import KEEP_SIZE, SegmentBody, ZeroMap
 from pipeline.transfer.protocol import PIECE_SIZE
+from pipeline.transfer.segments import KEEP_SIZE, SegmentPayload, ZeroMap
 
 RUNS = st.lists(st.tuples(st.integers(1, 300_000), st.booleans()), min_size=1, max_size=12)
 
@@ -43,7 +43,7 @@ def test_any_range_is_the_artifact_s(runs: list[tuple[int, bool]], data: st.Data
     source = Runs(runs)
     offset = data.draw(st.integers(0, source.size - 1))
     size = data.draw(st.integers(1, source.size - offset))
-    body = SegmentBody(source, ZeroMap(extents(runs)), number=0, offset=offset, size=size)
+    body = SegmentPayload(source, ZeroMap(extents(runs)), number=0, offset=offset, size=size)
 
     made = list(body.pieces())
 
@@ -55,7 +55,7 @@ def test_any_range_is_the_artifact_s(runs: list[tuple[int, bool]], data: st.Data
 def test_a_hole_costs_no_read():
     runs = [(3 * MIB, False), (40 * MIB, True), (5, False)]
     source = Runs(runs)
-    body = SegmentBody(source, ZeroMap(extents(runs)), number=0, offset=0, size=source.size)
+    body = SegmentPayload(source, ZeroMap(extents(runs)), number=0, offset=0, size=source.size)
 
     assert sum(map(len, body.pieces())) == source.size
     assert source.asked == 3 * MIB + 5
@@ -63,7 +63,7 @@ def test_a_hole_costs_no_read():
 
 def test_a_digest_before_sending_reads_once_what_fits_the_memory():
     pattern = Pattern(KEEP_SIZE, holes=False)
-    body = SegmentBody(pattern, ZeroMap([]), number=0, offset=0, size=pattern.size)
+    body = SegmentPayload(pattern, ZeroMap([]), number=0, offset=0, size=pattern.size)
 
     md5 = body.digest()
 
@@ -74,7 +74,7 @@ def test_a_digest_before_sending_reads_once_what_fits_the_memory():
 
 def test_a_larger_one_keeps_no_more_than_that():
     pattern = Pattern(KEEP_SIZE + 5 * MIB, holes=False)
-    body = SegmentBody(pattern, ZeroMap([]), number=0, offset=0, size=pattern.size)
+    body = SegmentPayload(pattern, ZeroMap([]), number=0, offset=0, size=pattern.size)
 
     body.digest()
 
@@ -83,7 +83,7 @@ def test_a_larger_one_keeps_no_more_than_that():
 
 
 def test_an_artifact_that_ends_early_is_no_segment():
-    body = SegmentBody(Pattern(MIB), ZeroMap([]), number=0, offset=0, size=2 * MIB)
+    body = SegmentPayload(Pattern(MIB), ZeroMap([]), number=0, offset=0, size=2 * MIB)
 
     with pytest.raises(ConversionFailed) as caught:
         list(body.pieces())

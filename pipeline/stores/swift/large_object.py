@@ -12,10 +12,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from urllib.parse import quote
 
 from pipeline.errors import StoreError, TemporaryStoreError
+from pipeline.stores.swift.containers import Containers
 from pipeline.transfer.protocol import (
     SAFE,
     UPLOAD_KEY,
@@ -26,109 +27,109 @@ from pipeline.transfer.protocol import (
     slo_etag,
 )
 
-if TYPE_CHECKING:
-    from pipeline.stores.swift.store import SwiftStore
-
 _PUT = "multipart-manifest=put"
 _GET = "multipart-manifest=get"
 
 
 def commit(
-    store: SwiftStore,
+    containers: Containers,
     upload: Upload,
     segments: tuple[StoredSegment, ...],
     *,
     replace: bool,
 ) -> StoredObject:
     """Do the five steps; safe to be repeated after any failure."""
-    existing = store.stat(upload.name)
-    if existing is not None and _is_this(store, existing, upload, segments):
+    existing = containers.stat(upload.name)
+    if existing is not None and _is_this(existing, upload, segments):
         return existing
     if existing is not None and not replace:
-        raise _exists(store, upload)
-    replaced = (listed(store, upload.name) or ()) if existing is not None else ()
-    _settle_segments(store, upload, segments)
-    _put(store, upload, segments, replace=replace)
-    stored = store.stat(upload.name)
+        raise _exists(containers, upload)
+    replaced = (listed(containers, upload.name) or ()) if existing is not None else ()
+    _settle_segments(containers, upload, segments)
+    _put(containers, upload, segments, replace=replace)
+    stored = containers.stat(upload.name)
     if stored is None:
         raise TemporaryStoreError(
-            "store-lost-object", f"{store.url(upload.name)} is not there although it was accepted"
+            "store-lost-object",
+            f"{containers.url(upload.name)} is not there although it was accepted",
         )
-    _delete_replaced(store, upload, replaced)
+    _delete_replaced(containers, upload, replaced)
     return stored
 
 
-def read(store: SwiftStore, name: str) -> tuple[StoredSegment, ...] | None:
+def read(containers: Containers, name: str) -> tuple[StoredSegment, ...] | None:
     """Size and MD5 of each segment, from the store's listing or from HEAD, in order."""
-    addresses = listed(store, name)
+    addresses = listed(containers, name)
     if not addresses:
-        stored = store.stat(name)
+        stored = containers.stat(name)
         if stored is None or addresses is None:
             return None
         return (StoredSegment(0, stored.size, stored.etag, name),)
     common = _common_prefix(addresses)
     container, _, prefix = common.partition("/")
-    known = {f"{container}/{i['name']}": i for i in store.listing(container, prefix)}
+    known = {f"{container}/{i['name']}": i for i in containers.listing(container, prefix)}
 
     def look(numbered: tuple[int, str]) -> StoredSegment:
         number, address = numbered
         item = known.get(address)
         if item is not None:
             return StoredSegment(number, int(item["bytes"]), str(item["hash"]), address)
-        return _head(store, number, address) or StoredSegment(number, 0, None, address)
+        return _head(containers, number, address) or StoredSegment(number, 0, None, address)
 
-    return tuple(store.parallel(look, enumerate(addresses)))
+    return tuple(containers.pool.each(look, enumerate(addresses)))
 
 
-def listed(store: SwiftStore, name: str) -> tuple[str, ...] | None:
+def listed(containers: Containers, name: str) -> tuple[str, ...] | None:
     """The addresses (``container/name``) of an object's segments.
 
     () for a plain one or none, None where the store does not tell.
     """
-    key = store.destination.key(name)
-    headers: Mapping[str, str] | None = store.client.call(
-        f"looking at {store.url(name)}",
-        lambda c: c.head_object(store.container, key),
+    key = containers.destination.key(name)
+    headers: Mapping[str, str] | None = containers.client.call(
+        f"looking at {containers.url(name)}",
+        lambda c: c.head_object(containers.objects, key),
         missing=None,
     )
     if headers is None:
         return ()
     if headers.get("x-object-manifest"):
         container, _, prefix = headers["x-object-manifest"].partition("/")
-        return _under(store, container, prefix)
+        return _under(containers, container, prefix)
     if headers.get("x-static-large-object", "").lower() != "true":
         return ()
-    _, data = store.client.call(
-        f"reading the manifest of {store.url(name)}",
-        lambda c: c.get_object(store.container, key, query_string=_GET),
+    _, data = containers.client.call(
+        f"reading the manifest of {containers.url(name)}",
+        lambda c: c.get_object(containers.objects, key, query_string=_GET),
     )
     if not data:  # Ceph's gateway answers so; the mark on the object leads to what is ours
         mark = headers.get(f"x-object-meta-{UPLOAD_KEY}", "")
-        found = _under(store, store.segments, f"{key}/{mark}/") if mark else ()
+        found = _under(containers, containers.segments, f"{key}/{mark}/") if mark else ()
         return found or None
     try:
         return tuple(str(item["name"]).lstrip("/") for item in json.loads(data))
     except (ValueError, KeyError, TypeError):
         raise TemporaryStoreError(
-            "store-misunderstood", f"the manifest of {store.url(name)} cannot be read"
+            "store-misunderstood", f"the manifest of {containers.url(name)} cannot be read"
         ) from None
 
 
-def uses(store: SwiftStore, name: str, upload_id: str, items: Sequence[Mapping[str, Any]]) -> bool:
+def uses(
+    containers: Containers, name: str, upload_id: str, items: Sequence[Mapping[str, Any]]
+) -> bool:
     """Whether the object of this name is made of an upload's segments, ``items`` of their listing.
 
     Its mark says so at once.  A change of the object's metadata takes the mark away; then the
     manifest tells, and where the store does not show that (Ceph's gateway), the ETag.
     """
-    stored = store.stat(name)
+    stored = containers.stat(name)
     if stored is None or not items:
         return False
     if stored.metadata.get(UPLOAD_KEY) == upload_id:
         return True
-    addresses = listed(store, name)
+    addresses = listed(containers, name)
     if addresses is None:
         return stored.etag == etag_of(items)
-    return not {f"{store.segments}/{item['name']}" for item in items}.isdisjoint(addresses)
+    return not {f"{containers.segments}/{item['name']}" for item in items}.isdisjoint(addresses)
 
 
 def etag_of(items: Iterable[Mapping[str, Any]]) -> str:
@@ -139,40 +140,40 @@ def etag_of(items: Iterable[Mapping[str, Any]]) -> str:
     )
 
 
-def _under(store: SwiftStore, container: str, prefix: str) -> tuple[str, ...]:
-    return tuple(f"{container}/{item['name']}" for item in store.listing(container, prefix))
+def _under(containers: Containers, container: str, prefix: str) -> tuple[str, ...]:
+    return tuple(f"{container}/{item['name']}" for item in containers.listing(container, prefix))
 
 
 def _settle_segments(
-    store: SwiftStore, upload: Upload, segments: tuple[StoredSegment, ...]
+    containers: Containers, upload: Upload, segments: tuple[StoredSegment, ...]
 ) -> None:
     def keep(segment: StoredSegment) -> bool:
-        name = store.segment_name(upload, segment.number)
-        kept: bool = store.client.call(
+        name = containers.segment_name(upload, segment.number)
+        kept: bool = containers.client.call(
             f"keeping segment {segment.number}",
-            lambda c: c.post_object(store.segments, name, {"X-Remove-Delete-At": "1"}) is None,
+            lambda c: c.post_object(containers.segments, name, {"X-Remove-Delete-At": "1"}) is None,
             missing=False,
         )
         return kept
 
-    kept = store.parallel(keep, segments)
-    now = store.list_segments(upload)
+    kept = containers.pool.each(keep, segments)
+    now = containers.list_segments(upload)
 
     def right(segment: StoredSegment) -> bool:
         found = now.get(segment.number)
         if found is None or (found.size, found.md5) != (segment.size, segment.md5):
             # The listing may lag behind.
-            found = store.stat_segment(upload, segment.number)
+            found = containers.stat_segment(upload, segment.number)
         return found is not None and (found.size, found.md5) == (segment.size, segment.md5)
 
-    same = store.parallel(right, segments)
+    same = containers.pool.each(right, segments)
     bad = [s.number for s, *ok in zip(segments, kept, same, strict=True) if not all(ok)]
     if bad:
         raise _changed(bad)
 
 
 def _put(
-    store: SwiftStore,
+    containers: Containers,
     upload: Upload,
     segments: tuple[StoredSegment, ...],
     *,
@@ -184,50 +185,52 @@ def _put(
     sent["Content-Type"] = upload.content_type
     if not replace:
         sent["If-None-Match"] = "*"
-    if store.has_slo:
-        query, content = _PUT, _slo(store, upload, segments)
+    if containers.has_slo:
+        query, content = _PUT, _slo(containers, upload, segments)
     else:
-        place = f"{store.segments}/{store.segment_prefix(upload)}"
+        place = f"{containers.segments}/{containers.segment_prefix(upload)}"
         sent["X-Object-Manifest"] = quote(place)
         query, content = None, b""
-    key = store.destination.key(upload.name)
+    key = containers.destination.key(upload.name)
     try:
-        store.client.call(
-            f"committing {store.url(upload.name)}",
-            lambda c: c.put_object(store.container, key, content, headers=sent, query_string=query),
+        containers.client.call(
+            f"committing {containers.url(upload.name)}",
+            lambda c: c.put_object(
+                containers.objects, key, content, headers=sent, query_string=query
+            ),
             patient=True,
         )
     except TemporaryStoreError:
         raise
     except StoreError as error:
-        _explain(store, upload, segments, error)
+        _explain(containers, upload, segments, error)
 
 
 def _explain(
-    store: SwiftStore, upload: Upload, segments: tuple[StoredSegment, ...], error: StoreError
+    containers: Containers, upload: Upload, segments: tuple[StoredSegment, ...], error: StoreError
 ) -> None:
     """A refused manifest: taken name, changed segments, a missing container, or as it was said."""
-    stored = store.stat(upload.name)
+    stored = containers.stat(upload.name)
     if "answered 412" in error.message and stored is not None:
-        if _is_this(store, stored, upload, segments):
+        if _is_this(stored, upload, segments):
             return
-        raise _exists(store, upload)
+        raise _exists(containers, upload)
     if "answered 400" in error.message or "answered 404" in error.message:
-        store.prepare()
+        containers.require()
         bad = [
             segment.number
             for segment in segments
-            if _head(store, segment.number, segment.name) is None
+            if _head(containers, segment.number, segment.name) is None
         ]
         raise _changed(bad)
     raise error
 
 
-def _slo(store: SwiftStore, upload: Upload, segments: tuple[StoredSegment, ...]) -> bytes:
+def _slo(containers: Containers, upload: Upload, segments: tuple[StoredSegment, ...]) -> bytes:
     return json.dumps(
         [
             {
-                "path": f"/{store.segments}/{store.segment_name(upload, segment.number)}",
+                "path": f"/{containers.segments}/{containers.segment_name(upload, segment.number)}",
                 "etag": segment.md5,
                 "size_bytes": segment.size,
             }
@@ -237,7 +240,6 @@ def _slo(store: SwiftStore, upload: Upload, segments: tuple[StoredSegment, ...])
 
 
 def _is_this(
-    store: SwiftStore,
     stored: StoredObject,
     upload: Upload,
     segments: tuple[StoredSegment, ...],
@@ -245,21 +247,21 @@ def _is_this(
     return (
         stored.metadata.get(UPLOAD_KEY) == upload.id
         and stored.size == upload.size
-        and stored.etag == store.expected_etag(segments)
+        and stored.etag == slo_etag(segments)
     )
 
 
-def _delete_replaced(store: SwiftStore, upload: Upload, replaced: tuple[str, ...]) -> None:
-    mine = f"{store.segments}/{store.segment_prefix(upload)}"
+def _delete_replaced(containers: Containers, upload: Upload, replaced: tuple[str, ...]) -> None:
+    mine = f"{containers.segments}/{containers.segment_prefix(upload)}"
     for address in replaced:
         container, _, name = address.partition("/")
         if not address.startswith(mine):
-            store.delete_all(container, [name])
+            containers.delete_all(container, [name])
 
 
-def _head(store: SwiftStore, number: int, address: str) -> StoredSegment | None:
+def _head(containers: Containers, number: int, address: str) -> StoredSegment | None:
     container, _, name = address.partition("/")
-    headers: Mapping[str, Any] | None = store.client.call(
+    headers: Mapping[str, Any] | None = containers.client.call(
         f"looking at {address}", lambda c: c.head_object(container, name), missing=None
     )
     if headers is None:
@@ -286,9 +288,9 @@ def _changed(numbers: list[int]) -> SegmentsChangedError:
     )
 
 
-def _exists(store: SwiftStore, upload: Upload) -> StoreError:
+def _exists(containers: Containers, upload: Upload) -> StoreError:
     return StoreError(
         "object-exists",
-        f"{store.url(upload.name)} exists already",
+        f"{containers.url(upload.name)} exists already",
         hint="choose another --name, or --if-exists skip or replace",
     )
