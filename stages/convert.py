@@ -167,17 +167,22 @@ def _recipe_of(target: Target) -> Recipe:
 
 
 def _conforms(context: Context, container: ContainerFacts, recipe: Recipe) -> bool:
-    """Whether the source already is what the target asks for, so that nothing need be rewritten."""
-    judged = context.judgement.findings if context.judgement else ()
-    if any(finding.fixed_by == "convert" and finding.status != "waived" for finding in judged):
+    """Whether the source already is what the target asks for, so that nothing need be rewritten.
+
+    The profile's judgement decides; a format that is asked for beside the profile's own is made anew.
+    """
+    target, judgement = context.profile.target, context.judgement
+    own = context.job.options.format is None or (recipe.planned and target.format == recipe.format)
+    if judgement is None or not own or target.format != container["format"]:
         return False
-    if recipe.planned:
-        rules = [problem["rule"] for problem in container.get("problems", ())]
-        return container["format"] == "vhd" and not any(rule.startswith("vhd-") for rule in rules)
-    target = context.profile.target
-    if context.job.options.format is not None or target.format != container["format"]:
+    if any(item.fixed_by == "convert" and item.status != "waived" for item in judgement.findings):
         return False
-    return target.variant in (None, container.get("variant"))
+    if recipe.planned and container.get("variant") != "dynamic":
+        return False
+    return target.variant in (None, container.get("variant")) and target.creator in (
+        None,
+        container.get("creator"),
+    )
 
 
 def _unique_id(context: Context) -> UUID:

@@ -8,6 +8,7 @@ Adds ``facts["container"]``.  Everything that later stages are allowed to do dep
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 from dataclasses import asdict, replace
 from typing import Any
@@ -98,9 +99,15 @@ def to_facts(
         "suffix": found.suffix,
         "matches": list(found.matches),
         "problems": [asdict(problem) for problem in container.problems[:_MOST_PROBLEMS]],
-        "details": dict(container.details),
+        "details": {**container.details, **_against_the_clock(container.details)},
         "unknown": _unknown(found, allocated_size),
     }
+
+
+def _against_the_clock(details: Mapping[str, Any]) -> dict[str, int]:
+    """How many seconds the file's own time stamp is ahead of now; none when it lies in the past."""
+    stamp = details.get("timestamp_unix")
+    return {} if stamp is None else {"timestamp_ahead": max(0, stamp - int(time.time()))}
 
 
 def _unknown(found: Identification, allocated_size: int | None) -> dict[str, str]:

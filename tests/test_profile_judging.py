@@ -1,5 +1,7 @@
 """Unknown, waived, evidence, gates, verdicts: what the judgement adds to a yes or no."""
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -109,7 +111,7 @@ def test_many_pieces_are_twenty_and_a_number():
 
 def test_what_an_image_says_cannot_steer_a_terminal():
     evil = "label \x1b]0;owned\x07 \u202egpj.exe\nerror: all is well"
-    facts = samples.facts({"creator": "\x1b[2J", "problems": [problem("vhd-creator", evil)]})
+    facts = samples.facts({"creator": "\x1b[2J", "problems": [problem("vhd-bat", evil)]})
 
     for item in judged(facts, subject="result").findings:
         shown = f"{item.message}{item.observed}"
@@ -117,7 +119,7 @@ def test_what_an_image_says_cannot_steer_a_terminal():
 
 
 def test_facts_cannot_reach_into_a_template():
-    facts = samples.facts({"problems": [problem("vhd-creator", "{container.uuid} {0.__class__}")]})
+    facts = samples.facts({"problems": [problem("vhd-bat", "{container.uuid} {0.__class__}")]})
 
     (finding,) = judged(facts, subject="result").findings
 
@@ -173,6 +175,18 @@ def test_the_gate_can_use_a_cloud_s_words():
     (cloud,) = profile.gate(facts, profile.load("rackspace"))
 
     assert (own.vendor_code, cloud.vendor_code) == (None, "111")
+
+
+@pytest.mark.parametrize(
+    ("status", "stopped"), [("fail", True), ("waived", False), ("unknown", False)]
+)
+def test_only_a_gate_that_fails_stops_an_image(status, stopped):
+    found = replace(finding("error", Status(status)), rule="backing-file")
+    other = replace(finding("error"), rule="virtual-size-limit")
+
+    judgement = Judgement((other, found))
+
+    assert profile.stopped_at_gate(profile.load("rackspace"), judgement) is stopped
 
 
 # --- the verdict ---------------------------------------------------------------------------------

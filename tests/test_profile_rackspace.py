@@ -83,12 +83,13 @@ def test_the_limit_of_the_file(size, expected):
     assert told(judged(samples.facts({"file_size": size}), subject="result")) == expected
 
 
+DETAILS = samples.TAP_VHD["details"]
 SOURCES = [
     ("null UUID", {"uuid": NULL_UUID}, {"vhd-uuid": (INFO, "614")}),
     ("fixed", {"variant": "fixed"}, {"vhd-dynamic": (INFO, None)}),
     ("odd size", {"virtual_size": 10 * GIB + 512}, {"vhd-size-multiple": (INFO, None)}),
     ("parent", {"problems": [problem("vhd-parent")]}, {"vhd-parent": (ERROR, "721")}),
-    ("type", {"problems": [problem("vhd-type")]}, {"vhd-type": (ERROR, "523")}),
+    ("type", {"details": DETAILS | {"disk_type": 6}}, {"vhd-type": (ERROR, "523")}),
     ("footer", {"problems": [problem("vhd-footer")]}, {"vhd-footer": (ERROR, "396")}),
     ("table", {"problems": [problem("vhd-bat")]}, {"vhd-bat": (ERROR, "111")}),
     ("backing file", {"problems": [problem("backing-file")]}, {"backing-file": (ERROR, None)}),

@@ -9,10 +9,14 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from uuid import UUID
 
-from pipeline.formats import vhd_bytes
+from pipeline import profile
+from pipeline.formats import Identification, vhd_bytes
+from pipeline.formats.vhd import Vhd
 from pipeline.formats.vhd_layout import Layout, target_size
-from pipeline.source import Extent
+from pipeline.model import Status
+from pipeline.source import Extent, Reader
 from pipeline.targets import LaidOut
+from stages.identify import to_facts
 
 UUID_1 = UUID(int=1)
 BLOCK = vhd_bytes.BLOCK_SIZE
@@ -129,3 +133,13 @@ def raw_disk(path: Path, size: int, *, seed: int = 1, runs: int = 12) -> Path:
             file.seek(offset)
             file.write(rng.randbytes(min(length, size - offset)))
     return path
+
+
+def against_xenserver(vhd: Reader | bytes) -> set[str]:
+    """The rules about VHDs that the Rackspace profile finds broken in a result of ours."""
+    reader = Bytes(vhd) if isinstance(vhd, bytes | bytearray) else vhd
+    found = Identification(Vhd().inspect(reader), ("vhd",), "vhd", 0)
+    facts = {"container": to_facts(found, file_size=reader.size)}
+    judgement = profile.judge(profile.load("rackspace"), facts, subject="result")
+    failed = {item.rule for item in judgement.findings if item.status is Status.FAIL}
+    return {rule for rule in failed if rule.startswith("vhd-") or rule == "empty-image"}

@@ -120,6 +120,11 @@ def geometry(size: int) -> tuple[int, int, int]:
     return tracks // heads, heads, per_track
 
 
+def geometry_word(cylinders: int, heads: int, sectors: int) -> int:
+    """A geometry as the 32-bit number that blktap compares."""
+    return cylinders << 16 | heads << 8 | sectors
+
+
 @dataclass(frozen=True)
 class Footer:
     """The fields of a footer, in the order of the table above."""
@@ -160,8 +165,8 @@ class Footer:
 
     @property
     def geometry_word(self) -> int:
-        """The geometry as the 32-bit number that blktap compares."""
-        return self.cylinders << 16 | self.heads << 8 | self.sectors
+        """The geometry as one number."""
+        return geometry_word(self.cylinders, self.heads, self.sectors)
 
 
 @dataclass(frozen=True)

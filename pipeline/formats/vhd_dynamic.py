@@ -31,8 +31,6 @@ CHECKS = (
     "vhd-header",
     "vhd-parent",
     "vhd-bat",
-    "vhd-bat-exact",
-    "vhd-block-size",
     "vhd-block-bounds",
     "vhd-block-overlap",
     "vhd-batmap",
@@ -64,18 +62,22 @@ def inspect(reader: Reader, footer: Footer, limit: int, *, cut: bool) -> Dynamic
         found.problems.append(Problem("vhd-header", detail, 16, 8))
         return found
     header = Header.unpack(data)
-    found.details.update(
-        block_size=header.block_size, bat_entries=header.entries, bat_offset=header.table_offset
-    )
     found.problems += _header(header, data, footer.data_offset)
     if any(problem.rule == "vhd-header" for problem in found.problems):
         return found  # the fields mean nothing then
+    found.details.update(
+        block_size=header.block_size, bat_entries=header.entries, bat_offset=header.table_offset
+    )
     found.problems += _parent(reader, header, footer, found)
     broken = list(_table_place(header, footer, limit))
     found.problems += broken
     if broken:
         return found
-    found.problems += _table_fit(header, footer)
+    needed = -(-footer.current_size // header.block_size)
+    found.details["bat_spare"] = header.entries - needed
+    if header.entries < needed:
+        detail = f"it has {header.entries} entries for {needed} blocks"
+        found.problems.append(Problem("vhd-bat", detail, footer.data_offset + 28, 4))
     small = 4 * header.entries <= BOUNDED_TABLE
     found.details["table_checked"] = small or not isinstance(reader, BoundedReader)
     if not found.details["table_checked"]:
@@ -110,8 +112,6 @@ def _header(header: Header, data: bytes, at: int) -> Iterator[Problem]:
         yield Problem("vhd-header", detail, at + 24, 4)
     if not _sane_block(header.block_size):
         yield Problem("vhd-header", f"its block size is {header.block_size}", at + 32, 4)
-    elif header.block_size != vhd.BLOCK_SIZE:
-        yield Problem("vhd-block-size", f"{header.block_size} bytes", at + 32, 4)
     if header.data_offset != vhd.NO_OFFSET:
         detail = f"the header's data offset is 0x{header.data_offset:x}"
         yield Problem("vhd-reserved-fields", detail, at + 8, 8)
@@ -173,16 +173,6 @@ def _table_place(header: Header, footer: Footer, limit: int) -> Iterator[Problem
     ):
         detail = f"at {header.table_offset} it covers the footer's copy or the header"
         yield Problem("vhd-bat", detail, at + 16, 8)
-
-
-def _table_fit(header: Header, footer: Footer) -> Iterator[Problem]:
-    needed = -(-footer.current_size // header.block_size)
-    at = footer.data_offset + 28
-    detail = f"{header.entries} entries for {needed} blocks"
-    if header.entries < needed:
-        yield Problem("vhd-bat", f"it has {detail}", at, 4)
-    elif header.entries > needed:
-        yield Problem("vhd-bat-exact", detail, at, 4)
 
 
 def _read_table(reader: Reader, header: Header) -> Table:

@@ -6,7 +6,8 @@
 
 One pass of a stock JSON Schema validator over the whole profile decides; every error is then led back
 to the requirement in whose branch it arose.  So our yes and no are those of any other validator,
-parameters (``$dynamicRef``) included.  An unknown fact makes a requirement unknown, never passed.
+parameters (``$dynamicRef``) included; a problem that a parser saw is only evidence for a schema that
+asks for it.  An unknown fact makes a requirement unknown, never passed.
 """
 
 from __future__ import annotations
@@ -194,7 +195,7 @@ def _outcomes(
         elsewhere = _broken(compiled.conditions, compiled.conditions_at, facts)
     seen = {problem.get("rule") for problem in problems(facts)}
     for requirement in wanted:
-        if requirement.rule in seen:
+        if requirement.rule in seen and requirement.rule in failed:
             yield requirement, Outcome("fail")  # whatever else could not be seen
         else:
             yield requirement, _outcome(requirement, facts, failed, elsewhere)

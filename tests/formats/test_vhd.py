@@ -17,7 +17,6 @@ from pipeline import profile
 from pipeline.formats import vhd_bytes
 from pipeline.formats.bounded import BoundedReader
 from pipeline.formats.vhd import Vhd
-from pipeline.source import Source
 
 MIB = 1 << 20
 IN_TWO_HOURS = int(time.time()) - vhd_bytes.EPOCH_2000 + 7200
@@ -29,8 +28,13 @@ def good() -> bytearray:
     return ours(40 * MIB, [1, 3, 4])
 
 
-def rules(data: bytes) -> set[str]:
+def damage(data: bytes) -> set[str]:
     return {problem.rule for problem in Vhd().inspect(files.Bytes(data)).problems}
+
+
+def rules(data: bytes) -> set[str]:
+    """Everything about the container that XenServer's profile holds against it."""
+    return damage(data) | files.against_xenserver(data)
 
 
 def poke(data: bytearray, offset: int, value: bytes) -> bytearray:
@@ -166,6 +170,23 @@ def test_every_problem_says_where(name: str) -> None:
         assert 0 <= problem.offset <= len(data)
 
 
+POLICY = {
+    "vhd-dynamic", "vhd-creator", "vhd-creator-version", "vhd-size-multiple", "vhd-block-size",
+    "vhd-bat-exact", "vhd-geometry", "vhd-timestamp", "vhd-uuid", "vhd-hidden", "vhd-saved-state",
+    "vhd-type", "vhd-max-size",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", MUTATIONS)
+def test_the_parser_speaks_of_damage_and_leaves_policy_to_the_profile(name: str) -> None:
+    change, expected = MUTATIONS[name]
+    data = bytes(change(good()))
+
+    assert not damage(data) & POLICY
+    assert not POLICY & set(Vhd.checks)
+    assert files.against_xenserver(data) == expected
+
+
 def test_a_file_of_ours_has_no_problem() -> None:
     assert rules(bytes(good())) == set()
 
@@ -213,7 +234,7 @@ def test_a_parent_is_named_with_its_escapes_made_harmless() -> None:
 
     assert found.variant == "differencing"
     assert found.external_references == ("base\\x1b[31m.vhd",)
-    assert {item.rule for item in found.problems} == {"vhd-dynamic", "vhd-parent"}
+    assert {item.rule for item in found.problems} == {"vhd-parent"}
 
 
 def test_a_dynamic_disk_with_a_locator_names_a_parent() -> None:
@@ -324,8 +345,7 @@ def test_qemus_dynamic_vhd_only_lacks_what_xenserver_wants(tmp_path: Path, optio
     raw = files.raw_disk(tmp_path / "disk.raw", 401 * MIB + 1536)
     files.qemu_img("convert", "-f", "raw", "-O", "vpc", "-o", options, raw, tmp_path / "q.vhd")
 
-    with Source.open(tmp_path / "q.vhd") as source:
-        found = {item.rule for item in Vhd().inspect(source).problems}
+    found = rules((tmp_path / "q.vhd").read_bytes())
 
     expected = {"vhd-creator", "vhd-creator-version", "vhd-size-multiple", "vhd-batmap"}
     assert found - {"vhd-geometry"} == expected

@@ -150,6 +150,7 @@ def test_our_inspector_accepts_every_layout(disk: tuple[int, set[int], int]) -> 
     found = Vhd().inspect(files.Bytes(data))
 
     assert found.problems == ()
+    assert files.against_xenserver(data) == set()
     assert found.virtual_size == source.size
     assert found.details["allocated_blocks"] == len(stored)
 

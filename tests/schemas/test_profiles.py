@@ -9,29 +9,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
-from referencing import Registry
-from referencing.jsonschema import DRAFT202012
 
 from pipeline import profile
 from pipeline.model import Severity, Status
 from pipeline.profile import schemas
 from pipeline.profile.requirements import SCHEMAS
 from tests import samples
+from tests.plain_schema import bare
 
 FILES = sorted((SCHEMAS / "profiles").glob("*.json"))
 NAMES = ("rackspace-2014", "rackspace-2020")
-
-
-def bare(name: str) -> Draft202012Validator:
-    """A stock validator that reads the files as they lie there; nothing of ours is involved."""
-
-    def retrieve(uri: str):
-        return DRAFT202012.create_resource(
-            json.loads(Path(uri.removeprefix("file://")).read_text())
-        )
-
-    address = (SCHEMAS / "profiles" / f"{name}.json").as_uri()
-    return Draft202012Validator({"$ref": address}, registry=Registry(retrieve=retrieve))
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)

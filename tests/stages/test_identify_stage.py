@@ -2,11 +2,14 @@
 
 import json
 import os
+import time
 from pathlib import Path
 
 import handmade
+import pytest
 import vhd_files
 
+from pipeline.formats import vhd_bytes
 from pipeline.model import Job, StageStatus
 from pipeline.source import Source
 from stages.identify import Identify, container_facts, to_facts
@@ -87,3 +90,18 @@ def test_a_long_block_table_is_judged_whole(tmp_path: Path) -> None:
     found = facts(tmp_path / "lying.vhd", bytes(lying))
 
     assert "vhd-block-overlap" in {problem["rule"] for problem in found["problems"]}  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize(("ahead", "told"), [(-7200, 0), (7200, 7200)])
+def test_how_far_a_time_stamp_lies_in_the_future_is_a_fact(
+    tmp_path: Path, ahead: int, told: int
+) -> None:
+    stamp = int(time.time()) + ahead
+    data = vhd_files.ours(4 << 20, [], timestamp=stamp - vhd_bytes.EPOCH_2000)
+    (tmp_path / "disk.vhd").write_bytes(data)
+
+    with Source.open(tmp_path / "disk.vhd") as source:
+        details = container_facts(source)["details"]
+
+    assert details["timestamp_unix"] == stamp
+    assert 0 <= told - details["timestamp_ahead"] < 600
