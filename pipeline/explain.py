@@ -86,15 +86,16 @@ def explain(name: str) -> tuple[Explanation, ...]:
 
     Raises ``UsageError`` with the nearest names when nothing is called that.
     """
-    if name in profile.rules():
-        return (_rule(name),)
-    if name in error_catalogue():
-        return (error_catalogue()[name],)
+    asked = name.strip().lower()
+    if asked in profile.rules():
+        return (_rule(asked),)
+    if asked in error_catalogue():
+        return (error_catalogue()[asked],)
     by_code = _rules_of_vendor_code(name)
     if by_code:
         return tuple(_rule(rule) for rule in by_code)
-    if name in _notes():
-        return (_notes()[name],)
+    if asked in _notes():
+        return (_notes()[asked],)
     near = _near(name)
     raise UsageError(
         "name-unknown",
@@ -103,6 +104,18 @@ def explain(name: str) -> tuple[Explanation, ...]:
         if near
         else "imgprep profiles NAME lists a profile's rules",
     )
+
+
+def index_text() -> str:
+    """Everything that can be explained, for people."""
+    lines = ["Requirements:"]
+    lines += (f"  {rule:<28}{profile.find_requirement(rule).title}" for rule in profile.rules())
+    lines += ["", "Errors:"]
+    lines += (f"  {code:<28}{found.title}" for code, found in sorted(error_catalogue().items()))
+    lines += ["", "Notes of profiles:"]
+    lines += (f"  {name:<28}{found.note.title}" for name, found in sorted(_notes().items()))
+    lines += ["", "imgprep explain NAME tells all of one; a vendor's code (396) is a name too."]
+    return "\n".join(lines) + "\n"
 
 
 def _near(name: str) -> list[str]:
@@ -233,8 +246,28 @@ def _rule_lines(found: RuleExplanation) -> Iterator[str]:
     for ending, cases in (("pass", found.passes), ("fail", found.fails)):
         yield ""
         yield f"  Facts that make it {ending}{whose}:"
-        for case in dict.fromkeys(json.dumps(case, ensure_ascii=False) for case in cases):
-            yield f"    {case}"
+        asked = (*own.needs, *filter(None, (own.path,)))
+        for case in dict.fromkeys(_case_in_words(case, asked) for case in cases):
+            yield from _wrap(case, "    ")
+
+
+def _case_in_words(case: JsonObject, asked: Sequence[str]) -> str:
+    """The facts that a requirement asks for; all of them where it asks for none of these."""
+    told = list(_facts_in_words(case))
+    wanted = [item for item in told if item.startswith(tuple(asked))]
+    return "; ".join(wanted or told)
+
+
+def _facts_in_words(value: Any, path: str = "") -> Iterator[str]:
+    """``container.format: qcow2``, one phrase a fact; of problems the rules."""
+    if isinstance(value, Mapping) and value:
+        for key, item in value.items():
+            yield from _facts_in_words(item, f"{path}.{key}" if path else key)
+    elif isinstance(value, list) and value and all(isinstance(item, Mapping) for item in value):
+        shown = [item.get("rule") or ", ".join(_facts_in_words(item)) for item in value]
+        yield f"{path}: {', '.join(map(str, shown))}"
+    else:
+        yield f"{path}: {words.plain(value)}"
 
 
 def _source(found: Provenance) -> str:

@@ -4,6 +4,7 @@
     └──────────── for_inspect() ────────┘
     └─────────────────── for_check() ───────────┘ …
 
+What makes something begins with prepare: it asks at once what can be known at once.
 Each list loads only its own stages: ``imgprep check`` needs neither the artifact nor the stores.
 """
 
@@ -31,8 +32,9 @@ def for_check() -> tuple[Stage, ...]:
 def for_convert() -> tuple[Stage, ...]:
     """… and how it becomes what that cloud takes."""
     from stages.convert import Convert
+    from stages.prepare import Prepare
 
-    return (*for_check(), Convert())
+    return (Prepare(), *for_check(), Convert())
 
 
 def for_run() -> tuple[Stage, ...]:

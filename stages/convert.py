@@ -39,6 +39,9 @@ from pipeline.tools import qemu_img
 
 __all__ = ["FORMATS", "Convert", "Recipe", "write_artifact"]
 
+PLANNED = "planned"
+"""Why this stage takes no time: what was planned is made when it is read."""
+
 _NAMESPACE = UUID("6d8a0b5c-0a3f-5c6e-9a53-0a5f7e6f1d0b")  # ours alone, for uuid5
 
 
@@ -119,6 +122,7 @@ class Convert:
             )
         elif recipe.planned:
             artifact = self._planned(context)
+            reason = PLANNED if path is None else None
         else:
             return _by_qemu(context, container, recipe, path, overwrite=overwrite)
         if path is not None:

@@ -117,6 +117,8 @@ def _unknown(found: Identification, allocated_size: int | None) -> dict[str, str
         reasons["virtual_size"] = (
             "the file is of no known format"
             if found.container.format == "unknown"
+            else "the disk size is unknown until it is unpacked"
+            if found.container.format in packed.PACKINGS
             else f"the header of {found.container.format} does not tell it"
         )
     if allocated_size is None:

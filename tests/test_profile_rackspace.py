@@ -37,7 +37,7 @@ def test_a_qcow2_will_be_converted():
     judgement = judged(samples.facts({"virtual_size": 40 * GIB}, of=QCOW2))
 
     assert told(judgement) == {"vhd-format": (INFO, "396")}
-    assert judgement.findings[0].message == "Its format is qcow2, not VHD."
+    assert judgement.findings[0].message == "The format is qcow2, not VHD."
     assert profile.verdict(judgement) == (Verdict.ACCEPTED, 0)
     assert profile.verdict(judgement, fail_on="info") == (Verdict.ACCEPTED, 0)
 

@@ -41,19 +41,22 @@ def profiles(
 
 
 def explain(
-    name: str = typer.Argument(
-        ...,
-        metavar="RULE-OR-ERROR",
+    name: str | None = typer.Argument(
+        None,
+        metavar="[RULE-OR-ERROR]",
         help="A rule of a finding, the code of an error, a vendor's error code, or a note of a profile.",
         show_default=False,
     ),
 ) -> None:
-    """Explain a rule or an error.
+    """Explain a rule or an error; without a name, list them.
 
     What it means, what to do, where it comes from, and facts that pass and fail.
     """
     from pipeline import explain as words
 
+    if name is None:
+        typer.echo(words.index_text(), nl=False)
+        return
     typer.echo("\n".join(words.text(item) for item in words.explain(name)), nl=False)
 
 

@@ -201,6 +201,7 @@ def _do(
     from pipeline.cli.signals import cancel_on_signals
     from pipeline.engine import run_job
 
+    opt.require_file(job.source)
     opt.require_other_files(job.source, [*out.files, *([events] if events else [])])
     report: Report
     with (

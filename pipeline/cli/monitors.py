@@ -22,6 +22,7 @@ LINE_EVERY_S = 10.0
 """Without a terminal, a stage's progress is one line in so many seconds."""
 
 WORDS = {
+    "prepare": "looking at the destination",
     "identify": "reading the container",
     "inspect_disk": "inspecting the disk",
     "inspect_guest": "inspecting the guest inside",
@@ -141,38 +142,37 @@ class Pace:
 
 
 def _ended(event: StageFinished) -> str:
+    if event.reason == "planned":  # nothing was made yet: that is what there is to say
+        return f"{event.stage}: planned in {duration(event.seconds)}"
     reason = f": {clean(event.reason)}" if event.reason else ""
     return f"{event.stage}: {event.status} in {duration(event.seconds)}{reason}"
 
 
+USUAL = {
+    "inspect_disk": "usually a second",
+    "inspect_guest": "usually under 20 s",
+    "verify": "usually some seconds",
+}
+"""How long a stage takes that cannot count bytes."""
+
+
 @contextmanager
 def _live() -> Iterator[Monitor]:
-    """A live display on a terminal: the stage, a bar, bytes, rate and time left."""
+    """A live display on a terminal: the stage; a bar with bytes, rate and time left, or a spinner."""
     from rich.console import Console
-    from rich.progress import (
-        BarColumn,
-        DownloadColumn,
-        SpinnerColumn,
-        TextColumn,
-        TimeRemainingColumn,
-        TransferSpeedColumn,
-    )
+    from rich.progress import BarColumn, SpinnerColumn, TextColumn, TimeElapsedColumn
     from rich.progress import Progress as Bars
     from rich.table import Column
 
     console = Console(stderr=True, highlight=False)
-    description = TextColumn("{task.description}", table_column=Column(no_wrap=True))
-    without_bytes = (SpinnerColumn(), description)
-    with_bytes = (
-        *without_bytes,
-        BarColumn(),
-        DownloadColumn(binary_units=True),
-        TransferSpeedColumn(),
-        TimeRemainingColumn(),
-    )
+    description = TextColumn("{task.description}", table_column=Column(no_wrap=True), markup=False)
+    told = TextColumn("{task.fields[told]}", table_column=Column(no_wrap=True), markup=False)
+    without_bytes = (SpinnerColumn(), description, TimeElapsedColumn(), told)
+    with_bytes = (SpinnerColumn(), description, BarColumn(), told)
     bars = Bars(*without_bytes, console=console, transient=True)
+    pace = Pace()
     with bars:
-        task = bars.add_task("starting", total=None)
+        task = bars.add_task("starting", total=None, told="")
         activity: str | None = None
         say: Callable[[str], None] = lambda text: console.print(text, markup=False)  # noqa: E731
 
@@ -183,13 +183,14 @@ def _live() -> Iterator[Monitor]:
                     activity = None
                     words = WORDS.get(event.stage, event.stage)
                     bars.columns = without_bytes
-                    bars.reset(task, description=words, total=None)
+                    bars.reset(task, description=words, total=None, told=USUAL.get(event.stage, ""))
                 case Progress():
                     if event.activity != activity:  # another count, and another pace
                         activity = event.activity
                         bars.columns = with_bytes
                         bars.reset(task, description=activity or WORDS.get(event.stage, ""))
-                    bars.update(task, completed=event.done, total=event.total)
+                    words = pace.words(event, time.monotonic()).removeprefix(f"{activity}, ")
+                    bars.update(task, completed=event.done, total=event.total, told=words)
                 case Note():
                     say(f"  {'! ' if event.level == 'warning' else ''}{clean(event.text)}")
                 case StageFinished() if event.status is not StageStatus.SKIPPED:

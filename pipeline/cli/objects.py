@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from pipeline.cli import options as opt
+from pipeline.errors import StoreError
 from pipeline.text import clean, size
 
 if TYPE_CHECKING:
@@ -143,7 +144,12 @@ def cleanup(
     from pipeline.stores.cleanup import cleanup as clean_up
 
     active = jobs_at_work(job_dir or default_directory())
-    found = clean_up(destination, job=job, dry_run=dry_run, active=active)
+    try:
+        found = clean_up(destination, job=job, dry_run=dry_run, active=active)
+    except StoreError as error:
+        if error.code == "container-missing":  # whose usual remedy is an option of other commands
+            error.hint = "check the name; where nothing is, nothing is left to clean up"
+        raise
     if json:
         typer.echo(json_module.dumps([to_json(left) for left in found], indent=2))
         return

@@ -11,6 +11,7 @@ from typing import Annotated
 
 import typer
 
+from pipeline.errors import UsageError
 from pipeline.stores.schemes import credentials, forms
 
 
@@ -195,6 +196,18 @@ def require_other_files(image: str, outputs: Iterable[str | Path]) -> None:
         with suppress(OSError, ValueError):  # one of them is not there
             if os.path.samefile(image, output):
                 raise output_is_source(output)
+
+
+def require_file(image: str) -> None:
+    """Raise ``UsageError`` for a stream or an address: an image is read at any offset, more than once."""
+    is_address = "://" in image and not os.path.exists(image)
+    if image != "-" and not image.startswith("/dev/std") and not is_address:
+        return
+    raise UsageError(
+        "source-not-a-path",
+        f"{image} is {'an address' if is_address else 'a stream'}; imgprep needs a file",
+        hint="download or save the image first, then give the path of that file",
+    )
 
 
 def require_place(destination: str, name: str | None) -> None:

@@ -269,6 +269,12 @@ def _require(library: Library, name: str) -> None:
     problems = list(dict.fromkeys(library.problems))
     if not problems:
         return
+    if name.endswith(".json") and not Path(name).exists():
+        raise UsageError(
+            "profile-missing",
+            f"there is no such file: {name}",
+            hint="check the path; 'imgprep profiles' lists the built-in profiles",
+        )
     count = f"{len(problems)} problems: " if len(problems) > 1 else ""
     raise UsageError(
         "profile-invalid",

@@ -276,17 +276,19 @@ def check_waivers(profile: Profile, waivers: Mapping[str, str]) -> None:
     ``judge`` asks this too; who asks it first spares the person the inspection.
     """
     problems = []
+    hint = "write --allow RULE=REASON; imgprep profiles NAME lists the rules"
     for rule, reason in waivers.items():
         requirement = profile.requirement(rule)
         if requirement is None:
             problems.append(f"{rule}: the profile {profile.name} has no such requirement")
         elif requirement.words.gate:
             problems.append(f"{rule}: it protects the machine that reads the image")
+            hint = f"leave it out; 'imgprep explain {rule}' tells what to do about the image"
         elif not reason.strip():
             problems.append(f"{rule}: the reason is missing")
     if problems:
         raise UsageError(
             "waiver-refused",
             f"cannot allow {'; '.join(problems)}",
-            hint="write --allow RULE=REASON; imgprep profiles NAME lists the rules",
+            hint=hint,
         )

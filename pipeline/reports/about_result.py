@@ -63,7 +63,8 @@ def rows(report: JsonObject) -> Iterable[tuple[str, str]]:
 def _artifact_rows(report: JsonObject, artifact: JsonObject) -> Iterator[tuple[str, str]]:
     options = report["job"]["options"]
     dry_run = options.get("dry_run")
-    why = "".join(f" ({reason})" for reason in reasons(report["stages"], "convert"))
+    told = reasons(report["stages"], "convert")
+    why = "".join(f" ({reason})" for reason in told if reason != "planned")
     name = format_name(artifact["format"])
     yield "would be" if dry_run else "made", f"{name} of {size(artifact['size'])}{why}"
     container = report["facts"].get("container") or {}

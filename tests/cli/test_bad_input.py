@@ -1,5 +1,6 @@
 """Every kind of bad input: one clear message, the contract's exit code, no traceback, nothing left."""
 
+import gzip
 import os
 import shutil
 import socket
@@ -235,3 +236,97 @@ def test_a_text_is_not_inspected(imgprep, tmp_path):
     expect(ended, 1)
     assert "not a disk image" in ended.stdout
     assert "a text file" in ended.stdout
+
+
+@pytest.mark.parametrize("image", ["-", "/dev/stdin", "https://example.org/disk.qcow2"])
+def test_a_stream_or_an_address_is_no_file(imgprep, image):
+    expect(imgprep("check", image), 2, "source-not-a-path", "needs a file")
+
+
+def test_a_packed_image_whose_disk_nobody_has_seen_yet(imgprep, tmp_path):
+    packed = tmp_path / "disk.img.gz"
+    packed.write_bytes(gzip.compress(bytes(1 << 20)))
+
+    ended = imgprep("check", packed, "--guest=off", "--json")
+
+    unknown = {item["rule"]: item["message"] for item in ended.report["findings"]}
+    assert "the disk size is unknown until it is unpacked" in unknown["virtual-size-limit"]
+
+
+# --- what can be known before the first stage is told before it ----------------------------------
+
+
+def told_at_once(ended, code, *words):
+    expect(ended, code, *words)
+    assert "identify: done" not in ended.stderr
+
+
+def test_an_output_that_cannot_be_written_is_told_at_once(imgprep, qcow2, tmp_path):
+    (tmp_path / "there.vhd").write_text("mine")
+
+    told_at_once(imgprep("convert", qcow2, tmp_path / "there.vhd"), 2, "output-exists", "--force")
+    told_at_once(imgprep("convert", qcow2, tmp_path / "no" / "x.vhd"), 2, "directory")
+    for force in ([], ["--force"]):
+        ended = imgprep("convert", qcow2, tmp_path, *force)
+        told_at_once(ended, 2, "is a directory", "the path of a file in it")
+        assert "--force" not in ended.stderr
+
+
+def test_keep_does_not_name_an_option_of_convert(imgprep, qcow2, tmp_path):
+    (tmp_path / "there.vhd").write_text("mine")
+
+    ended = imgprep("run", qcow2, tmp_path / "out", "--keep", tmp_path / "there.vhd")
+
+    told_at_once(ended, 2, "another --keep")
+    assert "--force" not in ended.stderr
+
+
+def test_a_destination_that_is_a_file_or_holds_the_object_is_told_at_once(imgprep, qcow2, tmp_path):
+    store = tmp_path / "store"
+    store.mkdir()
+    (store / "disk.vhd").write_text("mine")
+
+    told_at_once(imgprep("run", qcow2, store / "disk.vhd"), 5, "is not a directory")
+    told_at_once(imgprep("run", qcow2, store), 5, "object-exists", "--if-exists")
+    assert (store / "disk.vhd").read_text() == "mine"
+
+
+@pytest.mark.parametrize("destination", ["swift://images/", "s3://images/"])
+def test_missing_credentials_are_told_at_once(imgprep, qcow2, destination):
+    nowhere = {"AWS_EC2_METADATA_DISABLED": "true"}
+
+    told_at_once(imgprep("run", qcow2, destination, **nowhere), 5, "store-no-credentials")
+
+
+def test_an_output_whose_suffix_names_another_format(imgprep, qcow2, tmp_path):
+    ended = imgprep("convert", qcow2, tmp_path / "y.qcow2")
+    told_at_once(ended, 2, "output-suffix", "--format qcow2")
+
+    ended = imgprep("convert", qcow2, tmp_path / "y.qcow2", "--format", "qcow2")
+    expect(ended, 0)
+    ended = imgprep("convert", qcow2, tmp_path / "no-suffix")
+    expect(ended, 0, "made VHD")
+
+
+# --- remedies ------------------------------------------------------------------------------------
+
+
+def test_cleanup_of_what_is_not_there(imgprep, tmp_path):
+    ended = imgprep("cleanup", tmp_path / "absent")
+
+    expect(ended, 5, "container-missing", "nothing is left to clean up")
+    assert "--create" not in ended.stderr
+
+
+def test_a_safety_rule_that_is_allowed_is_not_answered_with_what_was_written(imgprep, qcow2):
+    ended = imgprep("check", qcow2, "--allow", "iso-image=x")
+
+    expect(ended, 2, "waiver-refused", "imgprep explain iso-image")
+    assert "--allow RULE" not in ended.stderr
+
+
+def test_a_profile_that_is_not_there(imgprep, qcow2):
+    ended = imgprep("check", qcow2, "--profile", "./nosuch.json")
+
+    expect(ended, 2, "profile-missing", "imgprep profiles")
+    assert "CONTRIBUTING" not in ended.stderr

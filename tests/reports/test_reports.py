@@ -475,7 +475,7 @@ def test_the_summary_of_a_bad_image():
         "qcow2 (v3)",
         "200 GiB",
         "GPT with 1 partition",
-        "✗ error The image needs another file  [backing-file]",
+        "✗ error The image needs a backing file  [backing-file]",
         "! warning",
         "✓ allowed",
         "agreed in case 4711",

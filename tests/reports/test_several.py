@@ -27,7 +27,7 @@ def test_a_row_tells_the_cloud_its_verdict_and_what_becomes_of_the_image(found):
     old, new, other = matrix.rows([to_json(report) for report in found])
 
     assert (old.profile, old.verdict) == ("rackspace-2014", "rejected")
-    assert old.reasons == (("The disk is larger than the cloud takes", "virtual-size-limit"),)
+    assert old.reasons == (("The disk is larger than the cloud accepts", "virtual-size-limit"),)
     assert old.converted == ("The image is not a VHD",)
     assert old.target == "dynamic vhd, disk 100 GiB"
     assert (new.verdict, new.reasons, new.more) == ("accepted", (), 0)
