@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import stat
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext, suppress
 from dataclasses import dataclass
 from functools import partial
@@ -15,7 +15,7 @@ from typing import TextIO
 from pipeline import reports
 from pipeline.errors import EnvironmentFailed, UsageError
 from pipeline.journal import write_atomically
-from pipeline.model import Report
+from pipeline.model import JsonObject, Report
 
 _OF_A_STREAM = ("/dev/std", "/dev/fd/", "/proc/")
 
@@ -58,16 +58,28 @@ class Output:
 
     def _write(self, found: Report | Sequence[Report], *, on_stderr: bool) -> None:
         out = sys.stderr if self.machine_on_stdout or on_stderr else sys.stdout
-        writers = [partial(_print_summary, found, out)]
-        writers += [partial(_deliver, target, found) for target in self.targets]
-        failures = []
-        for write in writers:
-            try:
-                write()
-            except (OSError, EnvironmentFailed) as error:
-                failures.append(error)
-        if failures:
-            raise failures[0]
+        _all([partial(_print_summary, found, out), *self._deliveries(found)])
+
+    def deliver_several(self, found: Sequence[Report | JsonObject]) -> None:
+        """The outputs alone, where somebody else tells the summary."""
+        _all(self._deliveries(found))
+
+    def _deliveries(
+        self, found: Report | Sequence[Report | JsonObject]
+    ) -> list[Callable[[], None]]:
+        return [partial(_deliver, target, found) for target in self.targets]
+
+
+def _all(writers: Sequence[Callable[[], None]]) -> None:
+    """Do every one of them, then raise the first failure."""
+    failures = []
+    for write in writers:
+        try:
+            write()
+        except (OSError, EnvironmentFailed) as error:
+            failures.append(error)
+    if failures:
+        raise failures[0]
 
 
 def parse(values: Sequence[str], *, json: bool) -> Output:
@@ -103,7 +115,7 @@ def _print_summary(found: Report | Sequence[Report], out: TextIO) -> None:
         out.flush()
 
 
-def _deliver(target: ReportTarget, found: Report | Sequence[Report]) -> None:
+def _deliver(target: ReportTarget, found: Report | Sequence[Report | JsonObject]) -> None:
     text = reports.render(target.kind, found)
     if target.path == "-":
         sys.stdout.write(text if text.endswith("\n") else text + "\n")

@@ -59,10 +59,13 @@ def commands() -> dict[str, set[str]]:
     from pipeline.cli.main import app
 
     group = typer.main.get_command(app)
-    return {
-        name: {option for parameter in command.params for option in parameter.opts}
-        for name, command in group.commands.items()
-    }
+    return {name: options(command) for name, command in group.commands.items()}
+
+
+def options(command) -> set[str]:
+    """The options of a command and of its subcommands."""
+    inner = [options(each) for each in getattr(command, "commands", {}).values()]
+    return {option for parameter in command.params for option in parameter.opts}.union(*inner)
 
 
 def shell_lines(text: str) -> list[str]:

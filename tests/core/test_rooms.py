@@ -54,6 +54,8 @@ MAY_IMPORT = {
         "pipeline.source",
         "pipeline.stage",
     },
+    "pipeline.batch": NOUNS
+    | {"pipeline.engine", "pipeline.profile", "pipeline.stage", "pipeline.stores"},
     "pipeline.cli": {"pipeline", "stages"},
     "stages": WORK
     | {

@@ -1,0 +1,57 @@
+"""A batch from the outside: open the ledger, choose what is to be done, have it done."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from pipeline.batch import ledger as ledgers
+from pipeline.batch.events import Watch
+from pipeline.batch.ledger import TO_DO, State
+from pipeline.batch.local import default_jobs, local_workers
+from pipeline.batch.messages import Executor, StagesOf
+from pipeline.batch.plan import Task
+from pipeline.batch.runner import Policy, Runner
+from pipeline.batch.stopping import Stop
+from pipeline.batch.worker import Settings
+from pipeline.model import combined_exit_code
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How a batch shall be done."""
+
+    directory: Path
+    stages_of: Mapping[bool, StagesOf]  # by whether a job has a destination
+    states: tuple[State, ...] = TO_DO
+    jobs: int | None = None  # None: by cores and memory
+    policy: Policy = field(default_factory=Policy)
+
+
+def run(plan: Plan, tasks: Sequence[Task] | None, watch: Watch, stop: Stop) -> int:
+    """Do what is missing or changed; the exit code of all that is in the ledger then.
+
+    Without ``tasks`` the ledger's own are done.  Raises ``EnvironmentFailed`` when the ledger cannot
+    be used, or another batch works on it.
+    """
+    with ledgers.open_ledger(plan.directory) as ledger:
+        if tasks is not None:
+            ledger.adopt(tasks)
+        to_do, size = ledger.begin(plan.states)
+        if to_do:
+            with _executor(plan, to_do) as executor:
+                runner = Runner(ledger, executor, plan.stages_of, watch, stop, plan.policy)
+                runner.run(sum(ledger.counts().values()), to_do, size)
+        if stop.level and ledger.counts()[State.PENDING]:
+            return 128 + (stop.signal or signal.SIGINT)
+        return combined_exit_code(ledger.exit_codes())
+
+
+@contextmanager
+def _executor(plan: Plan, to_do: int) -> Iterator[Executor]:
+    jobs = min(plan.jobs or default_jobs(), to_do)
+    with local_workers(jobs, Settings(plan.directory.absolute() / "jobs")) as workers:
+        yield workers

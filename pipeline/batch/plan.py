@@ -1,0 +1,235 @@
+"""From entries to tasks: which files there are, and what speaks against starting.
+
+    Entry "golden/*.qcow2", two profiles ─▶ Task (a.qcow2, first), (a.qcow2, second), (b.qcow2, …) …
+
+Looked for before anything starts, and told all at once: an image that is missing or listed twice, two
+objects of one name, a profile or destination that is none, a destination without credentials.
+"""
+
+from __future__ import annotations
+
+import glob
+import hashlib
+import os
+import re
+import stat
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
+from functools import partial
+from pathlib import Path
+from typing import TypeVar
+
+from pipeline import __version__, profile
+from pipeline.batch.located import Problem
+from pipeline.batch.manifest import Entry, Manifest, ManifestError
+from pipeline.errors import ImgprepError, SourceError
+from pipeline.model import Job, Options
+from pipeline.stores import open_store
+from pipeline.stores.destination import object_name, parse
+from pipeline.stores.location import Destination
+
+T = TypeVar("T")
+
+SIDE_FILES = re.compile(
+    r"\.(sha\d+|md5|sum|asc|sig|gpg|txt|md|json|ya?ml|xml|log|ovf|mf|cert|html|csv|part|lock)$",
+    re.IGNORECASE,
+)
+"""What lies beside images in a directory and is none."""
+
+
+@dataclass(frozen=True)
+class Task:
+    """One job of a batch."""
+
+    job: Job
+    key: str  # what makes it this task: source, profile, destination and name
+    stamp: str  # what makes its result stale: the file, the profile's content, the options
+    size: int  # of the source file on the disk, bytes
+
+
+@dataclass(frozen=True)
+class _Judge:
+    """A profile, and the name by which any process finds it again."""
+
+    name: str
+    profile: profile.Profile
+
+
+@dataclass
+class _Seen:
+    """What was met already."""
+
+    base: Path
+    problems: list[Problem] = field(default_factory=list)
+    results: dict[tuple[object, ...], tuple[tuple[int, int], str]] = field(default_factory=dict)
+    judges: dict[str, _Judge | None] = field(default_factory=dict)
+    places: dict[str, Destination | None] = field(default_factory=dict)
+
+    def tried(self, entry: Entry, action: Callable[[], T]) -> T | None:
+        """The action's value; None when it failed, which is then one of the problems."""
+        try:
+            return action()
+        except ImgprepError as error:
+            hint = f" ({error.hint})" if error.hint else ""
+            self.add(entry, f"{error.message}{hint} [{error.code}]")
+            return None
+
+    def add(self, entry: Entry, text: str) -> None:
+        self.problems.append(Problem(entry.place, text))
+
+
+def make(manifest: Manifest) -> tuple[Task, ...]:
+    """Every task of a manifest, in its order.  Raises ``ManifestError`` with all problems."""
+    seen = _Seen(manifest.base)
+    tasks = [
+        task
+        for entry in manifest.entries
+        for path in _files(entry, seen)
+        for task in _tasks(entry, path, seen)
+    ]
+    if seen.problems:
+        raise ManifestError(manifest.name, seen.problems)
+    return tuple(tasks)
+
+
+def _files(entry: Entry, seen: _Seen) -> Iterator[str]:
+    """The absolute paths of an entry's images."""
+    path = os.path.normpath(os.path.join(seen.base, os.path.expanduser(entry.image)))
+    if glob.has_magic(entry.image) and not os.path.lexists(path):
+        found = sorted(filter(os.path.isfile, glob.iglob(path, recursive=True)))
+        nothing = "no file fits the pattern"
+    elif os.path.isdir(path):
+        found = sorted(_images_in(path))
+        nothing = "there is no image in the directory"
+    else:
+        found, nothing = [path], ""
+    if not found:
+        seen.add(entry, f"{nothing} {entry.image!r}")
+    yield from found
+
+
+def _images_in(directory: str) -> Iterator[str]:
+    with os.scandir(directory) as entries:
+        for entry in entries:
+            known = entry.name[0] != "." and not SIDE_FILES.search(entry.name)
+            if known and entry.is_file():
+                yield entry.path
+
+
+def _tasks(entry: Entry, path: str, seen: _Seen) -> Iterator[Task]:
+    try:
+        found = os.stat(path)
+        _require_readable(path, found)
+    except (OSError, SourceError) as error:
+        why = error.strerror if isinstance(error, OSError) else error.message
+        seen.add(entry, f"the image {path!r} cannot be used: {why}")
+        return
+    place = _place(entry, seen)
+    if place is None and entry.destination is not None:
+        return
+    for name in entry.profiles:
+        judge = _judge(entry, name, seen)
+        if judge is not None and _is_alone(entry, path, found, judge, place, seen):
+            yield _task(entry, path, found, judge, place)
+
+
+def _require_readable(path: str, found: os.stat_result) -> None:
+    if not (stat.S_ISREG(found.st_mode) or stat.S_ISBLK(found.st_mode)):
+        raise SourceError("source-not-a-file", "it is not a file")
+    if not os.access(path, os.R_OK):
+        raise SourceError("source-unreadable", "it may not be read by this user")
+
+
+def _judge(entry: Entry, name: str, seen: _Seen) -> _Judge | None:
+    """The profile, loaded once; None when that is a problem, which is told once."""
+    if name not in seen.judges:
+        seen.judges[name] = seen.tried(entry, partial(_loaded, name, seen.base))
+    found = seen.judges[name]
+    if found is not None and entry.options.allow:
+        seen.tried(entry, partial(profile.check_waivers, found.profile, entry.options.allow))
+    return found
+
+
+def _loaded(name: str, base: Path) -> _Judge:
+    if "/" in name or name.endswith(".json"):  # relative to the manifest, as images are
+        name = os.path.normpath(os.path.join(base, os.path.expanduser(name)))
+    return _Judge(name, profile.load(name))
+
+
+def _place(entry: Entry, seen: _Seen) -> Destination | None:
+    """The destination, with credentials for it; None when there is none, or a problem."""
+    name = entry.destination
+    if name is None:
+        return None
+    if name not in seen.places:
+        seen.places[name] = seen.tried(entry, partial(_opened, name))
+    return seen.places[name]
+
+
+def _opened(name: str) -> Destination:
+    place = parse(name)
+    open_store(place).close()  # which finds the credentials, and asks nobody yet
+    return place
+
+
+def _is_alone(
+    entry: Entry,
+    path: str,
+    found: os.stat_result,
+    judge: _Judge,
+    place: Destination | None,
+    seen: _Seen,
+) -> bool:
+    """Whether no other task has this very result: the same object, or the same judgement."""
+    inode = (found.st_dev, found.st_ino)
+    result: tuple[object, ...] = (*inode, judge.name)
+    name = None
+    if place is not None:
+        suffix = _suffix(judge.profile, entry.options)
+        name = seen.tried(entry, partial(object_name, place, path, suffix, name=entry.options.name))
+        result = (place.url, name or path)
+    if result not in seen.results:
+        seen.results[result] = (inode, _where(entry, path))
+        return True
+    other, where = seen.results[result]
+    if name is None or (other == inode and len(entry.profiles) == 1):
+        seen.add(entry, f"the image {path!r} is listed twice; first {where}")
+    else:
+        words = f"{path!r} would be stored as {name!r} as well as {where}"
+        seen.add(entry, f"{words}; give one of them another name or destination")
+    return False
+
+
+def _where(entry: Entry, path: str) -> str:
+    return f"{path!r} (line {entry.place.line})" if entry.place else repr(path)
+
+
+def _suffix(judge: profile.Profile, options: Options) -> str:
+    if options.format is None or options.format == judge.target.format:
+        return judge.target.suffix
+    return f".{options.format.partition('-')[0]}"
+
+
+def _task(
+    entry: Entry,
+    path: str,
+    found: os.stat_result,
+    judge: _Judge,
+    place: Destination | None,
+) -> Task:
+    options = entry.options
+    if place is not None and place.scheme == "file":
+        options = replace(options, create=True)  # as imgprep run does: a directory is made
+    job = Job(path, judge.name, entry.destination, options)
+    identity = (found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns)
+    url = place.url if place else None
+    return Task(
+        job,
+        key=_short_digest(path, judge.name, url, options.name),
+        stamp=_short_digest(*identity, judge.profile.digest, options, __version__),
+        size=found.st_blocks * 512,
+    )
+
+
+def _short_digest(*parts: object) -> str:
+    return hashlib.sha256(repr(parts).encode("utf-8", "surrogateescape")).hexdigest()[:16]

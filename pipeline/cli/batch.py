@@ -1,0 +1,282 @@
+"""``imgprep batch``: many images; and what became of them: ``batch status``, ``batch retry``."""
+
+from __future__ import annotations
+
+import json as json_module
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+from pipeline.cli import options as opt
+from pipeline.cli import output
+from pipeline.errors import UsageError
+from pipeline.text import clean, duration, size
+
+if TYPE_CHECKING:
+    from pipeline.batch.ledger import Ledger, State
+    from pipeline.batch.main import Plan
+    from pipeline.batch.plan import Task
+
+DO = "do"
+"""The command behind ``imgprep batch`` itself; nobody types it."""
+
+
+class _Group(TyperGroup):
+    """A group that is a command as well: what is no subcommand's name is an argument."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        if not args:
+            args = ["--help"]
+        return super().parse_args(ctx, args if args[0] in self.commands else [DO, *args])
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> tuple[Any, Any, list[str]]:
+        name, command, rest = super().resolve_command(ctx, args)
+        return ("" if name == DO else name), command, rest
+
+
+def add_to(app: typer.Typer) -> None:
+    """Add ``batch`` and its subcommands."""
+    group = typer.Typer(
+        cls=_Group, name="batch", help="Do many images, and continue what was begun."
+    )
+    group.command(DO, hidden=True)(do)
+    group.command()(status)
+    group.command()(retry)
+    app.add_typer(group)
+
+
+Jobs = Annotated[
+    int | None,
+    typer.Option(
+        "--jobs", "-j", min=1, max=1024, help="Images at a time [default: by cores and memory]."
+    ),
+]
+MaxFailures = Annotated[
+    int | None,
+    typer.Option(
+        "--max-failures",
+        metavar="N",
+        min=1,
+        help="Begin no more images when N have failed or were refused.",
+    ),
+]
+FailFast = Annotated[bool, typer.Option("--fail-fast", help="The same as --max-failures 1.")]
+Directory = Annotated[
+    Path,
+    typer.Argument(
+        metavar="DIR", help="The batch's directory, as imgprep batch names it.", show_default=False
+    ),
+]
+
+
+def do(
+    images: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="MANIFEST|IMAGE...",
+            help="A manifest (YAML or JSON); or, with --to, images.",
+            show_default=False,
+        ),
+    ],
+    to: str | None = typer.Option(
+        None, "--to", metavar="DEST", help="Store every IMAGE here; no manifest is needed."
+    ),
+    *,
+    profile: Annotated[
+        list[str],
+        typer.Option(
+            "--profile",
+            metavar="NAME|FILE",
+            help="With --to: whose requirements to judge by; may be given several times.",
+            default_factory=list,
+            show_default=False,
+        ),
+    ],
+    guest: opt.GuestMode = opt.Guest.AUTO,
+    if_exists: opt.IfExistsMode = opt.IfExists.FAIL,
+    create: opt.Create = False,
+    unpack: opt.Unpack = False,
+    directory: Path | None = typer.Option(
+        None,
+        "--dir",
+        metavar="DIR",
+        help="Where the ledger and what a resume needs are kept [default: MANIFEST.batch beside "
+        "the manifest, imgprep.batch without one].",
+    ),
+    jobs: Jobs = None,
+    only: str | None = typer.Option(
+        None,
+        "--only",
+        metavar="STATE",
+        help="Do only what is pending, failed, refused or skipped.",
+    ),
+    max_failures: MaxFailures = None,
+    fail_fast: FailFast = False,
+    dry_run: bool = typer.Option(False, "--dry-run", help="Show the plan, begin nothing."),
+    reports: opt.Reports,
+    json: opt.Json = False,
+    quiet: opt.Quiet = False,
+    events: opt.Events = None,
+) -> None:
+    """Do many images: judge each, and store it where the manifest says.
+
+    The same command continues after anything, and does only what is missing or has changed.
+    "imgprep batch status DIR" shows how far it is, "imgprep batch retry DIR" does again what failed.
+    """
+    from pipeline.batch import manifest, plan
+    from pipeline.model import Options
+
+    if to is None:
+        found = manifest.load(Path(_only_one(images)))
+        place = directory or Path(images[0]).with_suffix(".batch")
+    else:
+        chosen = Options(guest=guest.value, if_exists=if_exists.value, create=create, unpack=unpack)
+        found = manifest.of_images(images, to, tuple(profile), chosen)
+        place = directory or Path("imgprep.batch")
+    out = output.parse(reports, json=json)
+    tasks = _told(lambda: plan.make(found))
+    if dry_run:
+        _show_plan(tasks, place, json=json)
+        return
+    _run(
+        _plan(place, jobs, only, 1 if fail_fast else max_failures),
+        tasks,
+        out,
+        quiet=quiet,
+        events=events,
+    )
+
+
+def status(directory: Directory, json: opt.Json = False) -> None:
+    """Show what became of every image of a batch; it may be at work."""
+    from pipeline.batch import summary
+    from pipeline.batch.ledger import read_ledger
+
+    with read_ledger(directory) as ledger:
+        if json:
+            typer.echo(json_module.dumps(summary.as_json(ledger), indent=2))
+            return
+        for row in ledger.rows():
+            seconds = f" in {duration(row.seconds)}" if row.seconds else ""
+            reason = f": {clean(row.reason, 300)}" if row.reason else ""
+            typer.echo(f"{row.state:<8} {clean(row.job.source)}{seconds}{reason}")
+        for line in summary.lines(ledger):
+            typer.echo(line)
+
+
+def retry(
+    directory: Directory,
+    jobs: Jobs = None,
+    only: str = typer.Option("failed", "--only", metavar="STATE", help="What is done again."),
+    max_failures: MaxFailures = None,
+    fail_fast: FailFast = False,
+    *,
+    reports: opt.Reports,
+    json: opt.Json = False,
+    quiet: opt.Quiet = False,
+    events: opt.Events = None,
+) -> None:
+    """Do again what failed, without the manifest."""
+    plan = _plan(directory, jobs, only, 1 if fail_fast else max_failures)
+    from pipeline.batch.ledger import read_ledger
+
+    with read_ledger(directory):  # an error where there is none: retry makes no new batch
+        pass
+    _run(plan, None, output.parse(reports, json=json), quiet=quiet, events=events)
+
+
+def _only_one(images: Sequence[str]) -> str:
+    if len(images) == 1:
+        return images[0]
+    raise UsageError(
+        "batch-without-destination",
+        f"{len(images)} files were given, and no --to DEST",
+        hint="give one manifest; or images and --to DEST",
+    )
+
+
+def _told(make: Any) -> Any:
+    """The value; before an error of a manifest ends us, all that is wrong is listed."""
+    from pipeline.batch.manifest import ManifestError
+
+    try:
+        return make()
+    except ManifestError as error:
+        for line in error.lines:
+            print(line, file=sys.stderr)
+        raise
+
+
+def _plan(place: Path, jobs: int | None, only: str | None, most: int | None) -> Plan:
+    import stages
+    from pipeline.batch.ledger import TO_DO
+    from pipeline.batch.main import Plan
+    from pipeline.batch.runner import Policy
+
+    return Plan(
+        place,
+        {True: stages.for_run, False: stages.for_check},
+        (_state(only),) if only else TO_DO,
+        jobs,
+        Policy(max_failures=most),
+    )
+
+
+def _state(name: str) -> State:
+    from pipeline.batch.ledger import State
+
+    if name in set(State) - {State.RUNNING}:
+        return State(name)
+    raise UsageError(
+        "state-unknown",
+        f"--only {name}: there is no such state",
+        hint="give pending, failed, refused, skipped or done",
+    )
+
+
+def _run(
+    plan: Plan,
+    tasks: Sequence[Task] | None,
+    out: output.Output,
+    *,
+    quiet: bool,
+    events: Path | None,
+) -> None:
+    from pipeline.batch import main
+    from pipeline.batch.ledger import read_ledger
+    from pipeline.batch.stopping import stop_on_signals
+    from pipeline.cli.batch_watch import watches
+
+    with stop_on_signals() as stop, watches(quiet=quiet, events=events) as watch:
+        code = main.run(plan, tasks, watch, stop)
+    with read_ledger(plan.directory) as ledger:
+        _conclude(ledger, plan.directory, out)
+    raise typer.Exit(code)
+
+
+def _conclude(ledger: Ledger, place: Path, out: output.Output) -> None:
+    """The summary, and every report that was asked for, as one document of all images."""
+    from pipeline.batch import summary
+    from pipeline.batch.ledger import State
+
+    told = [*summary.lines(ledger), f"reports and state: {clean(str(place))}"]
+    if ledger.counts()[State.FAILED]:
+        told.append(f"do again what failed: imgprep batch retry {clean(str(place))}")
+    for line in told:
+        typer.echo(line, err=out.machine_on_stdout)
+    if out.targets:
+        out.deliver_several(list(ledger.reports()))
+
+
+def _show_plan(tasks: Sequence[Task], place: Path, *, json: bool) -> None:
+    del place
+    if json:
+        typer.echo(json_module.dumps([{"source": t.job.source, "size": t.size} for t in tasks]))
+        return
+    for task in tasks:
+        to = f" -> {clean(task.job.destination)}" if task.job.destination else ""
+        typer.echo(f"{clean(task.job.source)} ({size(task.size)}){to}")
