@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import re
 import struct
+import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -25,6 +26,7 @@ from typing import Any
 from pipeline.source import Reader
 
 SECTOR = 512
+_SEED = 0xF597A6CF  # of every CRC-32 in LVM's metadata
 MAX_TEXT = 1 << 20  # bytes of metadata text that are read
 MAX_DEPTH = 16  # sections within sections; LVM itself needs five
 _NAME = re.compile(r"[A-Za-z0-9+_.-]{1,128}")  # what LVM itself accepts
@@ -39,6 +41,7 @@ class LogicalVolume:
     name: str
     size: int  # bytes
     offset: int | None  # from the start of the physical volume; None: not in one piece there
+    pieces: tuple[tuple[int, int], ...] | None = None  # (offset, bytes) there; None: also elsewhere
 
 
 @dataclass(frozen=True)
@@ -48,17 +51,19 @@ class VolumeGroup:
     name: str
     physical_volumes: int
     logical_volumes: tuple[LogicalVolume, ...]
+    plain: bool = False  # every volume is linear: no snapshot, mirror, pool or cache among them
+    intact: bool = False  # the text has the checksum that its header says
 
 
 def parse(reader: Reader, offset: int) -> VolumeGroup | None:
     """The volume group of the physical volume at byte ``offset``; None when it cannot be read."""
-    text = _metadata(reader, offset)
-    if text is None:
+    found = _metadata(reader, offset)
+    if found is None:
         return None
     try:
-        tree = _parse(text)
+        tree = _parse(found.text)
         name, group = next((key, item) for key, item in tree.items() if isinstance(item, dict))
-        return _group(name, group, _own_name(reader, offset, group))
+        return _group(name, group, _own_name(reader, offset, group), intact=found.intact)
     except (StopIteration, KeyError, ValueError, TypeError, IndexError, AttributeError):
         return None
 
@@ -72,7 +77,13 @@ def _label(reader: Reader, offset: int) -> bytes | None:
     return None
 
 
-def _metadata(reader: Reader, offset: int) -> str | None:
+@dataclass(frozen=True)
+class _Metadata:
+    text: str
+    intact: bool
+
+
+def _metadata(reader: Reader, offset: int) -> _Metadata | None:
     header = _label(reader, offset)
     if header is None:
         return None
@@ -81,22 +92,23 @@ def _metadata(reader: Reader, offset: int) -> str | None:
     if len(ends) < 2:
         return None
     for start, size in areas[ends[0] + 1 : ends[1]]:
-        text = _text(reader, offset + start, size)
-        if text:
-            return text
+        found = _text(reader, offset + start, size)
+        if found is not None and found.text:
+            return found
     return None
 
 
-def _text(reader: Reader, start: int, size: int) -> str | None:
+def _text(reader: Reader, start: int, size: int) -> _Metadata | None:
     head = reader.read(start, SECTOR)
     if head[4:20] != b" LVM2 x[5A%r0N*>":
         return None
-    at, length = struct.unpack_from("<QQ", head, 40)
+    at, length, told = struct.unpack_from("<QQI", head, 40)
     if not SECTOR <= at < size or not 0 < length <= min(MAX_TEXT, size - SECTOR):
         return None
     first = min(length, size - at)
     raw = reader.read(start + at, first) + reader.read(start + SECTOR, length - first)
-    return raw.rstrip(b"\0").decode("utf-8", "replace")
+    intact = zlib.crc32(raw, _SEED ^ 0xFFFFFFFF) ^ 0xFFFFFFFF == told  # no inversions
+    return _Metadata(raw.rstrip(b"\0").decode("utf-8", "replace"), intact)
 
 
 def _parse(text: str) -> dict[str, Any]:
@@ -156,30 +168,47 @@ def _own_name(reader: Reader, offset: int, group: Mapping[str, Any]) -> str | No
     return None
 
 
-def _group(name: str, group: Mapping[str, Any], own: str | None) -> VolumeGroup:
+def _group(name: str, group: Mapping[str, Any], own: str | None, *, intact: bool) -> VolumeGroup:
     if not _NAME.fullmatch(name):
         raise ValueError(f"{name} is no name of a volume group")
     extent = _count(group["extent_size"]) * SECTOR
     physical = group["physical_volumes"]
     start = _count(physical[own]["pe_start"]) * SECTOR if own else None
+    every = group.get("logical_volumes", {})
     volumes = tuple(
         _volume(key, item, extent, own, start)
-        for key, item in group.get("logical_volumes", {}).items()
+        for key, item in every.items()
         if _NAME.fullmatch(key) and "VISIBLE" in item.get("status", [])
     )
-    return VolumeGroup(name, len(physical), volumes)
+    plain = all(_is_linear(segment) for item in every.values() for segment in _segments(item))
+    return VolumeGroup(name, len(physical), volumes, plain, intact)
+
+
+def _segments(item: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """The segments of a volume, in its order."""
+    found = [value for key, value in item.items() if re.fullmatch(r"segment\d+", key)]
+    return sorted(found, key=lambda segment: _count(segment["start_extent"]))
+
+
+def _is_linear(segment: Mapping[str, Any]) -> bool:
+    """LVM calls a volume that is striped over one stripe linear."""
+    return segment.get("type") == "striped" and len(segment.get("stripes", [])) == 2
 
 
 def _volume(
     name: str, item: Mapping[str, Any], extent: int, own: str | None, start: int | None
 ) -> LogicalVolume:
-    segments = [
-        value for key, value in item.items() if key.startswith("segment") and key != "segment_count"
-    ]
+    segments = _segments(item)
     size = sum(_count(segment["extent_count"]) for segment in segments) * extent
-    offset = None
-    if len(segments) == 1 and segments[0].get("type") == "striped":
-        stripes = segments[0].get("stripes", [])
-        if len(stripes) == 2 and stripes[0] == own and start is not None:
-            offset = start + _count(stripes[1]) * extent
-    return LogicalVolume(name, size, offset)
+    pieces: list[tuple[int, int]] = []
+    at = 0
+    for segment in segments:
+        if not _is_linear(segment) or segment["stripes"][0] != own or start is None:
+            return LogicalVolume(name, size, None)
+        if _count(segment["start_extent"]) != at:
+            raise ValueError(f"the segments of {name} do not follow each other")
+        count = _count(segment["extent_count"])
+        pieces.append((start + _count(segment["stripes"][1]) * extent, count * extent))
+        at += count
+    offset = pieces[0][0] if len(pieces) == 1 else None
+    return LogicalVolume(name, size, offset, tuple(pieces))

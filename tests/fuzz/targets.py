@@ -19,7 +19,7 @@ from handmade import MIB  # noqa: E402
 from inputs import Patched, Seed, decode  # noqa: E402
 
 from pipeline import formats  # noqa: E402
-from pipeline.content import cpio, disk, filesystems, lvm, partitions  # noqa: E402
+from pipeline.content import cpio, disk, filesystems, free_space, lvm, partitions  # noqa: E402
 from pipeline.errors import ImgprepError  # noqa: E402
 from pipeline.formats import labels, optical, tar, vmdk_descriptor  # noqa: E402
 from pipeline.formats.base import Container, Format, Problem  # noqa: E402
@@ -85,6 +85,15 @@ def _call(
 
 def _whole(parse: Callable[[bytes], object], data: bytes) -> None:
     parse(data)
+
+
+def _free_space(reader: Patched) -> None:
+    found = free_space.survey(reader)
+    msgspec.json.encode([area.facts() for area in found.areas])
+    at = 0
+    for low, high in found.between(0, reader.size):
+        assert at <= low < high <= reader.size, "a free run lies outside, or before another"
+        at = high
 
 
 def _disk(reader: Patched) -> None:
@@ -348,6 +357,7 @@ def _targets() -> Iterator[Target]:
         ("filesystems", lambda reader: filesystems.describe(reader, MIB, 2 * MIB), disk_seeds),
         ("lvm", lambda reader: lvm.parse(reader, MIB), disk_seeds),
         ("disk", _disk, disk_seeds),
+        ("free-space", _free_space, disk_seeds),
         ("cpio", _cpio, cpio_seeds),
     ):
         yield Target(name, partial(_call, parse, seeds), seeds)

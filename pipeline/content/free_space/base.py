@@ -1,0 +1,159 @@
+"""What every file system's reader of free space gives and needs.
+
+    volume     |sb|bitmap|tree|████ data ████░░░░░░░░███░░░░░|     a partition or a logical volume
+    read once, all of it proved            ░░░░░░░░   ░░░░░        FreeMap.between(low, high)
+
+A ``FreeMap`` keeps no list of runs: a file system of 64 TiB may have billions.  It knows where the
+file system's own map lies, has read that through once and found no contradiction, and reads the part
+for a range again whenever it is asked.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Protocol
+
+from pipeline.source import Reader
+
+Span = tuple[int, int]
+"""Offset of the first byte, and of the first byte behind."""
+
+
+class FreeMap(Protocol):
+    """The free space of one volume."""
+
+    @property
+    def free(self) -> int:
+        """Bytes in all."""
+        ...
+
+    @property
+    def runs(self) -> int:
+        """How many runs there are; one that crosses a group's border may count twice."""
+        ...
+
+    @property
+    def end(self) -> int:
+        """The first byte behind the file system: the volume may be larger."""
+        ...
+
+    def between(self, low: int, high: int) -> Iterator[Span]:
+        """The free spans within a range of the volume: ascending, disjoint, cut to the range.
+
+        Raises ``KeptError`` when the volume does not say any more what it said before.
+        """
+        ...
+
+
+class KeptError(Exception):
+    """Nothing of this volume can be called free; the text says why, as a part of a sentence."""
+
+
+@dataclass(frozen=True)
+class Piece:
+    """A part of a volume that lies in one piece on the disk."""
+
+    at: int  # in the volume, bytes
+    offset: int  # on the disk, bytes
+    length: int
+
+
+class Volume:
+    """The bytes of a partition, or of a logical volume that consists of several pieces."""
+
+    def __init__(self, reader: Reader, pieces: tuple[Piece, ...]) -> None:
+        """``pieces``: ascending by ``at``, without gaps, all of them inside the disk."""
+        self._reader = reader
+        self.pieces = pieces
+        self.size = pieces[-1].at + pieces[-1].length if pieces else 0
+
+    def read(self, offset: int, length: int) -> bytes:
+        """Up to ``length`` bytes at ``offset``; fewer only at the end, none outside."""
+        if offset < 0:
+            return b""
+        parts = []
+        for piece in self.pieces:
+            low, high = max(offset, piece.at), min(offset + length, piece.at + piece.length)
+            if low < high:
+                parts.append(self._reader.read(piece.offset + low - piece.at, high - low))
+        return b"".join(parts)
+
+
+def exactly(reader: Reader, offset: int, length: int, what: str) -> bytes:
+    """``length`` bytes at ``offset``.  Raises ``KeptError`` when the volume ends before."""
+    data = reader.read(offset, length)
+    if len(data) != length:
+        raise KeptError(f"its {what} would lie at byte {offset}, outside of it")
+    return data
+
+
+def require(truth: bool, otherwise: str) -> None:
+    """Raise ``KeptError`` with these words unless ``truth``."""
+    if not truth:
+        raise KeptError(otherwise)
+
+
+def merged(spans: Iterable[Span]) -> Iterator[Span]:
+    """Ascending spans, those put together that touch."""
+    first, last = 0, 0
+    for low, high in spans:
+        if low != last or first == last:
+            if first < last:
+                yield first, last
+            first = low
+        last = high
+    if first < last:
+        yield first, last
+
+
+def clipped(spans: Iterable[Span], low: int, high: int) -> Iterator[Span]:
+    """What of the spans lies in the range."""
+    for start, end in spans:
+        first, last = max(start, low), min(end, high)
+        if first < last:
+            yield first, last
+
+
+def totals(spans: Iterable[Span]) -> tuple[int, int]:
+    """How many bytes, in how many spans."""
+    size = count = 0
+    for low, high in spans:
+        size += high - low
+        count += 1
+    return size, count
+
+
+class Occupied:
+    """Places that metadata takes, gathered group by group, to see whether two of them overlap.
+
+    A place that continues one of the last few is put together with it, so that flexible block groups
+    cost little, and others one place a group.
+    """
+
+    MOST = 1 << 18  # places that are remembered
+    _OPEN = 8
+
+    def __init__(self) -> None:
+        self._places: list[Span] = []
+        self._open: list[Span] = []
+
+    def add(self, first: int, count: int) -> None:
+        """Raises ``KeptError`` when there are too many places to remember."""
+        for index, (start, end) in enumerate(self._open):
+            if end == first:
+                self._open[index] = (start, first + count)
+                return
+        self._open.append((first, first + count))
+        if len(self._open) > self._OPEN:
+            self._places.append(self._open.pop(0))
+            require(len(self._places) < self.MOST, "its metadata lies in too many places")
+
+    def places(self) -> list[Span]:
+        """All of them, ascending.  Raises ``KeptError`` when two overlap."""
+        found = sorted([*self._places, *self._open])
+        for before, after in itertools.pairwise(found):
+            words = f"two pieces of its metadata both claim block {after[0]}"
+            require(before[1] <= after[0], words)
+        return found

@@ -1,0 +1,223 @@
+"""Free clusters of FAT12, FAT16 and FAT32: entries of zero in the table, of which there are two.
+
+    |boot, FSInfo|████ table ████|████ its copy ████|root (12, 16)|cluster 2|cluster 3| …
+
+boot sector                                       FSInfo (FAT32)
+   B 2 bytes a sector    16 2 sectors a table        0 4 "RRaA"   1E4 4 "rrAa"
+   D 1 sectors a cluster 20 4 sectors              1E8 4 free clusters, FFFFFFFF: unknown
+   E 2 sectors before    24 4 sectors a table (32)
+  10 1 tables            28 2 80h: no mirroring (32)   entry 0: the medium's byte
+  11 2 root's entries    2C 4 root's cluster (32)      entry 1: its two highest bits are cleared
+  13 2 sectors           30 2 FSInfo (32)                       while in use, or after a bad read
+  15 1 medium            32 2 copy of this sector (32)
+                         25, 41h (32): 1, in use (Linux)
+directory entry
+   0 11 name; E5: deleted, 0: no more     B 1 attributes, 10h: directory, 8: label
+  1A  2 first cluster
+
+Microsoft FAT32 File System Specification 1.03 (fatgen103)
+
+Nothing has a checksum, so a volume is left alone unless each number has a second witness: of the table
+its copy; of the boot sector its copy in FAT32, and in the others directories, whose first entry
+(".") says which cluster they lie in.
+"""
+
+from __future__ import annotations
+
+import re
+import struct
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from pipeline.content.free_space.base import Span, clipped, exactly, merged, require, totals
+from pipeline.source import Reader
+
+_CHUNK = 1 << 20  # bytes of a table that are read at once
+_UNKNOWN = 0xFFFFFFFF
+_ENOUGH = 64  # directories that are looked at
+# Runs of free entries, and of others.  The upper four bits of an entry of FAT32 are not its own.
+_RUNS_16 = re.compile(rb"(?s)(?P<free>(?:\0\0)+)|(?:(?!\0\0)..)+")
+_RUNS_32 = re.compile(
+    rb"(?s)(?P<free>(?:\0\0\0[\0\x10\x20\x30\x40\x50\x60\x70\x80\x90\xa0\xb0\xc0\xd0\xe0\xf0])+)"
+    rb"|(?:(?!\0\0\0[\0\x10\x20\x30\x40\x50\x60\x70\x80\x90\xa0\xb0\xc0\xd0\xe0\xf0])....)+"
+)
+
+
+@dataclass(frozen=True)
+class Geometry:
+    """The numbers of the boot sector, found to fit each other and the volume."""
+
+    bits: int  # an entry: 12, 16, 32
+    table: int  # offset of the first table, bytes
+    table_size: int  # bytes
+    data: int  # offset of cluster 2, bytes
+    cluster: int  # bytes
+    clusters: int
+    medium: int
+    info: int  # offset of FSInfo, bytes; 0: there is none
+    in_use: bool
+
+
+class FatMap:
+    """``FreeMap`` of a FAT."""
+
+    def __init__(self, volume: Reader, geometry: Geometry) -> None:
+        self.geometry = geometry
+        self.end = geometry.data + geometry.clusters * geometry.cluster
+        self._volume = volume
+        self._prove_copies()
+        self._prove_state()
+        if geometry.bits < 32:
+            self._prove_places()
+        self.free, self.runs = totals(self.between(0, self.end))
+        self._prove_count()
+
+    def between(self, low: int, high: int) -> Iterator[Span]:
+        """See ``FreeMap``."""
+        return clipped(merged(self._spans(low, min(high, self.end))), low, high)
+
+    def _spans(self, low: int, high: int) -> Iterator[Span]:
+        info = self.geometry
+        first = max(0, low - info.data) // info.cluster
+        last = -(-(high - info.data) // info.cluster)
+        each = _CHUNK // 4 if info.bits > 12 else info.clusters
+        while first < last:
+            count = min(each, last - first)
+            for begin, end in self._free(first + 2, count):
+                start = info.data + (first + begin) * info.cluster
+                yield start, info.data + (first + end) * info.cluster
+            first += count
+
+    def _free(self, first: int, count: int) -> Iterator[tuple[int, int]]:
+        """Runs of free clusters, counted from ``first``."""
+        data, width, pattern = self._entries(first, count), 2, _RUNS_16
+        if self.geometry.bits == 32:
+            width, pattern = 4, _RUNS_32
+        for match in pattern.finditer(data):
+            if match.lastgroup == "free":
+                yield match.start() // width, match.end() // width
+
+    def _entries(self, first: int, count: int) -> bytes:
+        """The entries of so many clusters; those of 12 bits made 16 wide."""
+        info = self.geometry
+        if info.bits > 12:
+            width = info.bits // 8
+            return exactly(self._volume, info.table + first * width, count * width, "table")
+        raw = exactly(self._volume, info.table, min(info.table_size, 6144), "table").ljust(
+            6146, b"\0"
+        )
+        values = []
+        for number in range(first, first + count):
+            pair = raw[number * 3 // 2] | raw[number * 3 // 2 + 1] << 8
+            values.append(pair >> 4 if number % 2 else pair & 0xFFF)
+        return struct.pack(f"<{count}H", *values)
+
+    def _prove_copies(self) -> None:
+        info = self.geometry
+        for at in range(0, info.table_size, _CHUNK):
+            length = min(_CHUNK, info.table_size - at)
+            one = exactly(self._volume, info.table + at, length, "table")
+            other = exactly(self._volume, info.table + info.table_size + at, length, "table")
+            require(one == other, "the two copies of its table differ")
+
+    def _prove_state(self) -> None:
+        info = self.geometry
+        require(not info.in_use, "it was not unmounted")
+        raw = self._entries(0, 2)
+        first, second = struct.unpack(f"<2{'I' if info.bits == 32 else 'H'}", raw)
+        ones = {12: 0xF00, 16: 0xFF00, 32: 0x0FFFFF00}[info.bits]
+        require(first & (ones | 0xFF) == ones | info.medium, "its table does not begin as one does")
+        if info.bits > 12:
+            clean, sound = (0x8000, 0x4000) if info.bits == 16 else (0x08000000, 0x04000000)
+            require(bool(second & clean), "it was not unmounted")
+            require(bool(second & sound), "errors were seen in it")
+
+    def _prove_places(self) -> None:
+        """Raise ``KeptError`` unless a directory lies where the boot sector's numbers put it."""
+        info = self.geometry
+        at = info.table + 2 * info.table_size
+        seen: set[int] = set()
+        waiting = list(self._directories(at, info.data - at))
+        while waiting and len(seen) < _ENOUGH:
+            number = waiting.pop()
+            if number in seen or not 2 <= number < info.clusters + 2:
+                continue
+            seen.add(number)
+            place = info.data + (number - 2) * info.cluster
+            own = exactly(self._volume, place, 32, "directory")
+            right = own[:11] == b".          " and own[26:28] == struct.pack("<H", number)
+            require(right, "its boot sector puts a directory where none is")
+            waiting += self._directories(place + 64, info.cluster - 64)
+        # one in the first cluster tells where clusters begin, but not how large they are
+        require(any(number > 2 for number in seen), "nothing tells that its boot sector is right")
+
+    def _directories(self, at: int, length: int) -> Iterator[int]:
+        """First clusters of the directories that a directory's first bytes tell of."""
+        raw = exactly(self._volume, at, length, "directory")
+        for entry in struct.iter_unpack("<11sB14sH4x", raw):
+            if entry[0][:1] == b"\0":
+                return
+            if entry[0][:1] != b"\xe5" and entry[1] & 0x18 == 0x10:
+                yield entry[3]
+
+    def _prove_count(self) -> None:
+        info = self.geometry
+        if not info.info:
+            return
+        raw = exactly(self._volume, info.info, 512, "FSInfo")
+        require(raw[:4] == b"RRaA" and raw[484:488] == b"rrAa", "its FSInfo is damaged")
+        told, found = struct.unpack_from("<I", raw, 488)[0], self.free // info.cluster
+        words = f"its table has {found} free clusters, FSInfo says {told}"
+        require(told in (found, _UNKNOWN), words)
+
+
+def look(volume: Reader) -> FatMap:
+    """The free space of a FAT.  Raises ``KeptError``."""
+    return FatMap(volume, _geometry(volume))
+
+
+def _geometry(volume: Reader) -> Geometry:
+    raw = exactly(volume, 0, 512, "boot sector")
+    sector, factor, reserved, copies, root, total = struct.unpack_from("<HBHBHH", raw, 11)
+    medium, table_sectors = struct.unpack_from("<BH", raw, 21)
+    total = total or struct.unpack_from("<I", raw, 32)[0]
+    wide = table_sectors == 0
+    require(sector in (512, 1024, 2048, 4096), "its sector size is not possible")
+    require(factor > 0 and not factor & (factor - 1), "its cluster size is not possible")
+    require(copies == 2, f"it has {copies} copies of its table, nothing to compare with")
+    require(reserved > 0 and (root == 0) == wide, "its boot sector contradicts itself")
+    info = 0
+    if wide:
+        (table_sectors,) = struct.unpack_from("<I", raw, 36)
+        flags, version = struct.unpack_from("<HH", raw, 40)
+        require(not flags & 0x80, "only one of its tables is in use")
+        require(version == 0, "its version is unknown")
+        (place,) = struct.unpack_from("<H", raw, 48)
+        require(place in (0, 0xFFFF) or place < reserved, "its FSInfo lies outside")
+        info = 0 if place == 0xFFFF else place * sector
+        (backup,) = struct.unpack_from("<H", raw, 50)
+        require(0 < backup < reserved, "it has no copy of its boot sector")
+        copy = exactly(volume, backup * sector, 512, "boot sector's copy")
+        same = raw[11:28] + raw[32:52] == copy[11:28] + copy[32:52]  # but for where it lies
+        require(same, "its boot sector and the copy differ")
+    words = f"it says that it has {total * sector} bytes, in a place of {volume.size}"
+    require(total * sector <= volume.size, words)
+    data = (reserved + 2 * table_sectors) * sector + -(-root * 32 // sector) * sector
+    require(data < total * sector, "its tables lie outside")
+    clusters = (total * sector - data) // (factor * sector)
+    bits = 32 if wide else 12 if clusters < 4085 else 16
+    name = raw[54:62]
+    require(wide or name == b"FAT%d   " % bits, "its boot sector contradicts itself")
+    require(0 < clusters < 0x0FFFFFF5, "its number of clusters is not possible")
+    require((clusters + 2) * bits <= table_sectors * sector * 8, "its tables are too short")
+    return Geometry(
+        bits,
+        reserved * sector,
+        table_sectors * sector,
+        data,
+        factor * sector,
+        clusters,
+        medium,
+        info,
+        bool(raw[65 if wide else 37] & 3),
+    )

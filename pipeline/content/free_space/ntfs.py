@@ -1,0 +1,299 @@
+"""Free clusters of NTFS: the clear bits of ``$Bitmap``, file 6, which has no checksum and no count.
+
+    boot sector ──▶ $MFT (file 0) ──▶ every file's runs of clusters ──▶ marked as used in $Bitmap?
+                      │ equal to $MFTMirr (file 1) in its first four records
+                      ├ $LogFile (file 2): closed?   $Volume (file 3): not dirty?
+                      └ hiberfil.sys: no system sleeps in it?
+
+boot sector
+   3 8 "NTFS    "         28 8 sectors           40 1 clusters a record of the MFT, or -log2(bytes)
+   B 2 bytes a sector     30 8 $MFT's cluster
+   D 1 sectors a cluster  38 8 $MFTMirr's cluster
+$LogFile, two restart pages      restart area, 18h of the page holds its offset
+   0 4 "RSTR"; FFFFFFFF: empty     C 2 list of clients in use, FFFF: none
+  10 4 bytes a page                E 2 flags, 2: the volume is clean
+$VOLUME_INFORMATION (70h): 8 2 version, A 2 flags: 1 dirty, 4000h being checked
+
+https://flatcap.github.io/linux-ntfs/ntfs/; https://github.com/libyal/libfsntfs/blob/main/documentation
+
+A bit that was cleared by mistake contradicts the file that owns the cluster: that is why all of the
+MFT is read.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import lru_cache
+
+from pipeline.content.free_space.base import Span, clipped, exactly, merged, require
+from pipeline.content.free_space.bitmaps import all_set, clear_runs, count_clear
+from pipeline.content.free_space.ntfs_records import NAME, Attribute, Record, Run
+from pipeline.source import Reader
+
+MAX_MFT = 16 << 30  # bytes: 16 million files
+_PAGE = 64 << 10  # bytes of the bitmap that are looked at together
+_CHUNK = 1 << 20  # bytes of the MFT that are read at once
+_MFT, _LOG, _VOLUME, _ROOT, _BITMAP = 0, 2, 3, 5, 6
+_VOLUME_INFORMATION = 0x70
+_UNCLEAN = {0x0001: "its dirty flag is set", 0x4000: "a check of it was not finished"}
+_VERSIONS = ((1, 2), (3, 0), (3, 1))
+_AWAKE = (b"wake", b"WAKE", b"\0\0\0\0")
+
+
+@dataclass(frozen=True)
+class Geometry:
+    """The numbers of the boot sector, found to fit each other and the volume."""
+
+    sector: int  # bytes
+    cluster: int  # bytes
+    clusters: int
+    record: int  # bytes of a record of the MFT
+    mft: int  # cluster
+    mirror: int  # cluster
+
+
+class NtfsMap:
+    """``FreeMap`` of an NTFS."""
+
+    def __init__(self, volume: Reader, geometry: Geometry) -> None:
+        self.geometry = geometry
+        self.end = geometry.clusters * geometry.cluster
+        self.free = self.runs = 0
+        self._volume = volume
+        self._bitmap: list[Run] = []
+        self._page = lru_cache(256)(self._load_page)
+
+    def between(self, low: int, high: int) -> Iterator[Span]:
+        """See ``FreeMap``."""
+        return clipped(merged(self._spans(low, min(high, self.end))), low, high)
+
+    def _spans(self, low: int, high: int) -> Iterator[Span]:
+        size, at = self.geometry.cluster, max(0, low) // self.geometry.cluster
+        last = -(-high // size)
+        while at < last:
+            page, start = at // (8 * _PAGE), at % (8 * _PAGE)
+            stop = min(8 * _PAGE, last - page * 8 * _PAGE)
+            base = page * 8 * _PAGE
+            for first, end in clear_runs(self._page(page), start, stop):
+                yield (base + first) * size, (base + end) * size
+            at = base + stop
+
+    def _load_page(self, number: int) -> bytes:
+        return self._stream(self._bitmap, number * _PAGE, self._page_length(number), "bitmap")
+
+    def _page_length(self, number: int) -> int:
+        return min(_PAGE, -(-self.geometry.clusters // 8) - number * _PAGE)
+
+    def _used(self, first: int, count: int) -> bool:
+        while count > 0:
+            page, start = divmod(first, 8 * _PAGE)
+            length = min(count, 8 * _PAGE - start)
+            if not all_set(self._page(page), start, start + length):
+                return False
+            first, count = first + length, count - length
+        return True
+
+    def _stream(self, runs: list[Run], offset: int, length: int, what: str) -> bytes:
+        """Bytes of a file by its runs.  Raises ``KeptError`` when they do not reach so far."""
+        size, parts, at = self.geometry.cluster, [], 0
+        end = offset + length
+        for first, count in runs:
+            low, high = max(offset, at), min(end, at + count * size)
+            if low < high:
+                require(first is not None, f"its {what} has holes")
+                assert first is not None
+                parts.append(exactly(self._volume, first * size + low - at, high - low, what))
+            at += count * size
+        require(at >= end, f"its {what} ends too early")
+        return b"".join(parts)
+
+    def prove(self) -> None:
+        """Read everything once.  Raises ``KeptError`` for the first contradiction."""
+        system = self._system_files()
+        self._require_mirror()
+        self._require_clean(system[_VOLUME])
+        self._require_closed(_whole(system[_LOG], "log"))
+        mft = self._whole_mft(system[_MFT])
+        self._bitmap = self._runs_of_bitmap(system[_BITMAP], mft)
+        for number, record in self._records(mft):
+            self._prove_record(number, record)
+        info = self.geometry
+        for page in range(-(-info.clusters // (8 * _PAGE))):
+            bits = min(8 * _PAGE, info.clusters - page * 8 * _PAGE)
+            count, runs = count_clear(self._page(page), 0, bits)
+            self.free += count * info.cluster
+            self.runs += runs
+
+    def _system_files(self) -> list[Record]:
+        info = self.geometry
+        first = info.mft * info.cluster
+        found = []
+        for number in range(_BITMAP + 1):
+            raw = exactly(self._volume, first + number * info.record, info.record, "MFT")
+            record = Record.parse(raw, number, info.clusters)
+            require(record is not None and record.in_use, f"its system file {number} is missing")
+            assert record is not None
+            found.append(record)
+        return found
+
+    def _require_mirror(self) -> None:
+        info = self.geometry
+        for number in range(4):
+            pair = [
+                exactly(self._volume, at * info.cluster + number * info.record, info.record, "MFT")
+                for at in (info.mft, info.mirror)
+            ]
+            used = min(max(struct.unpack_from("<I", pair[0], 24)[0], 64), info.record)
+            same = pair[0][:used] == pair[1][:used]
+            require(same, f"record {number} of its MFT differs from the mirror's")
+
+    def _require_clean(self, record: Record) -> None:
+        told = [item.value for item in record.attributes if item.type == _VOLUME_INFORMATION]
+        require(len(told) == 1 and len(told[0]) >= 12, "its state is not told")
+        major, minor, flags = struct.unpack_from("<BBH", told[0], 8)
+        require((major, minor) in _VERSIONS, f"it has the unknown version {major}.{minor}")
+        for bit, words in _UNCLEAN.items():
+            require(not flags & bit, words)
+
+    def _require_closed(self, log: list[Run]) -> None:
+        head = self._stream(log, 0, 4096, "log")
+        if head == b"\xff" * len(head):
+            return
+        require(head[:4] == b"RSTR", "its log is damaged")
+        (size,) = struct.unpack_from("<I", head, 16)
+        require(512 <= size <= 65536 and size % 512 == 0, "its log is damaged")
+        for at in (0, size):
+            page = self._stream(log, at, size, "log")
+            (area,) = struct.unpack_from("<H", page, 24)
+            require(page[:4] == b"RSTR" and area + 16 <= 512 - 2, "its log is damaged")
+            clients, flags = struct.unpack_from("<HH", page, area + 12)
+            closed = clients == 0xFFFF or bool(flags & 2)
+            require(closed, "its log may hold changes that were not written back")
+
+    def _whole_mft(self, record: Record) -> list[Run]:
+        """All runs of the MFT: when it is in many pieces, later ones are told by later records."""
+        mine = record.unnamed_data()
+        require(mine is not None and not mine.resident and mine.lowest == 0, "its MFT is damaged")
+        assert mine is not None
+        runs = list(mine.runs)
+        needed = -(-mine.size // self.geometry.cluster)
+        require(mine.size <= MAX_MFT, f"its MFT has {mine.size} bytes, more than are read")
+        while sum(count for _, count in runs) < needed:
+            have = sum(count for _, count in runs)
+            more = self._continuation(runs, _MFT, have)
+            require(bool(more), "its MFT is not whole")
+            runs += more
+        return _cut(runs, needed)
+
+    def _continuation(self, mft: list[Run], owner: int, vcn: int) -> list[Run]:
+        """The runs of a file's data from ``vcn`` on, which an extension record holds."""
+        for _, record in self._records(mft):
+            item = record.unnamed_data() if record.base == owner and not record.is_base else None
+            if item is not None and not item.resident and item.lowest == vcn:
+                return list(item.runs)
+        return []
+
+    def _runs_of_bitmap(self, record: Record, mft: list[Run]) -> list[Run]:
+        mine = record.unnamed_data()
+        require(
+            mine is not None and not mine.resident and mine.lowest == 0, "its bitmap is damaged"
+        )
+        assert mine is not None
+        require(mine.size * 8 >= self.geometry.clusters, "its bitmap is too short")
+        runs = list(mine.runs)
+        while (have := sum(count for _, count in runs)) * self.geometry.cluster < mine.size:
+            more = self._continuation(mft, _BITMAP, have)
+            require(bool(more), "its bitmap is not whole")
+            runs += more
+        return runs
+
+    def _records(self, mft: list[Run]) -> Iterator[tuple[int, Record]]:
+        """The records that are in use, with their numbers."""
+        info = self.geometry
+        size = sum(count for _, count in mft) * info.cluster
+        for start in range(0, size, _CHUNK):
+            data = self._stream(mft, start, min(_CHUNK, size - start), "MFT")
+            if not any(data):
+                continue
+            for at in range(0, len(data) - info.record + 1, info.record):
+                number = (start + at) // info.record
+                record = Record.parse(data[at : at + info.record], number, info.clusters)
+                if record is not None and record.in_use:
+                    yield number, record
+
+    def _prove_record(self, number: int, record: Record) -> None:
+        for item in record.attributes:
+            for first, count in item.runs:
+                if first is not None:
+                    words = f"file {number} owns clusters from {first} on, which the bitmap calls "
+                    require(self._used(first, count), f"{words}free")
+            if item.type == NAME and _is_hibernation(item):
+                self._require_awake(record)
+
+    def _require_awake(self, record: Record) -> None:
+        data = record.unnamed_data()
+        if data is not None and data.resident:
+            return
+        require(data is not None and bool(data.runs), "a system may be hibernated in it")
+        assert data is not None
+        if data.size >= 4096:
+            head = self._stream(list(data.runs), 0, 4, "hibernation file")
+            require(head in _AWAKE, "a system is hibernated in it")
+
+
+def look(volume: Reader) -> NtfsMap:
+    """The free space of an NTFS.  Raises ``KeptError``."""
+    found = NtfsMap(volume, _geometry(volume))
+    found.prove()
+    return found
+
+
+def _geometry(volume: Reader) -> Geometry:
+    raw = exactly(volume, 0, 512, "boot sector")
+    require(raw[3:11] == b"NTFS    ", "its boot sector has no name")
+    sector, factor = struct.unpack_from("<HB", raw, 11)
+    sectors, mft, mirror = struct.unpack_from("<QQQ", raw, 40)
+    (each,) = struct.unpack_from("<b", raw, 64)
+    require(sector in (256, 512, 1024, 2048, 4096), "its sector size is not possible")
+    factor = factor if factor <= 0x80 else 1 << min(256 - factor, 31)
+    cluster = factor * sector
+    possible = 0 < cluster <= 2 << 20 and not cluster & (cluster - 1)
+    require(possible, "its cluster size is not possible")
+    record = 1 << min(-each, 31) if each < 0 else each * cluster
+    require(record in (1024, 2048, 4096), "the size of its MFT's records is not possible")
+    words = f"it says that it has {sectors * sector} bytes, in a place of {volume.size}"
+    require(sectors * sector <= volume.size, words)
+    clusters = sectors // factor
+    require(0 < mft < clusters and 0 < mirror < clusters and mft != mirror, "its MFT lies outside")
+    return Geometry(sector, cluster, clusters, record, mft, mirror)
+
+
+def _whole(record: Record, what: str) -> list[Run]:
+    found = record.unnamed_data()
+    require(
+        found is not None and not found.resident and found.lowest == 0, f"its {what} is damaged"
+    )
+    assert found is not None
+    return list(found.runs)
+
+
+def _cut(runs: list[Run], count: int) -> list[Run]:
+    """The first ``count`` clusters of a file."""
+    found = []
+    for first, length in runs:
+        if count > 0:
+            found.append((first, min(length, count)))
+            count -= length
+    return found
+
+
+def _is_hibernation(item: Attribute) -> bool:
+    """Whether a $FILE_NAME is hiberfil.sys in the root directory."""
+    value = item.value
+    if len(value) < 66:
+        return False
+    parent = int.from_bytes(value[:6], "little")
+    name = value[66 : 66 + 2 * value[64]].decode("utf-16-le", "replace")
+    return parent == _ROOT and name.lower() == "hiberfil.sys"
