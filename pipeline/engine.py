@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -90,10 +90,12 @@ def run_job(
     *,
     cancellation: Cancellation | None = None,
     job_dir: Path | None = None,
+    pace: Callable[[int], None] | None = None,
 ) -> Report:
     """Do one job.  Never raises ``ImgprepError``: the report tells.  A bug of ours does raise.
 
-    Without ``job_dir`` nothing is kept from which the same job could continue.
+    Without ``job_dir`` nothing is kept from which the same job could continue.  ``pace`` is called
+    with a number of bytes before they are sent to a store, and waits where a rate is to be kept.
     """
     started = datetime.now(UTC)
     progress = _Progress()
@@ -106,6 +108,7 @@ def run_job(
             opened = journal.open_journal(job_dir, job_id) if job_dir else journal.passing()
             with opened as records:
                 context = _context(job, job_id, source, profile, records, monitor, cancellation)
+                context = context if pace is None else replace(context, pace=pace)
                 monitor(JobStarted(job_id, str(source.path), tuple(item.name for item in stages)))
                 _run_stages(stages, context, records, progress)
                 records.finish()

@@ -7,7 +7,7 @@ returns data in an ``Outcome``; it edits nothing that was given to it, and does 
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -63,6 +63,10 @@ class Notebook(Protocol):
         ...
 
 
+def _at_once(length: int) -> None:
+    """The pace of who has the line alone."""
+
+
 @dataclass(frozen=True)
 class Context:
     """Handles and what is known so far.  Never travels between machines."""
@@ -80,6 +84,7 @@ class Context:
     judgement: Judgement | None = None
     artifact: Artifact | None = None
     receipt: Receipt | None = None
+    pace: Callable[[int], None] = _at_once  # called with bytes before they are sent; may wait
     opened: GuestDisk | None = None  # there from the time when the container is known
 
     @property

@@ -106,4 +106,6 @@ def _handles(context: Context, policy: RetryPolicy) -> Handles:
     def progress(done: int, total: int) -> None:
         context.progress(done, total, "uploading")
 
-    return Handles(context.notebook, context.cancellation, policy, progress, context.note)
+    return Handles(
+        context.notebook, context.cancellation, policy, progress, context.note, context.pace
+    )

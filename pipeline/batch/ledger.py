@@ -38,6 +38,9 @@ from pipeline.model import Job, JsonObject, from_json, to_json
 VERSION = 1
 """Of the tables below; in ``PRAGMA user_version``."""
 
+ENOUGH = 256 << 20
+"""Bytes of sources: of fewer the pace is that of starting and stopping."""
+
 APPLICATION = 0x696D6770  # "imgp", in ``PRAGMA application_id``
 _WAIT_S = 30.0  # for a reader's lock; writers there is one
 
@@ -236,11 +239,11 @@ class Ledger:
         return {code for (code,) in found}
 
     def pace(self) -> float | None:
-        """Bytes of sources a second of one worker, so far; None before anything was done."""
+        """Bytes of sources a second of one worker, so far; None before there was enough to tell."""
         ((size, seconds),) = self._ask(
             "SELECT sum(size), sum(seconds) FROM tasks WHERE listed AND state = 'done'"
         )
-        return size / seconds if seconds else None
+        return size / seconds if seconds and size >= ENOUGH else None
 
     def reports(self) -> Iterator[JsonObject]:
         """The reports of all tasks that ended, in the manifest's order, one at a time."""

@@ -20,25 +20,7 @@ from pipeline.batch import worker
 from pipeline.batch.messages import Finished, Lost, Message, Work
 from pipeline.batch.worker import Settings
 
-MEMORY_OF_A_JOB = 512 << 20
-"""Bytes that one job needs at most without its appliance: Python, qemu-img, segments on their way."""
-
 _END_S = 5.0
-
-
-def default_jobs() -> int:
-    """As many as cores, as far as memory goes."""
-    cores = len(os.sched_getaffinity(0))
-    return max(1, min(cores, free_memory() // MEMORY_OF_A_JOB))
-
-
-def free_memory() -> int:
-    """Bytes that could be used without swapping, as the kernel estimates them."""
-    with open("/proc/meminfo", encoding="ascii") as lines:
-        for line in lines:
-            if line.startswith("MemAvailable:"):
-                return int(line.split()[1]) << 10
-    return 1 << 30
 
 
 @dataclass

@@ -9,9 +9,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from pipeline.batch import ledger as ledgers
+from pipeline.batch.budget import Limits
+from pipeline.batch.cache import FactsCache
 from pipeline.batch.events import Watch
 from pipeline.batch.ledger import TO_DO, State
-from pipeline.batch.local import default_jobs, local_workers
+from pipeline.batch.local import local_workers
+from pipeline.batch.machine import default_jobs
 from pipeline.batch.messages import Executor, StagesOf
 from pipeline.batch.plan import Task
 from pipeline.batch.runner import Policy, Runner
@@ -29,6 +32,8 @@ class Plan:
     states: tuple[State, ...] = TO_DO
     jobs: int | None = None  # None: by cores and memory
     policy: Policy = field(default_factory=Policy)
+    rate: int | None = None  # bytes a second to stores, of all jobs together
+    cache: Path | None = None  # of facts; None: nothing is remembered
 
 
 def run(plan: Plan, tasks: Sequence[Task] | None, watch: Watch, stop: Stop) -> int:
@@ -53,5 +58,10 @@ def run(plan: Plan, tasks: Sequence[Task] | None, watch: Watch, stop: Stop) -> i
 @contextmanager
 def _executor(plan: Plan, to_do: int) -> Iterator[Executor]:
     jobs = min(plan.jobs or default_jobs(), to_do)
-    with local_workers(jobs, Settings(plan.directory.absolute() / "jobs")) as workers:
+    here = plan.directory.absolute()
+    limits = Limits.of_machine(here, jobs, plan.rate)
+    settings = Settings(here / "jobs", here / "shared", limits, plan.cache)
+    with local_workers(jobs, settings) as workers:
         yield workers
+    if plan.cache:
+        FactsCache(plan.cache).trim()

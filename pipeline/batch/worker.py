@@ -17,17 +17,21 @@ import queue
 import signal
 import threading
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
 from multiprocessing.connection import Connection
 from pathlib import Path
 
+from pipeline.batch.budget import Budget, Limits
+from pipeline.batch.cache import FactsCache
 from pipeline.batch.failures import bug_report
 from pipeline.batch.messages import Finished, Happened, Message, Started, Work
+from pipeline.batch.sharing import shared
 from pipeline.engine import run_job
 from pipeline.events import Event, JobFinished, JobStarted, Progress
-from pipeline.model import JsonObject, to_json
-from pipeline.stage import Cancellation, Stage
+from pipeline.model import Job, JsonObject, to_json
+from pipeline.stage import Cancellation
 
 PROGRESS_S = 0.2
 """A stage's progress is told so often."""
@@ -40,6 +44,9 @@ class Settings:
     """What every worker of a batch is told when it starts."""
 
     jobs: Path  # where run_job keeps what a resume needs
+    shared: Path  # where what all jobs share is counted
+    limits: Limits
+    cache: Path | None = None  # of facts; None: nothing is remembered
 
 
 def main(pipe: Connection, name: str, parent: int, settings: Settings) -> None:
@@ -109,16 +116,30 @@ def do(
     settings: Settings,
 ) -> JsonObject:
     """One job, whoever is the worker; its report as JSON.  A bug of ours is a report, too."""
-    stages: Sequence[Stage] = work.stages()
     directory = settings.jobs if work.job.destination is not None else None
+    budget = Budget(settings.shared, settings.limits)
+    cache = FactsCache(settings.cache) if settings.cache else None
     try:
-        report = run_job(
-            work.job, stages, thinned(tell), cancellation=cancellation, job_dir=directory
-        )
+        with ExitStack() as held:
+            report = run_job(
+                _with_connections(work.job, settings.limits),
+                shared(work.stages(), budget, cache, held),
+                thinned(tell),
+                cancellation=cancellation,
+                job_dir=directory,
+                pace=lambda length: budget.pace(length, cancellation),
+            )
     except Exception as error:  # noqa: BLE001  # one image's bug is not the others'
         return bug_report(work.job, error)
     found: JsonObject = to_json(report)
     return found
+
+
+def _with_connections(job: Job, limits: Limits) -> Job:
+    """A job's share of the connections to stores, where its author did not say how many."""
+    if job.options.connections is not None:
+        return job
+    return replace(job, options=replace(job.options, connections=limits.connections))
 
 
 def thinned(tell: Callable[[Event], None]) -> Callable[[Event], None]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json as json_module
+import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,6 +18,7 @@ from pipeline.errors import UsageError
 from pipeline.text import clean, duration, size
 
 if TYPE_CHECKING:
+    from pipeline.batch.estimate import Estimate
     from pipeline.batch.ledger import Ledger, State
     from pipeline.batch.main import Plan
     from pipeline.batch.plan import Task
@@ -65,6 +67,20 @@ MaxFailures = Annotated[
     ),
 ]
 FailFast = Annotated[bool, typer.Option("--fail-fast", help="The same as --max-failures 1.")]
+LimitRate = Annotated[
+    str | None,
+    typer.Option(
+        "--limit-rate",
+        metavar="RATE",
+        help="Bytes a second to stores, of all images together: 500k, 10M, 1.5G (KiB, MiB, GiB).",
+    ),
+]
+Background = Annotated[
+    bool, typer.Option("--background", help="Leave cores and disks to everybody else first.")
+]
+NoCache = Annotated[
+    bool, typer.Option("--no-cache", help="Look anew; neither use nor keep known facts.")
+]
 Directory = Annotated[
     Path,
     typer.Argument(
@@ -116,6 +132,9 @@ def do(
     ),
     max_failures: MaxFailures = None,
     fail_fast: FailFast = False,
+    limit_rate: LimitRate = None,
+    background: Background = False,
+    no_cache: NoCache = False,
     dry_run: bool = typer.Option(False, "--dry-run", help="Show the plan, begin nothing."),
     reports: opt.Reports,
     json: opt.Json = False,
@@ -139,15 +158,18 @@ def do(
         place = directory or Path("imgprep.batch")
     out = output.parse(reports, json=json)
     tasks = _told(lambda: plan.make(found))
+    most = 1 if fail_fast else max_failures
+    how = _plan(place, jobs, only, most, limit_rate, no_cache=no_cache)
     if dry_run:
-        _show_plan(tasks, place, json=json)
+        _show_plan(how, tasks, json=json)
         return
     _run(
-        _plan(place, jobs, only, 1 if fail_fast else max_failures),
+        how,
         tasks,
         out,
         quiet=quiet,
         events=events,
+        background=background,
     )
 
 
@@ -174,6 +196,9 @@ def retry(
     only: str = typer.Option("failed", "--only", metavar="STATE", help="What is done again."),
     max_failures: MaxFailures = None,
     fail_fast: FailFast = False,
+    limit_rate: LimitRate = None,
+    background: Background = False,
+    no_cache: NoCache = False,
     *,
     reports: opt.Reports,
     json: opt.Json = False,
@@ -181,12 +206,14 @@ def retry(
     events: opt.Events = None,
 ) -> None:
     """Do again what failed, without the manifest."""
-    plan = _plan(directory, jobs, only, 1 if fail_fast else max_failures)
+    most = 1 if fail_fast else max_failures
+    plan = _plan(directory, jobs, only, most, limit_rate, no_cache=no_cache)
     from pipeline.batch.ledger import read_ledger
 
     with read_ledger(directory):  # an error where there is none: retry makes no new batch
         pass
-    _run(plan, None, output.parse(reports, json=json), quiet=quiet, events=events)
+    out = output.parse(reports, json=json)
+    _run(plan, None, out, quiet=quiet, events=events, background=background)
 
 
 def _only_one(images: Sequence[str]) -> str:
@@ -211,8 +238,17 @@ def _told(make: Any) -> Any:
         raise
 
 
-def _plan(place: Path, jobs: int | None, only: str | None, most: int | None) -> Plan:
+def _plan(
+    place: Path,
+    jobs: int | None,
+    only: str | None,
+    most: int | None,
+    limit_rate: str | None,
+    *,
+    no_cache: bool,
+) -> Plan:
     import stages
+    from pipeline.batch import cache
     from pipeline.batch.ledger import TO_DO
     from pipeline.batch.main import Plan
     from pipeline.batch.runner import Policy
@@ -223,7 +259,26 @@ def _plan(place: Path, jobs: int | None, only: str | None, most: int | None) -> 
         (_state(only),) if only else TO_DO,
         jobs,
         Policy(max_failures=most),
+        _rate(limit_rate) if limit_rate else None,
+        None if no_cache else cache.default_directory(),
     )
+
+
+_RATE = re.compile(r"(\d+(?:\.\d+)?)\s*([kKmMgG]?)(?:i?B)?(?:/s)?")
+_UNITS = {"": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30}
+
+
+def _rate(text: str) -> int:
+    """Bytes a second."""
+    match = _RATE.fullmatch(text.strip())
+    rate = int(float(match[1]) * _UNITS[match[2].lower()]) if match else 0
+    if rate < 1:
+        raise UsageError(
+            "rate-malformed",
+            f"--limit-rate {text!r} is no rate",
+            hint="give bytes a second, as 500k, 10M or 1.5G",
+        )
+    return rate
 
 
 def _state(name: str) -> State:
@@ -245,12 +300,16 @@ def _run(
     *,
     quiet: bool,
     events: Path | None,
+    background: bool,
 ) -> None:
     from pipeline.batch import main
     from pipeline.batch.ledger import read_ledger
     from pipeline.batch.stopping import stop_on_signals
     from pipeline.cli.batch_watch import watches
+    from pipeline.tools.background import step_back
 
+    if background:
+        step_back()
     with stop_on_signals() as stop, watches(quiet=quiet, events=events) as watch:
         code = main.run(plan, tasks, watch, stop)
     with read_ledger(plan.directory) as ledger:
@@ -272,11 +331,29 @@ def _conclude(ledger: Ledger, place: Path, out: output.Output) -> None:
         out.deliver_several(list(ledger.reports()))
 
 
-def _show_plan(tasks: Sequence[Task], place: Path, *, json: bool) -> None:
-    del place
+def _show_plan(plan: Plan, tasks: Sequence[Task], *, json: bool) -> None:
+    from pipeline.batch import estimate
+    from pipeline.batch.ledger import read_ledger
+    from pipeline.batch.machine import default_jobs
+    from pipeline.model import to_json
+
+    pace = None
+    if (plan.directory / "ledger.db").exists():
+        with read_ledger(plan.directory) as ledger:
+            pace = ledger.pace()
+    each = [estimate.Estimate.of(task, pace) for task in tasks]
+    jobs = plan.jobs or default_jobs()
+    whole = estimate.total(tasks, jobs, pace=pace, rate=plan.rate)
     if json:
-        typer.echo(json_module.dumps([{"source": t.job.source, "size": t.size} for t in tasks]))
+        lines = [to_json(task.job) | to_json(one) for task, one in zip(tasks, each, strict=True)]
+        typer.echo(json_module.dumps({"jobs": jobs, "total": to_json(whole), "tasks": lines}))
         return
-    for task in tasks:
+    for task, one in zip(tasks, each, strict=True):
         to = f" -> {clean(task.job.destination)}" if task.job.destination else ""
-        typer.echo(f"{clean(task.job.source)} ({size(task.size)}){to}")
+        typer.echo(f"{clean(task.job.source)} [{clean(task.job.profile)}]{to}: {_expected(one)}")
+    typer.echo(f"{len(tasks)} images, {jobs} at a time: {_expected(whole)}; nothing was begun")
+
+
+def _expected(one: Estimate) -> str:
+    parts = f", {one.segments} segments" if one.segments > 1 else ""
+    return f"{size(one.size)} to read{parts}, about {duration(one.seconds)}"

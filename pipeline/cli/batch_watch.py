@@ -160,7 +160,8 @@ def event_record(event: BatchEvent) -> dict[str, Any]:
     record: dict[str, Any] = {"event": type(event).__name__, "time": round(time.time(), 3)}
     record |= to_json(event)
     if isinstance(event, TaskEvent):
-        record["inner"] = {"event": type(event.inner).__name__} | to_json(event.inner)
+        head = {"event": type(event.inner).__name__, "time": record["time"]}
+        record["inner"] = head | to_json(event.inner)
     return record
 
 

@@ -110,7 +110,9 @@ class Sender:
         journal: UploadJournal,
         pool: Pool,
         progress: Progress,
+        pace: Callable[[int], None],
     ) -> None:
+        self.pace = pace
         self.store, self.segmentation, self.journal = store, segmentation, journal
         self.pool, self.progress = pool, progress
         self.turns = Turns(max(os.cpu_count() or 1, 2))
@@ -180,6 +182,7 @@ class Sender:
         offset, size = self.segmentation.range(number)
 
         def watch(length: int) -> None:
+            self.pace(length)
             self.progress.flew(number, length)
             self.turns.flew(number, length)
 

@@ -110,6 +110,7 @@ class Handles:
     policy: RetryPolicy = field(default_factory=RetryPolicy)
     progress: Callable[[int, int], None] = _ignore
     note: Callable[[str], None] = _ignore
+    pace: Callable[[int], None] = _ignore  # called with bytes before they go out; may wait
 
 
 def segment_size(size: int, limits: StoreLimits, wish: int | None = None) -> int:
@@ -201,7 +202,9 @@ class _Transfer:
         self.journal = UploadJournal(
             self.handles.notebook, self.request.upload_id, self.segmentation.segment_size
         )
-        self.sender = Sender(self.store, self.segmentation, self.journal, self.pool, self.progress)
+        self.sender = Sender(
+            self.store, self.segmentation, self.journal, self.pool, self.progress, self.handles.pace
+        )
         stored = self.store.stat(self.request.name)
         segments = self._settle_existing(stored) if stored is not None else None
         if stored is None or segments is None:
