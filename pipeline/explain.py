@@ -181,7 +181,7 @@ def _rule(name: str) -> RuleExplanation:
 def _limits(requirement: Requirement, parameters: Mapping[str, JsonObject]) -> Iterator[str]:
     for name in requirement.schema.get("$defs", {}):
         if name in parameters:
-            yield f"{name} {_parameter(parameters[name])}"
+            yield f"{name}: {_parameter(parameters[name])}"
 
 
 def _filled(requirement: Requirement, parameters: Mapping[str, JsonObject]) -> Words:
@@ -388,9 +388,25 @@ def _target(target: profile.Target) -> str:
     return f"{kind}{creator}, suffix {target.suffix}, large objects in segments of {segments}"
 
 
+_OPERATORS: Mapping[str, str] = {
+    "maximum": "at most",
+    "exclusiveMaximum": "below",
+    "minimum": "at least",
+    "multipleOf": "a multiple of",
+    "enum": "one of",
+    "const": "exactly",
+    "pattern": "with the pattern",
+    "not": "not",
+}
+"""The keywords that parameters are made of, as words."""
+
+
 def _parameter(parameter: JsonObject) -> str:
-    shown = {key: value for key, value in parameter.items() if not key.startswith("$")}
-    return ", ".join(f"{key} {_value(value)}" for key, value in shown.items())
+    """A value for people: its own words where it has some, else its keywords in words."""
+    if "x-words" in parameter:
+        return words.plain(parameter["x-words"])
+    shown = {key: value for key, value in parameter.items() if key[:1] != "$" and key[:2] != "x-"}
+    return ", ".join(f"{_OPERATORS.get(key, key)} {_value(value)}" for key, value in shown.items())
 
 
 def _value(value: Any) -> str:

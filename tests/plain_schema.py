@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import functools
 import json
-from pathlib import Path
 from typing import Any
 
 from jsonschema import Draft202012Validator
@@ -25,12 +24,14 @@ from pipeline.profile.requirements import SCHEMAS
 def bare(name: str) -> Draft202012Validator:
     """Nothing of ours is involved but the documents."""
 
-    def retrieve(uri: str) -> Any:
-        content = json.loads(Path(uri.removeprefix("file://")).read_text())
-        return DRAFT202012.create_resource(content)
-
+    resources = (
+        (path.as_uri(), DRAFT202012.create_resource(json.loads(path.read_bytes())))
+        for folder in ("profiles", "requirements")
+        for path in (SCHEMAS / folder).glob("*.json")
+    )
+    registry: Any = Registry().with_resources(resources).crawl()
     address = (SCHEMAS / "profiles" / f"{name}.json").as_uri()
-    return Draft202012Validator({"$ref": address}, registry=Registry(retrieve=retrieve))
+    return Draft202012Validator({"$ref": address}, registry=registry)
 
 
 def assert_same_answer(name: str, facts: dict[str, Any], about: object = "") -> bool:

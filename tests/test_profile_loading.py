@@ -9,6 +9,7 @@ import pytest
 from pipeline import profile
 from pipeline.errors import UsageError
 from pipeline.model import Severity
+from pipeline.profile.requirements import SCHEMAS
 from tests import samples
 
 HEAD = {"$schema": profile.DIALECT, "title": "My cloud", "description": "for a test only"}
@@ -243,3 +244,92 @@ def test_loading_and_judging_are_quick():
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
 
     assert float(run.stdout) < 0.15, run.stderr
+
+
+def test_built_in_documents_have_an_address_that_holds_anywhere(write):
+    mine = write(
+        HEAD
+        | {
+            "allOf": [
+                {"$ref": "imgprep:profiles/generic.json"},
+                {"$ref": "imgprep:requirements/uefi-only.json"},
+            ],
+            "x-target": TARGET,
+        },
+        "deep/in/a/folder/mine.json",
+    )
+
+    found = profile.load(mine)
+
+    assert {"uefi-only", "boot-loader", "backing-file"} <= {
+        item.rule for item in found.requirements
+    }
+
+
+@pytest.mark.parametrize(
+    "reference",
+    ["imgprep:requirements/none.json", "imgprep:../pyproject.json", "imgprep:errors.json"],
+)
+def test_such_an_address_leads_to_requirements_and_profiles_only(write, reference):
+    error = refused(write(HEAD | {"allOf": [{"$ref": reference}], "x-target": TARGET}))
+
+    assert error.code == "profile-invalid"
+
+
+@pytest.mark.parametrize("name", profile.names())
+def test_a_copy_of_a_built_in_profile_works_anywhere(write, name):
+    original = SCHEMAS / "profiles" / f"{name}.json"
+
+    copied = profile.load(write(original.read_text(), "elsewhere/copy.json"))
+
+    judged = profile.judge(copied, samples.facts())
+    assert judged == profile.judge(profile.load(name), samples.facts())
+
+
+def test_a_path_that_does_not_exist_is_not_taken_for_a_built_in_name(write, tmp_path):
+    assert refused(str(tmp_path / "aws.json")).code == "profile-unknown"
+
+
+def test_what_extends_a_profile_has_its_limits_in_decisions_advice_and_words(write):
+    mine = write(HEAD | {"allOf": [{"$ref": "imgprep:profiles/oracle.json"}]})
+    between = samples.facts({"virtual_size": 400_000_000_512}, of=samples.QCOW2)
+
+    found = profile.load(mine)
+    told = {item.rule: item for item in profile.judge(found, between).findings}
+
+    assert found.target.format == "qcow2"
+    assert told["virtual-size-ambiguous"].severity is Severity.WARNING
+    assert "400 GB" in told["virtual-size-ambiguous"].message
+    assert "400 GiB" in told["virtual-size-ambiguous"].message
+
+
+def test_a_value_brings_its_own_source_and_two_texts_are_both_named(write):
+    one = {"address": "https://example.org/one", "date": "2026-01-01"}
+    two = {"address": "https://example.org/two", "date": "2026-02-02", "note": "newer"}
+    mine = write(
+        HEAD
+        | {
+            "allOf": [{"$ref": "imgprep:requirements/virtual-size-limit.json"}],
+            "x-advice": [{"$ref": "imgprep:requirements/virtual-size-ambiguous.json"}],
+            "$defs": {
+                "stated-virtual-size": {
+                    "$dynamicAnchor": "stated-virtual-size",
+                    "maximum": 10,
+                    "x-source": one,
+                },
+                "max-virtual-size": {
+                    "$dynamicAnchor": "max-virtual-size",
+                    "maximum": 20,
+                    "x-source": two,
+                },
+            },
+            "x-target": TARGET,
+        }
+    )
+
+    found = profile.load(mine)
+
+    assert found.requirement("virtual-size-limit").words.source.address == two["address"]
+    both = found.requirement("virtual-size-ambiguous").words.source
+    assert both.address == one["address"]
+    assert "https://example.org/two (2026-02-02)" in both.note

@@ -91,7 +91,7 @@ class Profile:
     documents: Mapping[str, JsonObject]  # every document it is made of, by address
     requirements: tuple[Requirement, ...]
     target: Target
-    parameters: Mapping[str, JsonObject]  # limits and lists: its $defs
+    parameters: Mapping[str, JsonObject]  # limits and lists: $defs, its own and of what it extends
     notes: tuple[Note, ...]
     digest: str  # of all its documents' contents
     aliases: tuple[str, ...] = field(default=())  # the names that were given for it
@@ -167,7 +167,7 @@ def load(name_or_path: str) -> Profile:
         documents=dict(library.documents),
         requirements=tuple(sorted(collector.found.values(), key=lambda item: item.order)),
         target=target,
-        parameters=effective.get("$defs", {}),
+        parameters=collector.parameters,
         notes=notes,
         digest=digest(sorted(library.digests[item] for item in library.documents)),
         aliases=aliases,
@@ -210,6 +210,12 @@ def gate(facts: Facts, profile: Profile | None = None) -> tuple[Finding, ...]:
 
 def _open(name_or_path: str, library: Library) -> tuple[str, JsonObject, tuple[str, ...]]:
     if "/" in name_or_path or name_or_path.endswith(".json"):
+        if not Path(name_or_path).is_file():  # or what is built in under that name would be taken
+            raise UsageError(
+                "profile-unknown",
+                f"there is no such file: {name_or_path!r}",
+                hint="check the path; for a built-in profile give its name alone",
+            )
         address = Path(name_or_path).absolute().as_uri()
     else:
         if name_or_path not in names():
@@ -226,6 +232,7 @@ def _open(name_or_path: str, library: Library) -> tuple[str, JsonObject, tuple[s
         return address, document, ()
     real = library.follow(address, other)
     library.documents.pop(address)
+    library.foreign.discard(address)
     return real or address, library.documents.get(real or "", {}), (name_or_path,)
 
 

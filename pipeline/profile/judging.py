@@ -155,7 +155,8 @@ def _compiled(profile: Profile) -> _Compiled:
 
     def validator(references: Iterable[str] | None) -> Any:
         schema = {**profile.schema, "$id": profile.address}
-        if references is not None:
+        if references is not None:  # the documents between are not passed: their values come along
+            schema["$defs"] = profile.parameters
             schema["allOf"] = [{"$ref": reference} for reference in references]
         return Draft202012Validator(schema, registry=registry)
 

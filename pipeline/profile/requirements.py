@@ -5,8 +5,10 @@
        └──x-advice───▶ the same, but it never decides the plain yes or no
 
 A *document* is one JSON file with the address ``file:///…``.  The built-in ones live in ``schemas/``.
-A profile file of the user may refer to ``../requirements/NAME.json`` or ``requirements/NAME.json``:
-where no such file lies beside it, the built-in one is meant.  Nothing is ever fetched from a network.
+From anywhere, ``imgprep:requirements/NAME.json`` and ``imgprep:profiles/NAME.json`` are the built-in
+ones.  Where no file lies beside the referring one, ``requirements/NAME.json`` and ``profiles/NAME.json``
+(also with ``../``) and the bare name of a profile mean them too, so that a copy of a built-in profile
+works anywhere.  Nothing is ever fetched from a network.
 """
 
 from __future__ import annotations
@@ -27,6 +29,9 @@ from pipeline.model import JsonObject, Provenance, Severity
 SCHEMAS = Path(__file__).resolve().parents[2] / "schemas"
 LARGEST_DOCUMENT = 4 << 20
 """Bytes; a profile is a page of text."""
+
+BUILT_IN = "imgprep:"
+"""What a reference to a document of ours begins with."""
 
 
 class Words(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -86,6 +91,8 @@ class Library:
     def follow(self, base: str, reference: str) -> str | None:
         """The address of the document that ``reference`` in ``base`` means, opened."""
         address, _ = urldefrag(urljoin(base, reference))
+        if address.startswith(BUILT_IN):
+            address = _built_in_address(address)
         return address if self.open(address) is not None else None
 
     def _read(self, address: str) -> tuple[JsonObject, str] | None:
@@ -119,7 +126,7 @@ class Library:
             self.problems.append(f"{path}: is not JSON: {error}")
         else:
             if isinstance(content, dict):
-                return content, hashlib.sha256(data).hexdigest()
+                return _with_addresses(content), hashlib.sha256(data).hexdigest()
             self.problems.append(f"{path}: is not a JSON object")
         return None
 
@@ -140,9 +147,34 @@ def local_path(address: str) -> Path | None:
 
 
 def _built_in_twin(path: Path) -> Path | None:
-    twin = SCHEMAS / path.parent.name / path.name
-    known = path.parent.name in ("requirements", "profiles")
-    return twin if known and twin.is_file() else None
+    folder = path.parent.name if path.parent.name in _FOLDERS else "profiles"
+    twin = SCHEMAS / folder / path.name
+    return twin if twin.is_file() else None
+
+
+_FOLDERS = ("requirements", "profiles")
+
+
+def _built_in_address(reference: str) -> str:
+    """``imgprep:profiles/aws.json`` as the file it is; what leads elsewhere stays, and is refused."""
+    name = Path(reference.removeprefix(BUILT_IN))
+    if len(name.parts) == 2 and name.parts[0] in _FOLDERS and name.suffix == ".json":
+        return (SCHEMAS / name).as_uri()
+    return reference
+
+
+def _with_addresses(content: Any) -> Any:
+    """A document with its ``imgprep:`` references as file addresses, which any validator follows."""
+    if isinstance(content, dict):
+        return {
+            key: _built_in_address(value)
+            if key == "$ref" and isinstance(value, str) and value.startswith(BUILT_IN)
+            else _with_addresses(value)
+            for key, value in content.items()
+        }
+    if isinstance(content, list):
+        return [_with_addresses(item) for item in content]
+    return content
 
 
 def references(document: Any) -> Iterator[str]:
@@ -166,6 +198,7 @@ class Collector:
     found: dict[str, Requirement] = field(default_factory=dict)
     addresses: set[str] = field(default_factory=set)
     targets: list[JsonObject] = field(default_factory=list)
+    parameters: dict[str, JsonObject] = field(default_factory=dict)  # the outermost value of each
 
     def collect(self, address: str, document: JsonObject) -> None:
         """The profile's own list, then its advice."""
@@ -184,12 +217,19 @@ class Collector:
     ) -> None:
         if isinstance(document.get("x-target"), Mapping):
             self.targets.append(document["x-target"])
+        self._set(document)
         for key in ("allOf", "x-advice"):
             listed = document.get(key)
             for index, entry in enumerate(listed if isinstance(listed, list) else ()):
                 here = (*position, key, index)
                 is_advice = advice or key == "x-advice"
                 self._entry(address, entry, here, outer, advice=is_advice, trail=trail)
+
+    def _set(self, document: JsonObject) -> None:
+        """Take a document's parameters; what an outer one has set stays, as ``$dynamicRef`` has it."""
+        own = document.get("$defs")
+        for name, value in own.items() if isinstance(own, Mapping) else ():
+            self.parameters.setdefault(name, value)
 
     def _entry(
         self,
@@ -225,8 +265,9 @@ class Collector:
         *,
         advice: bool,
     ) -> None:
+        source = _source_of_values(document, self.parameters)
         try:
-            found = make(address, document, overrides)
+            found = make(address, document, {**source, **overrides})
         except msgspec.ValidationError as error:
             self.library.problems.append(f"{local_path(address)}: x-finding: {error}")
             return
@@ -236,14 +277,37 @@ class Collector:
                 f"{found.rule} protects the machine that reads the image: its severity stays error"
             )
         earlier = self.found.get(found.rule)
-        if earlier and (advice or not overrides):
-            return  # the same rule again, with no other words
+        if earlier and (not overrides or (advice and not earlier.advice)):
+            return  # the same rule again, with no other words; advice does not weaken what decides
         self.found[found.rule] = replace(
             found,
             advice=advice,
             position=position,
             order=earlier.order if earlier else len(self.found),
         )
+
+
+def _source_of_values(document: JsonObject, parameters: Mapping[str, JsonObject]) -> JsonObject:
+    """``{"source": …}`` of the values that a requirement asks for; empty where they have none.
+
+    Where two values come from two texts, the note names the other one.
+    """
+    asked = document.get("$defs")
+    names = [name for name in asked if name in parameters] if isinstance(asked, Mapping) else []
+    sources = [parameters[name].get("x-source") for name in names]
+    known = [source for source in sources if isinstance(source, Mapping) and "address" in source]
+    if not known:
+        return {}
+    first = dict(known[0])
+    others = {
+        f"{source['address']} ({source.get('date')})"
+        for source in known[1:]
+        if source["address"] != first["address"]
+    }
+    if others:
+        also = f"the other text: {', '.join(sorted(others))}"
+        first["note"] = f"{first['note']}; {also}" if first.get("note") else also
+    return {"source": first}
 
 
 def make(address: str, document: JsonObject, overrides: JsonObject | None = None) -> Requirement:

@@ -16,7 +16,7 @@ from typing import Any
 
 from pipeline.text import clean
 
-_FIELD = re.compile(r"\{([a-z0-9_][a-z0-9_.\-]*)(?::([a-z]+))?\}")
+_FIELD = re.compile(r"\{([a-z0-9_][A-Za-z0-9_.\-]*)(?::([a-z]+))?\}")
 _DECIMAL = ("bytes", "kB", "MB", "GB", "TB", "PB", "EB")
 _BINARY = ("bytes", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB")
 

@@ -34,7 +34,7 @@ def render_several(reports: Sequence[JsonObject]) -> str:
     return "\n".join([*table, *below])
 
 
-_HEAD = "| Image | Profile | Verdict | First reasons | Converted | Target |"
+_HEAD = "| Image | Profile | Verdict | First reasons | imgprep will fix | Target |"
 
 
 def _row(row: matrix.Row) -> str:
@@ -45,7 +45,7 @@ def _row(row: matrix.Row) -> str:
         code(row.profile),
         f"{_MARKS[row.verdict]} {row.verdict}",
         "; ".join(reasons),
-        escape("; ".join(row.converted)),
+        ", ".join(code(rule) for rule in row.converted),
         escape(row.target),
     )
     return f"| {' | '.join(cells)} |"

@@ -33,7 +33,8 @@ class Row:
     image: str  # what the image is, in few words
     reasons: tuple[tuple[str, str], ...]  # title and rule of the gravest, errors first
     more: int  # reasons that are not in the row
-    converted: tuple[str, ...]  # titles of what the conversion changes
+    not_judged: tuple[str, ...]  # why something could not be judged
+    converted: tuple[str, ...]  # rules that the conversion meets
     target: str  # format and size of what would be made
 
 
@@ -53,7 +54,8 @@ def _row(report: JsonObject, summary: Summary) -> Row:
         image=", ".join(image[key] for key in ("format", "disk", "guest") if key in image),
         reasons=reasons[:MOST_REASONS],
         more=max(len(reasons) - MOST_REASONS, 0),
-        converted=tuple(line.title for line in summary.repaired),
+        not_judged=tuple(group.reason.rstrip(".") for group in summary.unknown),
+        converted=tuple(line.rule for line in summary.repaired),
         target=_target((report.get("profile") or {}).get("target") or {}),
     )
 
@@ -63,11 +65,14 @@ def _reasons(summary: Summary) -> tuple[tuple[str, str], ...]:
     if summary.error:
         return ((summary.error[1], summary.error[3]),)
     failed = [(line.title, line.rule) for line in summary.failed if line.severity != "info"]
-    not_judged = [
-        (f"{len(group.rules)} not judged: {group.reason.rstrip('.')}", group.rules[0])
-        for group in summary.unknown
-    ]
+    count = sum(len(group.rules) for group in summary.unknown)
+    not_judged = [(f"{count} not judged", summary.unknown[0].rules[0])] if count else []
     return (*failed, *not_judged)
+
+
+def not_judged(found: Sequence[Row]) -> tuple[str, ...]:
+    """Every reason why something could not be judged, once: most often they all have the same."""
+    return tuple(dict.fromkeys(reason for row in found for reason in row.not_judged))
 
 
 def _target(target: Mapping[str, object]) -> str:

@@ -201,8 +201,11 @@ def matrix_lines(
         for row in mine:
             yield from _row(row, names, width)
         yield []
-    for piece in textwrap.wrap(matrix.sentence(found), width, break_on_hyphens=False):
-        yield [(piece, "")]
+    for text in (
+        *(f"Not judged: {reason}." for reason in matrix.not_judged(found)),
+        matrix.sentence(found),
+    ):
+        yield from _paragraph(text, width)
     command = matrix.next_command(found)
     if command:
         yield [("next: ", "dim"), (command, "bold")]
@@ -217,7 +220,7 @@ def _row(row: matrix.Row, names: int, width: int) -> Iterator[Sequence[Styled]]:
     indent = " " * (names + 2)
     reasons = [f"{title} [{rule}]" for title, rule in row.reasons]
     reasons += [f"and {row.more} more"] if row.more else []
-    converted = f"imgprep converts: {'; '.join(row.converted)}" if row.converted else ""
+    converted = f"imgprep will fix: {', '.join(row.converted)}" if row.converted else ""
     for text in ("" if fits else row.target, "; ".join(reasons), converted):
         pieces = textwrap.wrap(
             text, width - len(indent), break_long_words=False, break_on_hyphens=False

@@ -28,11 +28,12 @@ def test_a_row_tells_the_cloud_its_verdict_and_what_becomes_of_the_image(found):
 
     assert (old.profile, old.verdict) == ("rackspace-2014", "rejected")
     assert old.reasons == (("The disk is larger than the cloud accepts", "virtual-size-limit"),)
-    assert old.converted == ("The image is not a VHD",)
+    assert old.converted == ("vhd-format",)
     assert old.target == "dynamic vhd, disk 100 GiB"
     assert (new.verdict, new.reasons, new.more) == ("accepted", (), 0)
     assert (other.source, other.verdict) == ("b.vhd", "undetermined")
-    assert "not judged: off" in other.reasons[0][0]
+    assert "not judged" in other.reasons[0][0]
+    assert matrix.not_judged((old, new, other)) == ("off",)
 
 
 def test_the_sentence_counts_who_takes_each_image(found):

@@ -29,7 +29,7 @@ def test_the_limit_is_that_of_the_default_profile():
     (found,) = explain.explain("virtual-size-limit")
 
     assert "160 GiB" in found.words.expected
-    assert {use.profile for use in found.profiles} == {"rackspace-2014", "rackspace-2020"}
+    assert {"rackspace-2014", "rackspace-2020", "aws"} <= {use.profile for use in found.profiles}
     assert "413" in explain.text(found)
 
 
@@ -37,7 +37,7 @@ def test_each_profile_s_own_limit_is_told():
     (found,) = explain.explain("virtual-size-limit")
 
     told = {use.profile: use.limits for use in found.profiles}
-    assert told["rackspace-2014"] == ("max-virtual-size maximum 40 GiB (42.95 GB)",)
+    assert told["rackspace-2014"] == ("max-virtual-size: at most 40 GiB (42.95 GB)",)
     assert "160 GiB (171.8 GB)" in told["rackspace-2020"][0]
     assert "which profiles replace" in explain.text(found)
 
@@ -93,9 +93,9 @@ def test_without_a_name_everything_is_listed():
 
 
 def test_the_list_of_profiles_tells_the_alias():
-    found = {item.name: item.alias_of for item in explain.profiles()}
+    found = {item.name: item.alias_of for item in explain.profiles() if item.alias_of}
 
-    assert found == {"rackspace": "rackspace-2020", "rackspace-2014": None, "rackspace-2020": None}
+    assert found == {"rackspace": "rackspace-2020"}
     assert "the same as rackspace-2020" in explain.profiles_text()
 
 
@@ -106,8 +106,7 @@ def test_a_profile_is_shown_whole(name):
 
     for requirement in data["requirements"]:
         assert f"  {requirement['rule']} " in text
-    for part in ("dynamic VHD, creator tap", "Boot from volume"):
-        assert part in text
-    assert "SLO" in text
+    for title in (note["title"] for note in data["notes"]):
+        assert title in text
     assert json.loads(json.dumps(data)) == data
     assert all(len(line) <= 130 or "://" in line for line in text.splitlines())
