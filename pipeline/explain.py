@@ -166,7 +166,7 @@ def _rule(name: str) -> RuleExplanation:
             limits = tuple(_limits(used, each.parameters))
             uses.append(Use(each.name, kind, used.words.vendor_code, limits))
             if len(uses) == 1:
-                requirement = replace(requirement, words=_filled(used, each.parameters))
+                requirement = replace(requirement, words=filled(used, each.parameters))
     return RuleExplanation(
         name=name,
         title=requirement.title,
@@ -181,10 +181,10 @@ def _rule(name: str) -> RuleExplanation:
 def _limits(requirement: Requirement, parameters: Mapping[str, JsonObject]) -> Iterator[str]:
     for name in requirement.schema.get("$defs", {}):
         if name in parameters:
-            yield f"{name}: {_parameter(parameters[name])}"
+            yield f"{name}: {value_words(parameters[name])}"
 
 
-def _filled(requirement: Requirement, parameters: Mapping[str, JsonObject]) -> Words:
+def filled(requirement: Requirement, parameters: Mapping[str, JsonObject]) -> Words:
     """Words with the profile's limits in them; what only an image can say stays a placeholder."""
     values = {"parameters": {**requirement.schema.get("$defs", {}), **parameters}}
     own = requirement.words
@@ -361,9 +361,9 @@ def _profile_lines(found: profile.Profile) -> Iterator[str]:
     yield f"{found.name}: {found.title}"
     yield ""
     yield from _wrap(found.description)
-    yield from _labelled("target", _target(found.target))
+    yield from _labelled("target", target_words(found.target))
     for name, parameter in found.parameters.items():
-        yield from _labelled("parameter", f"{name}: {_parameter(parameter)}")
+        yield from _labelled("parameter", f"{name}: {value_words(parameter)}")
     groups = (
         ("Safety, judged first, whatever the cloud", lambda item: item.words.gate),
         ("Decides", lambda item: not item.words.gate and not item.advice),
@@ -381,7 +381,8 @@ def _profile_lines(found: profile.Profile) -> Iterator[str]:
             yield from _wrap(f"{note.title}. {note.text} [{_source(note.source)}]", "  ")
 
 
-def _target(target: profile.Target) -> str:
+def target_words(target: profile.Target) -> str:
+    """What a source becomes for a cloud, for people."""
     kind = " ".join(part for part in (target.variant, target.format.upper()) if part)
     creator = f", creator {target.creator}" if target.creator else ""
     segments = words.size(target.segment_size)
@@ -401,7 +402,7 @@ _OPERATORS: Mapping[str, str] = {
 """The keywords that parameters are made of, as words."""
 
 
-def _parameter(parameter: JsonObject) -> str:
+def value_words(parameter: JsonObject) -> str:
     """A value for people: its own words where it has some, else its keywords in words."""
     if "x-words" in parameter:
         return words.plain(parameter["x-words"])

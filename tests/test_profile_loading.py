@@ -287,7 +287,7 @@ def test_a_copy_of_a_built_in_profile_works_anywhere(write, name):
 
 
 def test_a_path_that_does_not_exist_is_not_taken_for_a_built_in_name(write, tmp_path):
-    assert refused(str(tmp_path / "aws.json")).code == "profile-unknown"
+    assert refused(str(tmp_path / "aws.json")).code == "profile-missing"
 
 
 def test_what_extends_a_profile_has_its_limits_in_decisions_advice_and_words(write):

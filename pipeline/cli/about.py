@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from pipeline.cli import options as opt
+from pipeline.errors import UsageError
 from pipeline.text import clean
 
 if TYPE_CHECKING:
@@ -26,18 +27,64 @@ def add_to(app: typer.Typer) -> None:
 
 def profiles(
     name: str | None = typer.Argument(
-        None, metavar="[NAME|FILE]", help="Show this one: target, limits, every requirement."
+        None,
+        metavar="[NAME|FILE|lint]",
+        help="Show this one: target, limits, every requirement. 'lint' checks a file of your own.",
+        show_default=False,
     ),
+    file: str | None = typer.Argument(
+        None, metavar="[FILE]", help="The file for 'profiles lint'.", show_default=False
+    ),
+    markdown: bool = typer.Option(False, "--markdown", help="Show it as a page of Markdown."),
     json: opt.Json = False,
 ) -> None:
-    """List the profiles, or show one."""
+    """List the profiles, show one, or check one of your own: imgprep profiles lint FILE."""
     from pipeline import explain as words
 
+    if name == "lint" and file is not None:
+        _lint(file)
+        return
+    _require_sensible(name, file, markdown=markdown, json=json)
     if json:
         data = words.profile_data(name) if name else [asdict(line) for line in words.profiles()]
         typer.echo(json_module.dumps(data, indent=2))
-        return
-    typer.echo(words.profile_text(name) if name else words.profiles_text(), nl=False)
+    elif name and markdown:
+        from pipeline import profile_page
+
+        typer.echo(profile_page.markdown(name), nl=False)
+    else:
+        typer.echo(words.profile_text(name) if name else words.profiles_text(), nl=False)
+
+
+def _require_sensible(name: str | None, file: str | None, *, markdown: bool, json: bool) -> None:
+    if name == "lint" or file is not None:
+        raise UsageError(
+            "profiles-arguments",
+            "a file to check is given after 'lint', and nowhere else",
+            hint="imgprep profiles lint ./mine.json",
+        )
+    if markdown and (name is None or json):
+        raise UsageError(
+            "profiles-arguments",
+            "--markdown shows one profile, and not as JSON",
+            hint="imgprep profiles NAME --markdown",
+        )
+
+
+def _lint(file: str) -> None:
+    """Print what is wrong with a profile's file, one mistake a line; exit code 2 when there is any."""
+    from pipeline import profile
+
+    path = file if "/" in file else f"./{file}"
+    wrong = profile.lint(path)
+    for line in wrong:
+        typer.echo(line)
+    if wrong:
+        typer.echo(f"{len(wrong)} mistake{'s' if len(wrong) > 1 else ''}", err=True)
+        raise typer.Exit(UsageError.exit_code)
+    found = profile.load(path)
+    own = sum(not item.words.gate for item in found.requirements)
+    typer.echo(f"{file}: in order; {own} requirements besides those of safety")
 
 
 def explain(

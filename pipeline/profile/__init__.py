@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import difflib
 import functools
+import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -39,6 +40,7 @@ __all__ = [
     "find_requirement",
     "gate",
     "judge",
+    "lint",
     "load",
     "names",
     "newest",
@@ -147,17 +149,38 @@ def load(name_or_path: str) -> Profile:
     that do not exist, a reference that leads nowhere, a schema that is none.
     """
     library = Library()
-    address, document, aliases = _open(name_or_path, library)
+    found = _build(name_or_path, library)
     _require(library, name_or_path)
+    assert found is not None
+    return found
+
+
+def lint(path: str) -> tuple[str, ...]:
+    """Everything that is wrong with a profile's file and what it lists: ``PATH:LINE:COLUMN: words``.
+
+    Besides what ``load`` refuses: example cases of the user's own requirements that come out wrong.
+    Raises ``UsageError`` where there is no such file.
+    """
+    library = Library()
+    if _build(path, library) is not None and not library.problems:
+        checking.check_cases(library)
+    return tuple(dict.fromkeys(library.problems))
+
+
+def _build(name_or_path: str, library: Library) -> Profile | None:
+    """The profile, and in ``library.problems`` all that is wrong; None where it cannot be made."""
+    address, document, aliases = _open(name_or_path, library)
+    if library.problems:
+        return None
     effective = _with_safe_input(address, document)
     library.documents[address] = effective
     collector = Collector(library)
     collector.collect(address, effective)
     checking.check(library, address)
-    target = _target(library, collector)
-    notes = _notes(library, effective)
-    _require(library, name_or_path)
-    assert target is not None
+    target = _target(library, collector, address)
+    notes = _notes(library, effective, address)
+    if library.problems or target is None:
+        return None
     return Profile(
         name=(local_path(address) or Path(name_or_path)).stem,
         title=str(effective["title"]),
@@ -212,9 +235,9 @@ def _open(name_or_path: str, library: Library) -> tuple[str, JsonObject, tuple[s
     if "/" in name_or_path or name_or_path.endswith(".json"):
         if not Path(name_or_path).is_file():  # or what is built in under that name would be taken
             raise UsageError(
-                "profile-unknown",
-                f"there is no such file: {name_or_path!r}",
-                hint="check the path; for a built-in profile give its name alone",
+                "profile-missing",
+                f"there is no such file: {name_or_path}",
+                hint="check the path; 'imgprep profiles' lists the built-in profiles",
             )
         address = Path(name_or_path).absolute().as_uri()
     else:
@@ -253,22 +276,22 @@ def _with_safe_input(address: str, document: JsonObject) -> JsonObject:
     return {**document, "allOf": [*listed, {"$ref": SAFE_INPUT}]}
 
 
-def _target(library: Library, collector: Collector) -> Target | None:
+def _target(library: Library, collector: Collector, address: str) -> Target | None:
     if not collector.targets:
-        library.problems.append("no x-target: say at least the target's format and suffix")
+        library.note(address, (), "no x-target: say at least the target's format and suffix")
         return None
     try:
         return msgspec.convert(collector.targets[0], Target)
     except msgspec.ValidationError as error:
-        library.problems.append(f"x-target: {error}")
+        library.note(address, ("x-target",), f"x-target: {error}")
         return None
 
 
-def _notes(library: Library, document: JsonObject) -> tuple[Note, ...]:
+def _notes(library: Library, document: JsonObject, address: str) -> tuple[Note, ...]:
     try:
         return msgspec.convert(document.get("x-explain", []), tuple[Note, ...])
     except msgspec.ValidationError as error:
-        library.problems.append(f"x-explain: {error}")
+        library.note(address, ("x-explain",), f"x-explain: {error}")
         return ()
 
 
@@ -276,17 +299,12 @@ def _require(library: Library, name: str) -> None:
     problems = list(dict.fromkeys(library.problems))
     if not problems:
         return
-    if name.endswith(".json") and not Path(name).exists():
-        raise UsageError(
-            "profile-missing",
-            f"there is no such file: {name}",
-            hint="check the path; 'imgprep profiles' lists the built-in profiles",
-        )
     count = f"{len(problems)} problems: " if len(problems) > 1 else ""
     raise UsageError(
         "profile-invalid",
         f"the profile {name!r} cannot be used: {count}{'; '.join(problems)}",
-        hint="CONTRIBUTING.md shows how a profile and a requirement are written",
+        hint=f"imgprep profiles lint {shlex.quote(name)} lists them one a line; "
+        "docs/policies.md shows how a profile is written",
     )
 
 

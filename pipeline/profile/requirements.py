@@ -13,6 +13,7 @@ works anywhere.  Nothing is ever fetched from a network.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import hashlib
 import json
@@ -25,10 +26,17 @@ from urllib.parse import unquote, urldefrag, urljoin, urlsplit
 import msgspec
 
 from pipeline.model import JsonObject, Provenance, Severity
+from pipeline.profile.positions import Steps, locate
 
 SCHEMAS = Path(__file__).resolve().parents[2] / "schemas"
 LARGEST_DOCUMENT = 4 << 20
 """Bytes; a profile is a page of text."""
+
+DEEPEST = 64
+"""Arrays and objects in one another; ours have about fifteen."""
+
+MOST_ENTRIES = 2000
+"""Entries of a profile's lists and of the lists in them; ours have about a hundred."""
 
 BUILT_IN = "imgprep:"
 """What a reference to a document of ours begins with."""
@@ -79,34 +87,45 @@ class Library:
     problems: list[str] = field(default_factory=list)
     foreign: set[str] = field(default_factory=set)  # addresses that are not ours
 
-    def open(self, address: str) -> JsonObject | None:
-        """The document at a ``file:`` address; None, and a problem noted, when it cannot be had."""
+    def open(self, address: str, asked: tuple[str, Steps] | None = None) -> JsonObject | None:
+        """The document at a ``file:`` address; None, and a problem noted, when it cannot be had.
+
+        ``asked`` is the document that refers to it, and where.
+        """
         if address not in self.documents:
-            found = self._read(address)
+            found = self._read(address, asked)
             if found is None:
                 return None
             self.documents[address], self.digests[address] = found
         return self.documents[address]
 
-    def follow(self, base: str, reference: str) -> str | None:
-        """The address of the document that ``reference`` in ``base`` means, opened."""
+    def follow(self, base: str, reference: str, at: Steps = ()) -> str | None:
+        """The address of the document that ``reference``, at a place of ``base``, means; opened."""
         address, _ = urldefrag(urljoin(base, reference))
         if address.startswith(BUILT_IN):
             address = _built_in_address(address)
-        return address if self.open(address) is not None else None
+        return address if self.open(address, (base, at)) is not None else None
 
-    def _read(self, address: str) -> tuple[JsonObject, str] | None:
+    def note(self, address: str, at: Steps, message: str) -> None:
+        """Note what is wrong at a place of a document of the user's."""
         path = local_path(address)
-        if path is None:
-            self.problems.append(
-                f"{address}: only files can be referred to, never a network address"
-            )
-            return None
-        real = path if path.is_file() else _built_in_twin(path)
+        line, column = 1, 1
+        with contextlib.suppress(OSError, ValueError):
+            line, column = locate(path.read_text("utf-8") if path else "{}", at)
+        self.problems.append(f"{path or address}:{line}:{column}: {message}")
+
+    def _read(self, address: str, asked: tuple[str, Steps] | None) -> tuple[JsonObject, str] | None:
+        path = local_path(address)
+        real = path if path is not None and path.is_file() else path and _built_in_twin(path)
         if real is None:
-            self.problems.append(
-                f"{path}: there is no such file, and nothing built in of that name"
-            )
+            if path is None:
+                wrong = f"{address}: only files can be referred to, never a network address"
+            else:
+                wrong = f"{path}: there is no such file, and nothing built in of that name"
+            if asked is None:
+                self.problems.append(wrong)
+            else:
+                self.note(*asked, wrong)
             return None
         if SCHEMAS in real.parents:
             return _built_in(real)
@@ -120,15 +139,35 @@ class Library:
                 return None
             data = path.read_bytes()
             content = json.loads(data)
+            too_deep = _deeper_than(content, DEEPEST)
         except OSError as error:
             self.problems.append(f"{path}: cannot be read: {error.strerror}")
+        except json.JSONDecodeError as error:
+            place = f"{path}:{error.lineno}:{error.colno}"
+            self.problems.append(f"{place}: is not JSON: {error.msg}")
         except (ValueError, RecursionError) as error:
             self.problems.append(f"{path}: is not JSON: {error}")
         else:
-            if isinstance(content, dict):
+            if isinstance(content, dict) and not too_deep:
                 return _with_addresses(content), hashlib.sha256(data).hexdigest()
-            self.problems.append(f"{path}: is not a JSON object")
+            wrong = f"is nested deeper than {DEEPEST}" if too_deep else "is not a JSON object"
+            self.problems.append(f"{path}: {wrong}")
         return None
+
+
+def _deeper_than(content: Any, levels: int) -> bool:
+    """Whether arrays and objects lie in one another more than so many times."""
+    layer = [content]
+    for _ in range(levels):
+        layer = [
+            inner
+            for item in layer
+            if isinstance(item, dict | list)
+            for inner in (item.values() if isinstance(item, dict) else item)
+        ]
+        if not layer:
+            return False
+    return True
 
 
 @functools.cache
@@ -177,17 +216,26 @@ def _with_addresses(content: Any) -> Any:
     return content
 
 
-def references(document: Any) -> Iterator[str]:
-    """Every ``$ref`` and ``$dynamicRef`` in a document, at any depth (not in its example cases)."""
+_NO_SCHEMAS = ("x-cases", "x-explain", "x-finding", "const", "enum", "default", "examples")
+
+
+def keywords(document: Any, at: tuple[str | int, ...] = ()) -> Iterator[tuple[Steps, str, Any]]:
+    """Every key of a document's schemas at any depth: where it stands, its name, its value."""
     if isinstance(document, Mapping):
         for key, value in document.items():
-            if key in ("$ref", "$dynamicRef") and isinstance(value, str):
-                yield value
-            elif key not in ("x-cases", "const", "enum", "default", "examples"):
-                yield from references(value)
+            yield (*at, key), key, value
+            if key not in _NO_SCHEMAS:
+                yield from keywords(value, (*at, key))
     elif isinstance(document, list):
-        for item in document:
-            yield from references(item)
+        for index, item in enumerate(document):
+            yield from keywords(item, (*at, index))
+
+
+def references(document: Any) -> Iterator[tuple[Steps, str]]:
+    """Every ``$ref`` and ``$dynamicRef`` in a document, and where it stands."""
+    for at, key, value in keywords(document):
+        if key in ("$ref", "$dynamicRef") and isinstance(value, str):
+            yield at, value
 
 
 @dataclass
@@ -197,6 +245,7 @@ class Collector:
     library: Library
     found: dict[str, Requirement] = field(default_factory=dict)
     addresses: set[str] = field(default_factory=set)
+    entries: int = 0  # looked at so far: lists that list one another grow without end
     targets: list[JsonObject] = field(default_factory=list)
     parameters: dict[str, JsonObject] = field(default_factory=dict)  # the outermost value of each
 
@@ -242,11 +291,18 @@ class Collector:
         trail: tuple[str, ...],
     ) -> None:
         reference = entry.get("$ref") if isinstance(entry, Mapping) else None
-        address = self.library.follow(base, reference) if isinstance(reference, str) else None
+        at = (*position[-2:], "$ref")  # position counts from the profile, a place from its document
+        named = reference if isinstance(reference, str) else None
+        address = None if named is None else self.library.follow(base, named, at)
         if address is None:
-            return  # a missing file is noted by the library, a missing $ref by profile.schema.json
+            return  # a missing file is noted below, a missing $ref by profile.schema.json
         if address in trail:
-            self.library.problems.append(f"{local_path(base)}: {reference} refers back to itself")
+            self.library.note(base, at, f"{reference} refers back to itself")
+            return
+        self.entries += 1
+        if self.entries > MOST_ENTRIES:
+            if self.entries == MOST_ENTRIES + 1:
+                self.library.note(base, (), f"its lists have more than {MOST_ENTRIES} entries")
             return
         self.addresses.add(address)
         words = {**entry.get("x-finding", {}), **outer}
@@ -269,7 +325,7 @@ class Collector:
         try:
             found = make(address, document, {**source, **overrides})
         except msgspec.ValidationError as error:
-            self.library.problems.append(f"{local_path(address)}: x-finding: {error}")
+            self.library.note(address, ("x-finding",), f"x-finding: {error}")
             return
         weaker = found.words.gate and overrides.get("severity", "error") != "error"
         if weaker:

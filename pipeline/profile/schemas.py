@@ -38,8 +38,13 @@ def validator(name: str) -> Any:
 
 def problems(name: str, value: Any) -> list[str]:
     """All that is wrong with a JSON value by that schema, each with the place; empty: valid."""
+    return [problem(error) for error in errors(name, value)]
+
+
+def errors(name: str, value: Any) -> list[Any]:
+    """The same as the validator's own errors, which know their place in the value."""
     found = sorted(validator(name).iter_errors(value), key=lambda error: str(error.json_path))
-    return [problem(error) for error in found[:MOST_PROBLEMS]]
+    return found[:MOST_PROBLEMS]
 
 
 def problem(error: Any) -> str:

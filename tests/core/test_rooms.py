@@ -38,6 +38,7 @@ MAY_IMPORT = {
     "pipeline.guest": BYTES,
     "pipeline.profile": NOUNS,
     "pipeline.explain": NOUNS | {"pipeline.profile"},
+    "pipeline.profile_page": NOUNS | {"pipeline.profile", "pipeline.explain"},
     "pipeline.reports": NOUNS | {"pipeline.profile"},
     "pipeline.stage": NOUNS | {"pipeline.disk", "pipeline.source", "pipeline.profile"},
     "pipeline.journal": NOUNS,
