@@ -8,10 +8,13 @@ What costs a process is started when it is asked for first and serves everybody 
 qemu-nbd and one allocation map a run at the most, and none at all where the disk lies in its file as
 it is.
 
+What is on the disk and belongs to no file any more can be left out (``reclaim``): it then reads as
+zeros, for everybody who asks for the view.
+
 Three things are told apart.  The *change guard* (``Source.require_unchanged``) says whether the file
 is still what it was.  The *content id* says which bytes these are: today the stat identity of the
-user's file, which what was unpacked from it shares.  A VHD's *unique id* is derived from the content
-id and the profile.
+user's file, which what was unpacked from it shares, and what is left out.  A VHD's *unique id* is
+derived from the content id and the profile.
 """
 
 from __future__ import annotations
@@ -29,6 +32,7 @@ from pipeline.model import digest
 from pipeline.source import DiskView, Identity, Source
 
 if TYPE_CHECKING:
+    from pipeline.content.free_space import FreeSpace
     from pipeline.tools.mapped import Runs
     from pipeline.tools.nbd_view import NbdView
 
@@ -43,13 +47,16 @@ class GuestDisk:
         scratch: Path,
         *,
         origin: Identity | None = None,
+        reclaim: bool = False,
     ) -> None:
         """``scratch``: a private directory, for sockets.
 
-        ``origin``: of the user's file, where ``source`` was unpacked from it.
+        ``origin``: of the user's file, where ``source`` was unpacked from it.  ``reclaim``: what its
+        file systems call free reads as zeros.
         """
         self.source = source
         self.container = container
+        self.reclaim = reclaim
         self.origin = origin or source.identity()
         self._scratch = scratch
         self._lock = threading.RLock()
@@ -57,6 +64,7 @@ class GuestDisk:
         self._socket: Path | None = None
         self._served: NbdView | None = None
         self._runs: Runs | None = None
+        self._free: FreeSpace | None = None
         self._mapped = False  # the map was asked for; None then: it is too long to be worth it
 
     @property
@@ -69,15 +77,32 @@ class GuestDisk:
     @property
     def content_id(self) -> str:
         """Names everything that the disk's bytes depend on."""
-        return f"stat:{digest(dataclasses.asdict(self.origin))}"
+        source = f"stat:{digest(dataclasses.asdict(self.origin))}"
+        return f"{source}+reclaimed:{self.free_space().id}" if self.reclaim else source
 
     def view(self, *, whole: bool = False) -> DiskView:
-        """The disk's bytes.
+        """The disk's bytes; with ``reclaim``, zeros where it is free.
 
         ``whole``: for somebody who reads all data, so that it pays to ask first where it lies in the
         file (``pipeline.tools.mapped``).  Raises ``ToolError`` when qemu-nbd does not start,
         ``ConversionFailed`` when its disk has another size than the facts say.
         """
+        from pipeline.content.free_space.view import ZeroedView
+
+        plain = self.as_it_is(whole=whole)
+        return ZeroedView(plain, self.free_space()) if self.reclaim else plain
+
+    def free_space(self) -> FreeSpace:
+        """What of the disk holds nothing, as its file systems say; looked for once."""
+        from pipeline.content import free_space
+
+        with self._lock:
+            if self._free is None:
+                self._free = free_space.survey(self.as_it_is())
+            return self._free
+
+    def as_it_is(self, *, whole: bool = False) -> DiskView:
+        """The disk's bytes, free space and all; raises what ``view`` raises."""
         from pipeline.tools import qemu_img
         from pipeline.tools.mapped import MappedView
 
@@ -90,7 +115,8 @@ class GuestDisk:
     def serve(self) -> Path:
         """The unix socket of an NBD server (read-only, for many clients at a time).
 
-        It is there until the disk is closed.  Raises ``ToolError`` when it does not start.
+        It serves the disk as it is, free space and all, until the disk is closed.  Raises
+        ``ToolError`` when it does not start.
         """
         from pipeline.tools import nbd
 

@@ -261,7 +261,8 @@ def _with_disk(context: Context, outcome: Outcome, opened: ExitStack) -> Context
     container = facts.container(outcome.facts)
     if container is None:
         return replace(context, source=source)
-    disk = GuestDisk(source, container, context.scratch, origin=origin)
+    reclaim = context.job.options.reclaim or context.profile.target.reclaim
+    disk = GuestDisk(source, container, context.scratch, origin=origin, reclaim=reclaim)
     return replace(context, source=source, opened=opened.enter_context(disk))
 
 

@@ -65,6 +65,28 @@ class PartitionFacts(TypedDict):
     content: str | None  # what it begins with, as blkid names it
 
 
+class FreeAreaFacts(TypedDict):
+    """What one part of the disk says of its free space."""
+
+    place: str  # "partition 1", "volume vg/root", "outside of partitions", "the disk"
+    content: str | None  # as blkid names it
+    offset: int
+    size: int
+    free: int | None  # None: all of it is kept …
+    runs: int | None
+    behind: int  # bytes behind the file system, which are kept
+    reason: str | None  # … for this reason
+
+
+class FreeSpaceFacts(TypedDict):
+    """What of the disk holds nothing, as its own file systems say it."""
+
+    free: int
+    runs: int
+    deleted: int  # of it, what the image holds other data than zeros for: an estimate from samples
+    areas: list[FreeAreaFacts]
+
+
 class DiskFacts(TypedDict):
     """What lies on the disk.  Made by ``stages.inspect_disk``."""
 
@@ -78,6 +100,7 @@ class DiskFacts(TypedDict):
     optical: Mapping[str, Any] | None  # what makes it an ISO or UDF image
     nested_format: str | None  # the image format whose header the disk begins with
     content: str | None  # of a disk without a partition table
+    free_space: FreeSpaceFacts | None
     problems: list[ProblemFacts]
     unknown: dict[str, str]
 

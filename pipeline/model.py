@@ -176,6 +176,7 @@ class Options:
     allow_device: bool = False
     create: bool = False  # make the container or bucket when it is missing
     connections: int | None = None
+    reclaim: bool = False  # leave out what the guest has deleted
 
 
 @dataclass(frozen=True)

@@ -31,7 +31,7 @@ from pipeline.profile import Target
 from pipeline.source import Identity, Source
 from pipeline.stage import Context
 from pipeline.targets import file as artifact_file
-from pipeline.targets import file_plan
+from pipeline.targets import file_plan, reclaimed
 from pipeline.targets.file import write_artifact
 from pipeline.targets.tap_vhd import plan_vhd
 from pipeline.text import size as words
@@ -95,6 +95,7 @@ class Convert:
             "keep": chosen.keep and os.path.abspath(chosen.keep),
             "dry_run": chosen.dry_run,
             "zero_scan": self._zero_scan,
+            "reclaim": chosen.reclaim,
         }
 
     def run(self, context: Context) -> Outcome:
@@ -104,6 +105,8 @@ class Convert:
         when the source cannot be converted, ``EnvironmentFailed`` when the machine cannot do it.
         """
         recipe = _recipe(context)
+        for said in reclaimed.words(context.disk):
+            context.note(said)
         keep = context.job.options.keep
         if keep is not None and not context.job.options.dry_run:
             path = Path(keep).absolute()
@@ -124,7 +127,7 @@ class Convert:
             artifact = self._planned(context)
             reason = PLANNED if path is None else None
         else:
-            return _by_qemu(context, container, recipe, path, overwrite=overwrite)
+            return _by_qemu(context, recipe, path, overwrite=overwrite)
         if path is not None:
             artifact = _kept(context, artifact, path, overwrite=overwrite)
         return Outcome(artifact=artifact, tools=_tools(), reason=reason)
@@ -178,6 +181,8 @@ def _conforms(context: Context, container: ContainerFacts, recipe: Recipe) -> bo
     target, judgement = context.profile.target, context.judgement
     own = context.job.options.format is None or (recipe.planned and target.format == recipe.format)
     if judgement is None or not own or target.format != container["format"]:
+        return False
+    if context.disk.reclaim and context.disk.free_space().free:
         return False
     if any(item.fixed_by == "convert" and item.status != "waived" for item in judgement.findings):
         return False
@@ -248,7 +253,6 @@ def _require_conforming(path: Path) -> None:
 
 def _by_qemu(
     context: Context,
-    container: ContainerFacts,
     recipe: Recipe,
     path: Path | None,
     *,
@@ -259,11 +263,11 @@ def _by_qemu(
     if context.job.options.dry_run:
         return Outcome(reason=f"not done (--dry-run): qemu-img writes {recipe.format}")
     final = path or context.scratch / f"artifact{recipe.suffix}"
-    image = qemu_img.ImageSpec.of(context.source, container)
-    _require_space(context, image, recipe, final.parent)
     with _private_directory(final) as directory:
         output = directory / f"output{recipe.suffix}"
-        _run_qemu(context, image, recipe, output)
+        with reclaimed.readable(context.disk, context.scratch) as image:
+            _require_space(context, image, recipe, final.parent)
+            _run_qemu(context, image, recipe, output)
         size = output.stat().st_size
         checksum = _sha256(context, output) if path else None
         _sync(output)

@@ -22,6 +22,7 @@ from typing import Any
 
 from pipeline import profile
 from pipeline.content import disk
+from pipeline.content.free_space import held
 from pipeline.errors import ConversionFailed, SourceError, ToolError
 from pipeline.formats.base import Problem
 from pipeline.model import Job, JsonObject, Outcome, StageStatus
@@ -32,7 +33,7 @@ from pipeline.tools.qemu_img import Check, ImageSpec, Info
 
 _SECTOR = 512
 _MOST_GRAINS = 16 << 20  # 1 TiB in the usual grains of 64 KiB
-_UNSEEN = ("partition_table", "partitions", "optical", "nested_format", "content")
+_UNSEEN = ("partition_table", "partitions", "optical", "nested_format", "content", "free_space")
 _OF_THE_MACHINE = ("Permission denied", "Operation not permitted", "Too many open files")
 _LIMITS_MET = frozenset({"tool-killed", "tool-output-limit"})
 
@@ -41,7 +42,7 @@ class InspectDisk:
     """Container facts in, disk facts out."""
 
     name = "inspect_disk"
-    version = 1
+    version = 2
     reusable = True
 
     def options(self, _job: Job) -> Mapping[str, Any]:
@@ -83,7 +84,9 @@ def _with_tools(context: Context, container: JsonObject) -> Outcome:
 
 
 def _look(context: Context, container: JsonObject) -> disk.Disk:
-    return disk.inspect(context.disk.view(), is_file=container["format"] == "raw")
+    view = context.disk.as_it_is()
+    found = disk.inspect(view, is_file=container["format"] == "raw")
+    return replace(found, free_space=held.facts(view, context.disk.free_space(), view.extents()))
 
 
 def _in_words(problem: Problem) -> Problem:

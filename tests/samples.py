@@ -103,6 +103,7 @@ DISK: dict[str, Any] = {
     "optical": None,
     "nested_format": None,
     "content": None,
+    "free_space": {"free": 4 * GIB, "runs": 40, "deleted": 0, "areas": []},
     "problems": [],
     "unknown": {},
 }

@@ -95,6 +95,7 @@ def convert(
     *,
     profile: opt.ProfileName = DEFAULT_PROFILE,
     format_name: opt.FormatName = None,
+    reclaim: opt.Reclaim = False,
     allow: opt.Allow,
     json: opt.Json = False,
     unpack: opt.Unpack = False,
@@ -120,6 +121,7 @@ def convert(
             allow=_waivers(allow),
             unpack=unpack,
             allow_device=allow_device,
+            reclaim=reclaim,
         ),
     )
     _do(job, for_convert(), output.parse([], json=json), quiet=quiet, events=events)
@@ -139,6 +141,7 @@ def run(
     keep: str | None = typer.Option(
         None, "--keep", metavar="PATH", help="Also write the artifact to a local file."
     ),
+    reclaim: opt.Reclaim = False,
     verify: opt.Verify = opt.VerifyBy.MANIFEST,
     fail_on: opt.FailOnLevel = opt.FailOn.ERROR,
     strict: opt.Strict = False,
@@ -178,6 +181,7 @@ def run(
             allow_device=allow_device,
             create=create or opt.is_local(destination),
             connections=connections,
+            reclaim=reclaim,
         ),
     )
     out = output.parse(reports, json=json)

@@ -165,6 +165,14 @@ JobDir = Annotated[
     Path | None,
     typer.Option("--job-dir", metavar="DIR", help="Where the state for a resume is kept."),
 ]
+Reclaim = Annotated[
+    bool,
+    typer.Option(
+        "--reclaim",
+        help="Leave out what the guest has deleted: free space, as the file systems themselves tell it, "
+        "becomes zeros. IMAGE is not changed.",
+    ),
+]
 Verify = Annotated[
     VerifyBy,
     typer.Option(

@@ -15,7 +15,7 @@ only mentioned: people keep discs on disks.
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -93,6 +93,7 @@ class Disk:
     disc: Optical | None
     nested: str | None  # the image format whose header the disk begins with
     problems: tuple[Problem, ...]
+    free_space: Mapping[str, Any] | None = None  # of ``free_space.held``, where somebody looked
 
     def facts(self) -> dict[str, Any]:
         """The ``disk`` section, but for ``unknown``."""
@@ -107,6 +108,7 @@ class Disk:
             "optical": None if self.disc is None else _optical_facts(self.disc),
             "nested_format": self.nested,
             "content": self.content,
+            "free_space": self.free_space,
             "problems": [asdict(problem) for problem in self.problems],
         }
 

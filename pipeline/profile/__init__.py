@@ -65,6 +65,7 @@ class Target(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     creator: str | None = None  # the VHD's creator application
     segment_size: int = 128 * MIB  # of an object stored in parts
     content_type: str = "application/octet-stream"
+    reclaim: bool = False  # leave out what the guest has deleted
 
     def outcome(self, virtual_size: int | None) -> JsonObject:
         """What a report says of it for a disk of this size: only what is set, and the disk's size."""

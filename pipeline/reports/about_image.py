@@ -9,6 +9,7 @@ from pipeline.model import JsonObject
 from pipeline.text import clean, size
 
 MOST_PROBLEMS = 5
+_WORTH_A_LINE = 1 << 20  # bytes of deleted data
 
 _FORMATS: Mapping[str, str] = {
     **{name: name.upper() for name in ("vhd", "vhdx", "vmdk", "vdi", "qed", "luks", "iso", "ova")},
@@ -33,6 +34,7 @@ def rows(facts: Mapping[str, Any], *, whole: bool) -> Iterable[tuple[str, str]]:
         yield from _packed(container)
     if container.get("virtual_size") is not None:
         yield "disk", f"{size(container['virtual_size'])}{_partitions(disk)}"
+    yield from _deleted(disk)
     if whole:
         yield from _only_inspected(facts, container)
     if "guest" in facts:
@@ -60,6 +62,8 @@ def _only_inspected(facts: Mapping[str, Any], container: JsonObject) -> Iterator
         )
     if len(problems) > MOST_PROBLEMS:
         yield "", f"and {len(problems) - MOST_PROBLEMS} more"
+    for number, line in enumerate(_kept_whole(facts.get("disk") or {})):
+        yield "" if number else "kept whole", line
     for number, line in enumerate(_contents(facts)):
         yield "" if number else "on it", line
 
@@ -75,6 +79,13 @@ def _contents(facts: Mapping[str, Any]) -> Iterator[str]:
     for item in () if found else (facts.get("disk") or {}).get("partitions") or ():
         kind = clean(str(item.get("content") or item.get("type_name") or "nothing known"))
         yield f"partition {item['number']}: {kind}, {size(item['size'])}"
+
+
+def _kept_whole(disk: JsonObject) -> Iterator[str]:
+    """What --reclaim would not look into, and why."""
+    for area in (disk.get("free_space") or {}).get("areas", ()):
+        if area["reason"] is not None:
+            yield clean(f"{area['place']}: {area['reason']}")
 
 
 def _format(container: JsonObject) -> str:
@@ -123,6 +134,13 @@ def _partitions(disk: Any) -> str:
         return ", no partition table" if table == "none" else ""
     count = len(disk.get("partitions") or ())
     return f", {str(table).upper()} with {count} partition{'' if count == 1 else 's'}"
+
+
+def _deleted(disk: Any) -> Iterator[tuple[str, str]]:
+    """What could be left out, when it is worth a line."""
+    space = disk.get("free_space") if isinstance(disk, Mapping) else None
+    if space and space["deleted"] >= _WORTH_A_LINE:
+        yield "deleted", f"about {size(space['deleted'])} of old data; --reclaim leaves it out"
 
 
 def _guest(guest: Any) -> str:

@@ -39,7 +39,7 @@ def serve(source: Source, container: JsonObject, *, scratch: Path) -> Iterator[P
     when the block ends.  Raises ``ToolError`` when it does not start.
     """
     image = qemu_img.ImageSpec.of(source, container)
-    with _private_directory(scratch) as directory:
+    with private_directory(scratch) as directory:
         path = directory / "nbd"
         argv = ["qemu-nbd", "--read-only", "--persistent", f"--shared={SHARED}"]
         argv += [f"--socket={path}", image.argument]
@@ -78,7 +78,8 @@ def require_size(name: str, size: int, expected: int | None) -> None:
 
 
 @contextlib.contextmanager
-def _private_directory(scratch: Path) -> Iterator[Path]:
+def private_directory(scratch: Path) -> Iterator[Path]:
+    """A directory whose path is short enough for a unix socket in it; removed in the end."""
     directory = Path(tempfile.mkdtemp(prefix="nbd-", dir=scratch))
     if len(str(directory)) + len("/nbd") > _SOCKET_PATH_MAX:
         directory.rmdir()

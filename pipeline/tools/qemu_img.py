@@ -76,6 +76,7 @@ class ImageSpec:
     fds: tuple[int, ...] = ()  # what the child inherits to open ``path``
     window: int | None = None  # of raw: only the first so many bytes are the disk
     force_size_calc: bool = True  # of vhd: the footer's current size, not its geometry
+    served: bool = False  # ``path`` is an NBD server's unix socket
 
     @classmethod
     def of(cls, source: Source, container: JsonObject) -> ImageSpec:
@@ -99,10 +100,10 @@ class ImageSpec:
 
     def node(self) -> dict[str, Any]:
         """The block node, as ``-blockdev`` and ``json:`` take it."""
-        node: dict[str, Any] = {
-            "driver": self.driver,
-            "file": {"driver": "file", "filename": self.path},
-        }
+        file: dict[str, Any] = {"driver": "file", "filename": self.path}
+        if self.served:
+            file = {"driver": "nbd", "server": {"type": "unix", "path": self.path}}
+        node: dict[str, Any] = {"driver": self.driver, "file": file}
         if self.format == "raw":
             return node if self.window is None else {**node, "offset": 0, "size": self.window}
         if self.format == "vhd":
@@ -338,7 +339,8 @@ def _sandbox(images: Sequence[ImageSpec]) -> Sandbox:
     """Descriptors are inherited; a path of ours must be shown to the child."""
     return Sandbox(
         fds=tuple(fd for image in images for fd in image.fds),
-        readable=tuple(Path(image.path) for image in images if not image.fds),
+        readable=tuple(Path(image.path) for image in images if not image.fds and not image.served),
+        sockets=tuple(Path(image.path).parent for image in images if image.served),
     )
 
 

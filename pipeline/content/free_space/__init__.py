@@ -12,6 +12,7 @@ from the file systems' own maps, which are a few MiB where the list could be gig
 
 from __future__ import annotations
 
+import threading
 from bisect import bisect_right
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
@@ -82,11 +83,12 @@ class Area:
 
 
 class FreeSpace:
-    """The free runs of a disk.  Not to be asked by two threads at once."""
+    """The free runs of a disk.  Who asks for them holds ``lock``, when several threads do."""
 
     def __init__(self, areas: tuple[Area, ...]) -> None:
         """``areas``: their pieces do not overlap."""
         self.areas = areas
+        self.lock = threading.Lock()
         placed = [
             (piece.offset, piece, area.map)
             for area in areas
@@ -154,7 +156,12 @@ def _doubt(reader: Reader, table: PartitionTable) -> str | None:
 
 def _outside(table: PartitionTable, size: int) -> Area:
     area = Area("outside of partitions", None, 0, size)
-    return _looked_into(area, (Piece(0, 0, size),), lambda: gaps.look(table, size))
+    try:
+        known = gaps.look(table, size)
+    except KeptError as error:
+        return replace(area, reason=str(error))
+    pieces = tuple(Piece(low, low, high - low) for low, high in known.spans)
+    return replace(area, pieces=pieces, map=known)
 
 
 def _partition(reader: Reader, part: Partition) -> Iterator[Area]:
@@ -176,15 +183,12 @@ def _areas(
         yield from _volumes(reader, place, pieces[0])
         return
     area = Area(place, content, pieces[0].offset, size)
-    yield _looked_into(area, pieces, lambda: _look(volume, content))
-
-
-def _looked_into(area: Area, pieces: tuple[Piece, ...], look: Callable[[], FreeMap]) -> Area:
     try:
-        known = look()
+        known = _look(volume, content)
     except KeptError as error:
-        return replace(area, reason=str(error))
-    return replace(area, pieces=pieces, map=known)
+        yield replace(area, reason=str(error))
+        return
+    yield replace(area, pieces=pieces, map=known)
 
 
 def _look(volume: Reader, content: str | None) -> FreeMap:

@@ -25,13 +25,13 @@ class GapMap:
     """``FreeMap`` of a disk without its partitions."""
 
     def __init__(self, spans: tuple[Span, ...], size: int) -> None:
-        self._spans = spans
+        self.spans = spans
         self.end = size
         self.free, self.runs = totals(spans)
 
     def between(self, low: int, high: int) -> Iterator[Span]:
         """See ``FreeMap``."""
-        return clipped(self._spans, low, high)
+        return clipped(self.spans, low, high)
 
 
 def look(table: PartitionTable, size: int) -> GapMap:

@@ -9,7 +9,6 @@ The disk itself is not changed, and nothing is copied.
 
 from __future__ import annotations
 
-import threading
 from array import array
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
@@ -32,7 +31,6 @@ class ZeroedView:
         self.size = view.size
         self._view = view
         self._free = free
-        self._lock = threading.Lock()  # FreeSpace serves one at a time
         self._window = lru_cache(_WINDOWS)(self._load)
 
     def read(self, offset: int, length: int) -> bytes:
@@ -105,7 +103,7 @@ class ZeroedView:
     def _load(self, number: int) -> array[int]:
         """Where the free runs of a window begin and end, by turns."""
         found = array("Q")
-        with self._lock:
+        with self._free.lock:
             start = number * _WINDOW
             try:
                 for low, high in self._free.between(start, min(self.size, start + _WINDOW)):

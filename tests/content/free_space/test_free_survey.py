@@ -1,5 +1,6 @@
 """A whole disk: what is looked into, what is kept, and why."""
 
+import itertools
 import struct
 from pathlib import Path
 
@@ -9,6 +10,7 @@ from phony import builder
 
 from pipeline.content import free_space
 from pipeline.content.free_space import FreeSpace
+from pipeline.content.free_space.base import clipped
 from pipeline.source import Source
 
 MIB = 1 << 20
@@ -219,6 +221,9 @@ def test_partitions_and_what_lies_between_them(label, ext4, tmp_path):
     assert outside.place == "outside of partitions"
     assert list(outside.map.between(0, 64 * MIB)) == gaps
     runs = list(found.between(0, 64 * MIB))
+    assert all(left[1] < right[0] for left, right in itertools.pairwise(runs))
+    for low in (0, 5 * MIB, 23 * MIB, 41 * MIB):
+        assert list(found.between(low, 64 * MIB)) == list(clipped(runs, low, 64 * MIB))
     assert all(low >= 2 * MIB and high <= 63 * MIB for low, high in runs)
     assert sum(high - low for low, high in runs) == found.free == alone + 31 * MIB
 

@@ -1,0 +1,38 @@
+"""A disk of which something is left out, for tools and for people.
+
+nothing left out     qemu-img reads the source's file
+--reclaim            qemu-img ──NBD──▶ our own server of the view in which free space is zeros
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from pipeline.disk import GuestDisk
+from pipeline.text import clean, size
+from pipeline.tools import nbd, nbd_server, qemu_img
+
+
+@contextmanager
+def readable(disk: GuestDisk, directory: Path) -> Iterator[qemu_img.ImageSpec]:
+    """The disk as qemu-img is told it; ``directory``: a private one, for a socket."""
+    if not disk.reclaim:
+        yield qemu_img.ImageSpec.of(disk.source, disk.container)
+        return
+    with nbd.private_directory(directory) as place:
+        path = place / "nbd"
+        with nbd_server.serving(disk.view(), path):
+            yield qemu_img.ImageSpec(str(path), "raw", served=True)
+
+
+def words(disk: GuestDisk) -> Iterator[str]:
+    """What is left out, and which parts of the disk are kept whole, for what reason."""
+    if not disk.reclaim:
+        return
+    free = disk.free_space()
+    yield f"left out: {size(free.free)} of free space in {free.runs} runs; it reads as zeros"
+    for area in free.areas:
+        if area.reason is not None:
+            yield clean(f"{area.place} is kept whole: {area.reason}")
