@@ -37,6 +37,11 @@ if TYPE_CHECKING:
     from pipeline.tools.nbd_view import NbdView
 
 
+def stat_content_id(identity: Identity) -> str:
+    """The content id of a file that is known by its place and times: no copy of it has the same."""
+    return f"stat:{digest(dataclasses.asdict(identity))}"
+
+
 class GuestDisk:
     """One source's disk.  May be used from several threads; close it, or use it as a context."""
 
@@ -77,7 +82,7 @@ class GuestDisk:
     @property
     def content_id(self) -> str:
         """Names everything that the disk's bytes depend on."""
-        source = f"stat:{digest(dataclasses.asdict(self.origin))}"
+        source = stat_content_id(self.origin)
         return f"{source}+reclaimed:{self.free_space().id}" if self.reclaim else source
 
     def view(self, *, whole: bool = False) -> DiskView:

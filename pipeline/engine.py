@@ -9,7 +9,6 @@ asks for a stop.  Whatever happens, there is a report.
 
 from __future__ import annotations
 
-import dataclasses
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
@@ -19,7 +18,8 @@ from pathlib import Path
 from typing import Any
 
 from pipeline import __version__, facts, journal
-from pipeline.disk import GuestDisk
+from pipeline.beside import Beside
+from pipeline.disk import GuestDisk, stat_content_id
 from pipeline.errors import EnvironmentFailed, ImgprepError, Interrupted
 from pipeline.events import (
     JobFinished,
@@ -45,9 +45,9 @@ from pipeline.model import (
     digest,
     to_json,
 )
-from pipeline.profile import Profile, check_waivers, load, verdict
+from pipeline.profile import Profile, check_waivers, load, safety, verdict
 from pipeline.source import Source
-from pipeline.stage import Cancellation, Context, Stage
+from pipeline.stage import Cancellation, Context, Stage, StageFailed, identify_job
 
 
 @dataclass
@@ -57,6 +57,7 @@ class _Progress:
     profile: Profile | None = None
     facts: dict[str, Mapping[str, Any]] = field(default_factory=dict)
     judgement: Judgement | None = None
+    result: Judgement | None = None
     artifact: Artifact | None = None
     receipt: Receipt | None = None
     tools: dict[str, str] = field(default_factory=dict)
@@ -68,6 +69,7 @@ class _Progress:
         self.facts.update(outcome.facts)
         self.tools.update(outcome.tools)
         self.judgement = outcome.judgement or self.judgement
+        self.result = outcome.result or self.result
         self.artifact = outcome.artifact or self.artifact
         self.receipt = outcome.receipt or self.receipt
         self.refused = self.refused or outcome.status is StageStatus.REFUSED
@@ -104,14 +106,21 @@ def run_job(
     try:
         profile = progress.profile = _load(job)
         with Source.open(job.source, allow_device=job.options.allow_device) as source:
-            job_id = identify_job(job, source, profile)
+            content_id = stat_content_id(source.identity())
+            job_id = identify_job(job, content_id, profile.digest)
             opened = journal.open_journal(job_dir, job_id) if job_dir else journal.passing()
-            with opened as records:
-                context = _context(job, job_id, source, profile, records, monitor, cancellation)
+            with (
+                opened as records,
+                _beside(job, job_id, records, keep=job_dir is not None) as beside,
+            ):
+                context = _context(
+                    job, job_id, source, profile, records, beside, monitor, cancellation
+                )
                 context = context if pace is None else replace(context, pace=pace)
                 monitor(JobStarted(job_id, str(source.path), tuple(item.name for item in stages)))
                 _run_stages(stages, context, records, progress)
                 records.finish()
+                beside.finish()
     except ImgprepError as raised:
         error = raised
         if isinstance(raised, Interrupted) and job_dir is None:
@@ -148,9 +157,16 @@ def run_jobs(
         with (
             Source.open(first.source, allow_device=first.options.allow_device) as source,
             journal.passing() as records,
+            Beside(records.scratch, "") as beside,
         ):
-            ids = [identify_job(job, source, each) for job, each in zip(jobs, loaded, strict=True)]
-            context = _context(first, ids[0], source, loaded[0], records, monitor, cancellation)
+            content_id = stat_content_id(source.identity())
+            ids = [
+                identify_job(job, content_id, each.digest)
+                for job, each in zip(jobs, loaded, strict=True)
+            ]
+            context = _context(
+                first, ids[0], source, loaded[0], records, beside, monitor, cancellation
+            )
             names = tuple(item.name for item in (*shared, *own))
             monitor(JobStarted(ids[0], str(source.path), names))
             _run_stages(shared, context, records, gathered)
@@ -173,7 +189,7 @@ def run_jobs(
 
 def _load(job: Job) -> Profile:
     """The job's profile.  Raises ``UsageError``, also for a waiver that the profile does not allow."""
-    profile = load(job.profile)
+    profile = safety() if job.profile is None else load(job.profile)
     check_waivers(profile, job.options.allow)
     return profile
 
@@ -191,12 +207,20 @@ def _load_all(
     return tuple(loaded), tuple(wrong)
 
 
+def _beside(job: Job, job_id: str, records: journal.Journal, *, keep: bool) -> Beside:
+    """Where a file is made that is to be kept: on its file system, so that a rename names it."""
+    wish = job.options.keep
+    parent = records.scratch if wish is None else Path(wish).absolute().parent
+    return Beside(parent, job_id, keep=keep)
+
+
 def _context(
     job: Job,
     job_id: str,
     source: Source,
     profile: Profile,
     records: journal.Journal,
+    beside: Beside,
     monitor: Monitor,
     cancellation: Cancellation | None,
 ) -> Context:
@@ -206,24 +230,11 @@ def _context(
         source=source,
         profile=profile,
         scratch=records.scratch,
+        beside=beside,
         notebook=records,
         cancellation=cancellation or Cancellation(),
         monitor=monitor,
     )
-
-
-def identify_job(job: Job, source: Source, profile: Profile) -> str:
-    """The job's id: the same source bytes, profile content and object give the same one."""
-    return digest(
-        {
-            "source": dataclasses.asdict(source.identity()),
-            "path": str(source.path),
-            "profile": profile.digest,
-            "destination": job.destination,
-            "name": job.options.name,
-            "format": job.options.format,
-        }
-    )[:16]
 
 
 def _run_stages(
@@ -279,17 +290,25 @@ def _run_stage(
     try:
         outcome = stage.run(context)
         context.source.require_unchanged()
+    except StageFailed as failed:
+        progress.add(failed.outcome)
+        _failed(context, progress, begin, failed.error.message)
+        raise failed.error from failed
     except ImgprepError as error:
-        _finish(context, progress, StageStatus.FAILED, time.monotonic() - begin, error.message)
+        _failed(context, progress, begin, error.message)
         raise
     except OSError as error:
-        _finish(context, progress, StageStatus.FAILED, time.monotonic() - begin, str(error))
+        _failed(context, progress, begin, str(error))
         raise _machine_failed(stage.name, error) from error
     seconds = round(time.monotonic() - begin, 3)
     if outcome.status is StageStatus.DONE:
         records.record(stage.name, chain, outcome, seconds)
     _finish(context, progress, outcome.status, seconds, outcome.reason)
     return outcome
+
+
+def _failed(context: Context, progress: _Progress, begin: float, reason: str) -> None:
+    _finish(context, progress, StageStatus.FAILED, time.monotonic() - begin, reason)
 
 
 def _machine_failed(stage: str, error: OSError) -> EnvironmentFailed:
@@ -303,8 +322,10 @@ def _machine_failed(stage: str, error: OSError) -> EnvironmentFailed:
 
 def _still_true(outcome: Outcome) -> bool:
     """A record of a file in scratch is worth nothing without that file."""
-    planned = outcome.artifact.plan.get("path") if outcome.artifact else None
-    return all(Path(path).exists() for path in (planned, outcome.unpacked) if path)
+    files = [outcome.unpacked]
+    if outcome.artifact is not None:
+        files += [plan.get("path") for plan in (outcome.artifact.plan, outcome.artifact.copy or {})]
+    return all(Path(path).exists() for path in files if path)
 
 
 def _skip(stage: Stage, context: Context, progress: _Progress, reason: str) -> None:
@@ -350,6 +371,7 @@ def _report(
         stages=tuple(progress.records),
         artifact=_summary(progress.artifact, progress.receipt),
         receipt=progress.receipt,
+        result=progress.result,
         error=ErrorRecord(error.code, error.title, error.message, error.hint) if error else None,
         tools=progress.tools,
         started=started.isoformat(timespec="milliseconds"),
@@ -379,6 +401,8 @@ def _conclude(job: Job, progress: _Progress, error: ImgprepError | None) -> tupl
         )
     chosen = job.options
     word, code = verdict(progress.judgement, fail_on=chosen.fail_on, strict=chosen.strict)
+    if code == ExitCode.OK and progress.refused and progress.result is not None:
+        return Verdict.UNDETERMINED, ExitCode.UNDETERMINED  # nobody knows what was made
     if code == ExitCode.OK and progress.cut_short:
         # --fail-on never makes no difference to an image that was too dangerous to go on with
         return word, ExitCode.REFUSED
@@ -395,6 +419,8 @@ def _summary(artifact: Artifact | None, receipt: Receipt | None) -> Facts | None
     }
     sha256 = artifact.sha256 or (receipt.sha256 if receipt else None)
     segments = len(receipt.segments) if receipt and receipt.segments else artifact.segments
+    if artifact.variant:
+        summary["variant"] = artifact.variant
     if sha256:
         summary["sha256"] = sha256
     if segments:

@@ -19,6 +19,7 @@ what each one means, for ``imgprep explain``.
 from __future__ import annotations
 
 import signal
+from typing import Any
 
 
 class ImgprepError(Exception):
@@ -35,6 +36,18 @@ class ImgprepError(Exception):
         self.code = code
         self.message = message
         self.hint = hint
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Errors travel between processes and machines with all that they say."""
+        return _restored, (type(self), self.args, self.__dict__)
+
+
+def _restored(
+    kind: type[ImgprepError], args: tuple[Any, ...], state: dict[str, Any]
+) -> ImgprepError:
+    error = kind.__new__(kind, *args)
+    error.__dict__.update(state)
+    return error
 
 
 class UsageError(ImgprepError):

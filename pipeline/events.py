@@ -7,10 +7,10 @@ with an event, renders them (a live display, plain lines, JSON Lines) or ignores
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal, TypeAlias
 
-from pipeline.model import Report, StageStatus
+from pipeline.model import OMIT_NONE, Report, StageStatus
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,7 @@ class StageFinished:
     stage: str
     status: StageStatus
     seconds: float
-    reason: str | None = None
+    reason: str | None = field(default=None, metadata=OMIT_NONE)
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,7 @@ import msgspec
 
 from pipeline import profile
 from pipeline.errors import UsageError
-from pipeline.model import JsonObject, Provenance
+from pipeline.model import JsonObject, Provenance, Target
 from pipeline.profile import words
 from pipeline.profile.requirements import SCHEMAS, Requirement, Words
 
@@ -381,7 +381,7 @@ def _profile_lines(found: profile.Profile) -> Iterator[str]:
             yield from _wrap(f"{note.title}. {note.text} [{_source(note.source)}]", "  ")
 
 
-def target_words(target: profile.Target) -> str:
+def target_words(target: Target) -> str:
     """What a source becomes for a cloud, for people."""
     kind = " ".join(part for part in (target.variant, target.format.upper()) if part)
     creator = f", creator {target.creator}" if target.creator else ""

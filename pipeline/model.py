@@ -7,6 +7,7 @@ Sizes are bytes.  A fact that is not known is ``null`` and its section's ``unkno
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 from collections.abc import Iterable, Mapping
@@ -23,6 +24,9 @@ Facts: TypeAlias = Mapping[str, JsonObject]
 """Section name (``container``, ``disk``, ``guest``, ``result``) to that section's facts."""
 
 T = TypeVar("T")
+
+OMIT_NONE: Mapping[str, bool] = {"omit_none": True}
+"""Metadata of a field that is not in the JSON where it is None."""
 
 
 class Severity(StrEnum):
@@ -94,7 +98,7 @@ class Provenance:
 
     address: str
     date: str
-    note: str | None = None
+    note: str | None = field(default=None, metadata=OMIT_NONE)
 
 
 @dataclass(frozen=True)
@@ -110,12 +114,17 @@ class Finding:
     expected: str
     remedy: str
     source: Provenance
-    vendor_code: str | None = None
-    path: str | None = None  # the fact it speaks of, e.g. "container.virtual_size"
-    fixed_by: Literal["convert"] | None = None
-    range: ByteRange | None = None  # the bytes it speaks of, where they are known
-    reason: str | None = None  # of a waiver
-    gate: bool | None = None  # it protects whoever reads the image: never allowed, never converted
+    vendor_code: str | None = field(default=None, metadata=OMIT_NONE)
+    path: str | None = field(
+        default=None, metadata=OMIT_NONE
+    )  # the fact it speaks of, e.g. "container.virtual_size"
+    fixed_by: Literal["convert"] | None = field(default=None, metadata=OMIT_NONE)
+    range: ByteRange | None = field(
+        default=None, metadata=OMIT_NONE
+    )  # the bytes it speaks of, where they are known
+    reason: str | None = field(default=None, metadata=OMIT_NONE)  # of a waiver
+    # it protects whoever reads the image: never allowed, never converted
+    gate: bool | None = field(default=None, metadata=OMIT_NONE)
 
 
 @dataclass(frozen=True)
@@ -127,11 +136,37 @@ class Judgement:
     not_applicable: tuple[str, ...] = ()
 
 
+class Target(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """What a source becomes for a cloud (a profile's ``x-target``).  Sizes in bytes."""
+
+    format: str  # "vhd", "qcow2", "raw", …
+    suffix: str  # of the stored object's name, with its dot
+    variant: str | None = None  # "dynamic", "fixed", "streamOptimized", …
+    creator: str | None = None  # the VHD's creator application
+    size_multiple: int | None = None  # the size rule: virtual sizes are rounded up to one
+    packing: str | None = None  # what the image is wrapped in: "gzip", "tar.gz"
+    segment_size: int = 128 << 20  # of an object stored in parts
+    content_type: str = "application/octet-stream"
+    reclaim: bool = False  # leave out what the guest has deleted
+
+    def rounded_up(self, size: int) -> int:
+        """The virtual size of the artifact for a disk of ``size`` bytes, by the size rule."""
+        multiple = max(self.size_multiple or 1, 512)
+        return -(-max(size, 1) // multiple) * multiple
+
+    def outcome(self, virtual_size: int | None) -> JsonObject:
+        """What a report says of it for a disk of this size: only what is set, and the disk's size."""
+        chosen = {"format": self.format, "variant": self.variant, "suffix": self.suffix}
+        known = {name: value for name, value in chosen.items() if value is not None}
+        size = None if virtual_size is None else self.rounded_up(virtual_size)
+        return {**known, "virtual_size": size}
+
+
 @dataclass(frozen=True)
 class Artifact:
     """The converted image, which may never exist as a file.
 
-    ``plan`` is what ``pipeline.targets.open_artifact`` makes its bytes from: plain JSON, so that any
+    ``plan`` is what ``pipeline.targets.artifact`` makes its bytes from: plain JSON, so that any
     later process makes the same bytes.
     """
 
@@ -139,7 +174,10 @@ class Artifact:
     virtual_size: int
     size: int
     plan: JsonObject
-    sha256: str | None = None
+    variant: str | None = None
+    suffix: str = ""  # of its name, with the dot
+    copy: JsonObject | None = None  # the plan of a local file that holds the same bytes
+    sha256: str | None = field(default=None, metadata=OMIT_NONE)
     segments: int | None = None
 
 
@@ -151,8 +189,8 @@ class Receipt:
     size: int
     segments: tuple[JsonObject, ...] = ()  # {name, offset, size, md5}, in order
     checksum: str | None = None  # the store's own: "etag:…" or "sha256:…"
-    sha256: str | None = None  # of the whole object …
-    sha256_note: str | None = None  # … or why it is not known
+    sha256: str | None = field(default=None, metadata=OMIT_NONE)  # of the whole object …
+    sha256_note: str | None = field(default=None, metadata=OMIT_NONE)  # … or why it is not known
     verified: str | None = None  # None, "manifest" or "readback"
     reused_bytes: int = 0  # what the store already held
     sent_bytes: int = 0
@@ -168,6 +206,7 @@ class Options:
     if_exists: Literal["fail", "skip", "replace"] = "fail"
     verify: Literal["manifest", "readback"] = "manifest"
     keep: str | None = None
+    checksum: Literal["sha256", "none"] = "sha256"  # of a local file that is written
     fail_on: Literal["error", "warning", "info", "never"] = "error"
     strict: bool = False
     allow: Mapping[str, str] = field(default_factory=dict)  # rule -> reason
@@ -184,7 +223,7 @@ class Job:
     """One source, one profile, one destination: plain data that may travel between machines."""
 
     source: str
-    profile: str
+    profile: str | None  # None: only what makes a file unsafe is asked
     destination: str | None = None
     options: Options = field(default_factory=Options)
 
@@ -194,9 +233,10 @@ class Outcome:
     """What a stage found out or made.  Everything in it can be written to the journal."""
 
     status: StageStatus = StageStatus.DONE
-    reason: str | None = None
+    reason: str | None = field(default=None, metadata=OMIT_NONE)
     facts: Facts = field(default_factory=dict)  # sections that this stage adds
-    judgement: Judgement | None = None
+    judgement: Judgement | None = None  # of the source
+    result: Judgement | None = None  # of the artifact, before it was sent
     artifact: Artifact | None = None
     receipt: Receipt | None = None
     tools: Mapping[str, str] = field(default_factory=dict)  # name -> version
@@ -210,7 +250,7 @@ class StageRecord:
     name: str
     status: StageStatus
     seconds: float
-    reason: str | None = None
+    reason: str | None = field(default=None, metadata=OMIT_NONE)
 
 
 @dataclass(frozen=True)
@@ -252,12 +292,13 @@ class Report:
     started: str
     finished: str
     profile: JudgedBy | None = None  # None: it could not be loaded
+    result: Judgement | None = None  # of the artifact, before it was sent
     report_version: int = 1
 
 
-_OPTIONAL_IN_JSON = frozenset(
-    {"vendor_code", "path", "fixed_by", "range", "reason", "note", "sha256", "sha256_note", "gate"}
-)
+@functools.cache
+def _left_out(kind: type[Any]) -> frozenset[str]:
+    return frozenset(item.name for item in fields(kind) if item.metadata.get("omit_none"))
 
 
 def to_json(value: Any) -> Any:
@@ -266,7 +307,7 @@ def to_json(value: Any) -> Any:
         return {
             name: to_json(item)
             for name in field_names(type(value))
-            if (item := getattr(value, name)) is not None or name not in _OPTIONAL_IN_JSON
+            if (item := getattr(value, name)) is not None or name not in _left_out(type(value))
         }
     if isinstance(value, Mapping):
         return {key: to_json(item) for key, item in value.items()}

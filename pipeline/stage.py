@@ -9,13 +9,14 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Any, Protocol
 
+from pipeline.beside import Beside
 from pipeline.disk import GuestDisk
-from pipeline.errors import ConversionFailed, Interrupted
+from pipeline.errors import ConversionFailed, ImgprepError, Interrupted
 from pipeline.events import Monitor, Note, Progress
-from pipeline.model import Artifact, Facts, Job, Judgement, Outcome, Receipt
+from pipeline.model import Artifact, Facts, Job, Judgement, Outcome, Receipt, digest
 from pipeline.source import Source
 
 if TYPE_CHECKING:
@@ -76,6 +77,7 @@ class Context:
     source: Source
     profile: Profile
     scratch: Path  # private, removed when the job ends
+    beside: Beside  # a private directory on the file system of what is kept
     notebook: Notebook
     cancellation: Cancellation
     monitor: Monitor
@@ -107,6 +109,29 @@ class Context:
         self.monitor(Note(self.stage, text, "warning" if warning else "info"))
 
 
+class StageFailed(Exception):
+    """A stage failed, and found something out before: the report shall hold both."""
+
+    def __init__(self, error: ImgprepError, outcome: Outcome) -> None:
+        super().__init__(error, outcome)
+        self.error = error
+        self.outcome = outcome
+
+
+def identify_job(job: Job, content_id: str, profile_digest: str) -> str:
+    """The job's id: the same content, profile and object give the same one, on any machine."""
+    return digest(
+        {
+            "content": content_id,
+            "file": PurePath(job.source).name,
+            "profile": profile_digest,
+            "destination": job.destination,
+            "name": job.options.name,
+            "format": job.options.format,
+        }
+    )[:16]
+
+
 class Stage(Protocol):
     """One step of the pipeline.
 
@@ -124,5 +149,9 @@ class Stage(Protocol):
         ...
 
     def run(self, context: Context) -> Outcome:
-        """Do the work.  Raises ``ImgprepError`` when the machine, not the image, is at fault."""
+        """Do the work.
+
+        Raises ``ImgprepError`` when the machine, not the image, is at fault; ``StageFailed`` when
+        there is something to tell all the same.
+        """
         ...

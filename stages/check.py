@@ -21,15 +21,29 @@ class Check:
     version = 1
     reusable = False  # cheap, and its words may have been mended since
 
+    def __init__(self, *, as_it_is: bool = False) -> None:
+        """``as_it_is``: nothing will be converted, so what only a conversion would mend counts."""
+        self._as_it_is = as_it_is
+
     def options(self, job: Job) -> Mapping[str, Any]:
         """The verdict depends on what the user allows and where the line is drawn."""
         chosen = job.options
-        return {"allow": dict(chosen.allow), "fail_on": chosen.fail_on, "strict": chosen.strict}
+        return {
+            "allow": dict(chosen.allow),
+            "fail_on": chosen.fail_on,
+            "strict": chosen.strict,
+            "as_it_is": self._as_it_is,
+        }
 
     def run(self, context: Context) -> Outcome:
         """Judge, and say whether the image goes on.  Raises ``UsageError`` for a wrong waiver."""
         chosen = context.job.options
-        judgement = profile.judge(context.profile, context.facts, waivers=chosen.allow)
+        judgement = profile.judge(
+            context.profile,
+            context.facts,
+            subject="result" if self._as_it_is else "source",
+            waivers=chosen.allow,
+        )
         word, code = profile.verdict(judgement, fail_on=chosen.fail_on, strict=chosen.strict)
         refused = code != 0 or profile.stopped_at_gate(context.profile, judgement)
         return Outcome(

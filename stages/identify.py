@@ -11,14 +11,15 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 from dataclasses import asdict, replace
-from typing import Any
+from typing import Any, cast
 
 from pipeline import formats
 from pipeline import unpack as packed
+from pipeline.facts import ContainerFacts, ProblemFacts
 from pipeline.formats import Identification
 from pipeline.formats.vhd import Vhd
 from pipeline.model import Job, JsonObject, Outcome
-from pipeline.source import Source
+from pipeline.source import Reader, Source
 from pipeline.stage import Context
 from pipeline.text import clean
 
@@ -38,7 +39,8 @@ class Identify:
 
     def run(self, context: Context) -> Outcome:
         """Read the headers.  Raises ``SourceError``, and what ``unpack`` raises."""
-        facts = container_facts(context.source)
+        source = context.source
+        facts = container_facts(source, name=source.name, allocated_size=source.allocated_size)
         if context.job.options.unpack and facts["format"] in packed.PACKINGS:
             return _look_inside(context, facts)
         return Outcome(facts={"container": facts})
@@ -58,19 +60,21 @@ def _look_inside(context: Context, facts: JsonObject) -> Outcome:
         problems = [asdict(problem) for problem in result.problems]
         return Outcome(facts={"container": {**facts, "problems": problems, "packed": origin}})
     with Source.open(result.path) as inner:
-        inside = container_facts(inner)
+        inside = container_facts(inner, name=inner.name, allocated_size=inner.allocated_size)
     return Outcome(facts={"container": {**inside, "packed": origin}}, unpacked=str(result.path))
 
 
-def container_facts(source: Source) -> JsonObject:
-    """The facts ``container`` of an open file.  Raises ``SourceError``."""
-    found = formats.identify(source, name=source.name)
+def container_facts(
+    reader: Reader, *, name: str, allocated_size: int | None = None
+) -> ContainerFacts:
+    """The facts ``container`` of a file, or of what would be one.  Raises what reading it raises."""
+    found = formats.identify(reader, name=name)
     if found.container.details.get("table_checked") is False:
-        found = _with_whole_table(found, source)
-    return to_facts(found, file_size=source.size, allocated_size=source.allocated_size)
+        found = _with_whole_table(found, reader)
+    return to_facts(found, file_size=reader.size, allocated_size=allocated_size)
 
 
-def _with_whole_table(found: Identification, source: Source) -> Identification:
+def _with_whole_table(found: Identification, source: Reader) -> Identification:
     """A VHD whose block table is longer than identification reads (above 256 GiB), judged whole.
 
     Nothing may open the disk before that.
@@ -82,7 +86,7 @@ def _with_whole_table(found: Identification, source: Source) -> Identification:
 
 def to_facts(
     found: Identification, *, file_size: int, allocated_size: int | None = None
-) -> JsonObject:
+) -> ContainerFacts:
     """An identification as facts; sizes in bytes."""
     container = found.container
     return {
@@ -98,7 +102,9 @@ def to_facts(
         "uuid": container.uuid,
         "suffix": found.suffix,
         "matches": list(found.matches),
-        "problems": [asdict(problem) for problem in container.problems[:_MOST_PROBLEMS]],
+        "problems": [
+            cast(ProblemFacts, asdict(problem)) for problem in container.problems[:_MOST_PROBLEMS]
+        ],
         "details": {**container.details, **_against_the_clock(container.details)},
         "unknown": _unknown(found, allocated_size),
     }

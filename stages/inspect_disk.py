@@ -97,10 +97,15 @@ def _in_words(problem: Problem) -> Problem:
 
 
 def _done(found: disk.Disk, problems: tuple[Problem, ...], tools: Mapping[str, str]) -> Outcome:
+    return Outcome(facts={"disk": disk_facts(found, problems)}, tools=tools)
+
+
+def disk_facts(found: disk.Disk, problems: tuple[Problem, ...]) -> JsonObject:
+    """The section ``disk``; ``problems``: what was found besides those on the disk."""
     facts = found.facts()
     facts["problems"] = [*map(asdict, problems), *facts["problems"]]
     facts["unknown"] = {}
-    return Outcome(facts={"disk": facts}, tools=tools)
+    return facts
 
 
 def _unseen(

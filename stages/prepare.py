@@ -11,16 +11,17 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
 from pipeline.errors import EnvironmentFailed, StoreError, UsageError
-from pipeline.model import Job, Outcome
+from pipeline.model import Job, Options, Outcome
 from pipeline.stage import Context
 from pipeline.stores import open_store, parse
 from pipeline.stores.destination import object_name
 from pipeline.stores.location import Destination
-from pipeline.transfer.protocol import ObjectStore
+from pipeline.targets import choice
+from pipeline.transfer.protocol import NO_ROOM, ObjectStore
 from pipeline.transfer.retry import RetryPolicy
 from pipeline.transfer.retrying import Retrying
 
@@ -32,6 +33,10 @@ class Prepare:
     version = 1
     reusable = False  # it is about now
 
+    def __init__(self, *, as_it_is: bool = False) -> None:
+        """``as_it_is``: the file is stored without a conversion, under its own suffix."""
+        self._as_it_is = as_it_is
+
     def options(self, _job: Job) -> Mapping[str, Any]:
         """Its outcome is nothing that another stage builds on."""
         return {}
@@ -42,8 +47,14 @@ class Prepare:
         if chosen.keep is not None and not chosen.dry_run:
             _require_output(context, Path(chosen.keep).absolute())
         if context.job.destination is not None:
-            _require_destination(context, parse(context.job.destination))
+            _require_destination(context, parse(context.job.destination), self._suffix(context))
         return Outcome()
+
+    def _suffix(self, context: Context) -> str:
+        """Of the object's name."""
+        if self._as_it_is:
+            return PurePath(context.source.name).suffix
+        return choice.chosen(context.profile.target, context.job.options.format).suffix
 
 
 SUFFIXES: Mapping[str, str] = {
@@ -103,7 +114,7 @@ def _require_output(context: Context, path: Path) -> None:
         )
 
 
-def _require_destination(context: Context, place: Destination) -> None:
+def _require_destination(context: Context, place: Destination, suffix: str) -> None:
     if place.scheme == "file":
         _require_directory(Path(place.container))
         if not Path(place.container).exists():
@@ -115,12 +126,19 @@ def _require_destination(context: Context, place: Destination) -> None:
         try:
             store.prepare()
         except StoreError as error:
-            if error.code == "container-missing" and context.job.options.create:
-                return
-            raise
-        _require_free_name(context, place, store)
+            if not _may_pass(error, context.job.options):
+                raise
+            return
+        _require_free_name(context, place, store, suffix)
     finally:
         store.close()
+
+
+def _may_pass(error: StoreError, chosen: Options) -> bool:
+    """What is made on the way, or is no obstacle where nothing has to be sent."""
+    if error.code == "container-missing":
+        return chosen.create
+    return error.code in NO_ROOM and chosen.if_exists == "skip"
 
 
 def _require_directory(path: Path) -> None:
@@ -141,13 +159,12 @@ def _require_directory(path: Path) -> None:
         )
 
 
-def _require_free_name(context: Context, place: Destination, store: ObjectStore) -> None:
+def _require_free_name(
+    context: Context, place: Destination, store: ObjectStore, suffix: str
+) -> None:
     chosen = context.job.options
     if chosen.if_exists != "fail" or chosen.dry_run or context.notebook.load("upload"):
         return  # … or the object may be what this very job stored before it was killed
-    target = context.profile.target
-    made = (chosen.format or target.format).partition("-")[0]
-    suffix = target.suffix if made == target.format else f".{made}"
     name = object_name(place, context.job.source, suffix, name=chosen.name)
     if store.stat(name) is not None:
         raise StoreError(

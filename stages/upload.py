@@ -8,19 +8,19 @@ second run finds what the first one sent, and a changed source finds nothing.
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Mapping
-from pathlib import PurePath
+from pathlib import Path, PurePath
 from typing import Any
 
 from pipeline import __version__
 from pipeline.model import Artifact, Job, Outcome, StageStatus, digest
-from pipeline.stage import Context
+from pipeline.source import Source
+from pipeline.stage import Context, identify_job
 from pipeline.stores import open_store, parse
 from pipeline.stores.destination import object_name
-from pipeline.stores.prepared import require_other_file
+from pipeline.stores.location import Destination
 from pipeline.stores.schemes import SCHEMES
-from pipeline.targets import open_artifact
+from pipeline.targets.artifact import open_artifact
 from pipeline.text import clean
 from pipeline.transfer import upload as transfer
 from pipeline.transfer.protocol import upload_id
@@ -69,28 +69,35 @@ class Upload:
 
 def stored_name(context: Context, artifact: Artifact) -> str:
     """What the object of this job is called, relative to the destination."""
-    target = context.profile.target
-    suffix = target.suffix if artifact.format == target.format else f".{artifact.format}"
     place = parse(context.job.destination or "")
-    return object_name(place, context.job.source, suffix, name=context.job.options.name)
+    return object_name(place, context.job.source, artifact.suffix, name=context.job.options.name)
+
+
+def require_other_file(place: Destination, request: UploadRequest, source: Source) -> None:
+    """Raise ``UsageError`` when the object would replace the source itself."""
+    if place.scheme == "file" and request.if_exists == "replace":
+        source.require_other(Path(place.container) / request.name)
 
 
 def _request(context: Context, artifact: Artifact) -> UploadRequest:
     options, target = context.job.options, context.profile.target
     scheme = SCHEMES[parse(context.job.destination or "").scheme]
-    content = digest([dataclasses.asdict(context.source.identity()), artifact.plan, artifact.size])
+    content_id = context.disk.content_id
+    job_id = identify_job(context.job, content_id, context.profile.digest)
+    content = digest([content_id, artifact.plan, artifact.size])
     about = {
         "imgprep-version": __version__,
         "imgprep-source": clean(PurePath(context.job.source).name, 200),
         "imgprep-format": artifact.format,
-        "imgprep-profile": context.profile.name,
         "imgprep-virtual-size": str(artifact.virtual_size),
     }
+    if context.job.profile is not None:
+        about["imgprep-profile"] = context.profile.name
     if artifact.sha256:
         about["imgprep-sha256"] = artifact.sha256
     return UploadRequest(
         stored_name(context, artifact),
-        upload_id(context.job_id, content),
+        upload_id(job_id, content),
         metadata=about,
         content_type=target.content_type,
         if_exists=options.if_exists,

@@ -13,6 +13,7 @@ from typing import Any
 import places
 import pytest
 import servers
+from notebooks import MemoryNotebook
 from patterns import MIB, Pattern
 from places import S3, Place
 
@@ -23,7 +24,6 @@ from pipeline.stores import open_store
 from pipeline.stores.destination import parse
 from pipeline.transfer import proof
 from pipeline.transfer import upload as transfer
-from pipeline.transfer.journal import MemoryNotebook
 from pipeline.transfer.protocol import ObjectStore, upload_id
 from pipeline.transfer.retry import RetryPolicy
 from pipeline.transfer.retrying import Retrying

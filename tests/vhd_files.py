@@ -15,7 +15,7 @@ from pipeline.formats.vhd import Vhd
 from pipeline.formats.vhd_layout import Layout, target_size
 from pipeline.model import Status
 from pipeline.source import Extent, Reader
-from pipeline.targets import LaidOut
+from pipeline.targets.artifact import LaidOut
 from stages.identify import to_facts
 
 UUID_1 = UUID(int=1)

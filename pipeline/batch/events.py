@@ -25,7 +25,7 @@ class TaskStarted:
 
     task: int
     source: str
-    profile: str
+    profile: str | None
     worker: str
 
 

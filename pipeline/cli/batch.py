@@ -350,7 +350,8 @@ def _show_plan(plan: Plan, tasks: Sequence[Task], *, json: bool) -> None:
         return
     for task, one in zip(tasks, each, strict=True):
         to = f" -> {clean(task.job.destination)}" if task.job.destination else ""
-        typer.echo(f"{clean(task.job.source)} [{clean(task.job.profile)}]{to}: {_expected(one)}")
+        by = clean(task.job.profile or "")
+        typer.echo(f"{clean(task.job.source)} [{by}]{to}: {_expected(one)}")
     typer.echo(f"{len(tasks)} images, {jobs} at a time: {_expected(whole)}; nothing was begun")
 
 

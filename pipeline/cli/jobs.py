@@ -44,7 +44,7 @@ def inspect(
         DEFAULT_PROFILE,
         options=Options(guest=guest.value, unpack=unpack, allow_device=allow_device),
     )
-    _do(job, for_inspect(), output.parse([], json=json), quiet=quiet, events=events)
+    do(job, for_inspect(), output.parse([], json=json), quiet=quiet, events=events)
 
 
 def check(
@@ -74,7 +74,7 @@ def check(
         guest=guest.value,
         fail_on=fail_on.value,
         strict=strict,
-        allow=_waivers(allow),
+        allow=waivers(allow),
         unpack=unpack,
         allow_device=allow_device,
     )
@@ -84,7 +84,7 @@ def check(
     if len(chosen) > 1 or "all" in profile:
         _judge(jobs, out, quiet=quiet, events=events, any_profile=any_profile)
     else:
-        _do(jobs[0], for_check(), out, quiet=quiet, events=events)
+        do(jobs[0], for_check(), out, quiet=quiet, events=events)
 
 
 def convert(
@@ -118,13 +118,13 @@ def convert(
             format=format_name and format_name.value,
             keep=target,
             if_exists="replace" if force else "fail",
-            allow=_waivers(allow),
+            allow=waivers(allow),
             unpack=unpack,
             allow_device=allow_device,
             reclaim=reclaim,
         ),
     )
-    _do(job, for_convert(), output.parse([], json=json), quiet=quiet, events=events)
+    do(job, for_convert(), output.parse([], json=json), quiet=quiet, events=events)
 
 
 def run(
@@ -175,7 +175,7 @@ def run(
             keep=keep,
             fail_on=fail_on.value,
             strict=strict,
-            allow=_waivers(allow),
+            allow=waivers(allow),
             dry_run=dry_run,
             unpack=unpack,
             allow_device=allow_device,
@@ -185,10 +185,17 @@ def run(
         ),
     )
     out = output.parse(reports, json=json)
-    _do(job, for_run(), out, quiet=quiet, events=events, job_dir=job_dir or _state())
+    do(
+        job,
+        for_run(keep=keep is not None),
+        out,
+        quiet=quiet,
+        events=events,
+        job_dir=job_dir or state(),
+    )
 
 
-def _do(
+def do(
     job: Job,
     stages: Sequence[Stage],
     out: output.Output,
@@ -273,13 +280,15 @@ def _profiles(names: Sequence[str]) -> list[str]:
     return list(dict.fromkeys(meant))
 
 
-def _state() -> Path:
+def state() -> Path:
+    """Where job directories live unless the user says otherwise."""
     from pipeline.journal import default_directory
 
     return default_directory()
 
 
-def _waivers(values: Sequence[str]) -> dict[str, str]:
+def waivers(values: Sequence[str]) -> dict[str, str]:
+    """Rule and reason of every ``--allow``; raises ``UsageError`` with all that is wrong."""
     split = [value.partition("=") for value in values]
     pairs = {rule: reason for rule, _, reason in split}
     repeated = sorted({rule for rule in pairs if sum(item[0] == rule for item in split) > 1})

@@ -3,24 +3,18 @@
 from __future__ import annotations
 
 import json as json_module
-from collections.abc import Iterator
-from contextlib import contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from pipeline.cli import jobs, output
 from pipeline.cli import options as opt
 from pipeline.errors import StoreError
+from pipeline.model import Job, Options
 from pipeline.text import clean, size
 
 if TYPE_CHECKING:
-    from pipeline.events import Monitor
-    from pipeline.model import Receipt
-    from pipeline.source import Source
-    from pipeline.stores.prepared import FileOptions
     from pipeline.transfer.protocol import Unfinished
-    from pipeline.transfer.upload import Handles
 
 
 def add_to(app: typer.Typer) -> None:
@@ -37,94 +31,50 @@ def upload(
         ),
     ],
     destination: opt.Destination,
+    *,
+    profile: opt.OptionalProfile = None,
     name: opt.Name = None,
     if_exists: opt.IfExistsMode = opt.IfExists.FAIL,
     create: opt.Create = False,
     dry_run: bool = typer.Option(False, "--dry-run", help="Plan everything, store nothing."),
     verify: opt.Verify = opt.VerifyBy.MANIFEST,
+    fail_on: opt.FailOnLevel = opt.FailOn.ERROR,
+    strict: opt.Strict = False,
+    allow: opt.Allow,
     connections: opt.Connections = None,
     job_dir: opt.JobDir = None,
+    reports: opt.Reports,
     json: opt.Json = False,
     quiet: opt.Quiet = False,
     events: opt.Events = None,
 ) -> None:
     """Store a prepared FILE in DEST as it is.
 
-    Resumable and checked, but not judged by any profile.
+    With --profile FILE is judged as it is, and refused when that cloud would refuse it. Without one, ISOs
+    and files that are damaged or unsafe are refused. Resumable and checked.
     """
-    from pipeline.cli.monitors import monitors
-    from pipeline.model import to_json
-    from pipeline.source import Source
-    from pipeline.stores import prepared
+    from stages import for_upload
 
-    chosen = prepared.FileOptions(
-        name=name,
-        if_exists=if_exists.value,
-        create=create or opt.is_local(destination),
-        connections=connections,
-        verify=verify.value,
+    opt.require_place(destination, name)
+    job = Job(
+        file,
+        profile,
+        destination,
+        Options(
+            guest="off" if profile is None else "auto",
+            name=name,
+            if_exists=if_exists.value,
+            verify=verify.value,
+            fail_on=fail_on.value,
+            strict=strict,
+            allow=jobs.waivers(allow),
+            dry_run=dry_run,
+            create=create or opt.is_local(destination),
+            connections=connections,
+        ),
     )
-
-    def tell(words: str, data: object) -> None:
-        typer.echo(json_module.dumps(data, indent=2) if json else words)
-
-    opt.require_other_files(file, [events] if events else [])
-    with Source.open(file) as source, monitors(quiet=quiet, events=events) as monitor:
-        if dry_run:
-            plan = prepared.plan_file(source, destination, chosen)
-            tell(f"nothing was stored: {plan.words()}", to_json(plan))
-        else:
-            with _stored(source, destination, chosen, job_dir, monitor) as receipt:
-                tell(_receipt_words(receipt), to_json(receipt))
-
-
-@contextmanager
-def _stored(
-    source: Source,
-    destination: str,
-    chosen: FileOptions,
-    job_dir: Path | None,
-    monitor: Monitor,
-) -> Iterator[Receipt]:
-    """What was stored.  The job ends behind the block: who was killed before has not seen it yet."""
-    from pipeline.journal import default_directory, open_journal
-    from pipeline.stores import prepared
-
-    job_id = prepared.file_job_id(source, destination, chosen.name)
-    with (
-        open_journal(job_dir or default_directory(), job_id) as journal,
-        _handles(journal, monitor) as handles,
-    ):
-        receipt = prepared.upload_file(source, destination, chosen, handles)
-        yield receipt
-        journal.finish()
-
-
-@contextmanager
-def _handles(notebook: object, monitor: Monitor) -> Iterator[Handles]:
-    from pipeline.cli.signals import cancel_on_signals
-    from pipeline.events import Note, Progress, StageStarted
-    from pipeline.transfer.retry import RetryPolicy
-    from pipeline.transfer.upload import Handles
-
-    with cancel_on_signals() as cancellation:
-        monitor(StageStarted("upload"))
-        yield Handles(
-            notebook,  # type: ignore[arg-type]
-            cancellation,
-            RetryPolicy.from_environment(),
-            progress=lambda done, total: monitor(Progress("upload", done, total)),
-            note=lambda text: monitor(Note("upload", text)),
-        )
-
-
-def _receipt_words(receipt: Receipt) -> str:
-    reused = f", {size(receipt.reused_bytes)} were there already" if receipt.reused_bytes else ""
-    checksum = f", {receipt.checksum}" if receipt.checksum else ""
-    return (
-        f"stored {size(receipt.size)} as {clean(receipt.url, 3000)}: "
-        f"{size(receipt.sent_bytes)} sent{reused}; proved by {receipt.verified}{checksum}"
-    )
+    out = output.parse(reports, json=json)
+    jobs.do(job, for_upload(), out, quiet=quiet, events=events, job_dir=job_dir or jobs.state())
 
 
 def cleanup(

@@ -41,7 +41,7 @@ class IfExists(StrEnum):
 
 
 class Format(StrEnum):
-    """What an image can be converted to; the keys of ``stages.convert.FORMATS``, which is not loaded here."""
+    """What an image can be converted to; the keys of ``targets.choice.FORMATS``, not loaded here."""
 
     VHD = "vhd"
     VHD_FIXED = "vhd-fixed"
@@ -75,6 +75,15 @@ ProfileName = Annotated[
         "--profile",
         metavar="NAME|FILE",
         help="Whose requirements to judge by; 'imgprep profiles' lists them.",
+    ),
+]
+OptionalProfile = Annotated[
+    str | None,
+    typer.Option(
+        "--profile",
+        metavar="NAME|FILE",
+        help="Refuse the file when it does not fit these requirements as it is.",
+        show_default=False,
     ),
 ]
 ProfileNames = Annotated[

@@ -57,6 +57,17 @@ class Piece:
     data: bytes = b""
 
 
+def require_fits(size: int) -> None:
+    """Raise ``ConversionFailed`` for a disk that no VHD holds."""
+    if size > MAX_SIZE:
+        raise ConversionFailed(
+            "vhd-too-large",
+            f"the disk has {size} bytes ({size / GIB:.1f} GiB), and a VHD holds at most "
+            f"{MAX_SIZE} (2040 GiB)",
+            hint="make the disk smaller inside the machine, or convert to another format",
+        )
+
+
 def target_size(source_size: int) -> int:
     """The virtual size of the VHD for a disk of ``source_size`` bytes.
 
@@ -66,17 +77,41 @@ def target_size(source_size: int) -> int:
     8194 MiB).
     Raises ``ConversionFailed`` above 2040 GiB.
     """
-    if source_size > MAX_SIZE:
-        raise ConversionFailed(
-            "vhd-too-large",
-            f"the disk has {source_size} bytes ({source_size / GIB:.1f} GiB), "
-            f"and a VHD for XenServer holds at most {MAX_SIZE} (2040 GiB)",
-            hint="make the disk smaller inside the machine, or convert to another format",
-        )
+    require_fits(source_size)
     blocks = -(-max(source_size, 1) // vhd.BLOCK_SIZE)
     if blocks > 4096 and 1 <= blocks % 4096 <= 7:
         blocks += 8 - blocks % 4096
     return blocks * vhd.BLOCK_SIZE
+
+
+def footer(virtual_size: int, uuid: UUID, timestamp: int, *, fixed: bool) -> bytes:
+    """The 512 bytes of a VHD's footer; ``timestamp``: seconds since 2000.
+
+    For the creator ``tap`` XenServer and qemu take the size in bytes, never the geometry, which is
+    rounded down.
+    """
+    cylinders, heads, sectors = vhd.geometry(virtual_size)
+    return vhd.Footer(
+        cookie=vhd.FOOTER_COOKIE,
+        features=2,
+        version=vhd.VERSION_1_0,
+        data_offset=vhd.NO_OFFSET if fixed else vhd.FOOTER_SIZE,
+        timestamp=timestamp,
+        creator=TAP,
+        creator_version=TAP_VERSION,
+        creator_os=0,
+        original_size=virtual_size,
+        current_size=virtual_size,
+        cylinders=cylinders,
+        heads=heads,
+        sectors=sectors,
+        disk_type=vhd.FIXED if fixed else vhd.DYNAMIC,
+        checksum=0,
+        uuid=uuid.bytes,
+        saved_state=0,
+        hidden=0,
+        reserved=bytes(426),
+    ).pack()
 
 
 class Layout:
@@ -170,28 +205,7 @@ class Layout:
     @cached_property
     def footer(self) -> bytes:
         """The 512 bytes at both ends of the file."""
-        cylinders, heads, sectors = vhd.geometry(self.virtual_size)
-        return vhd.Footer(
-            cookie=vhd.FOOTER_COOKIE,
-            features=2,
-            version=vhd.VERSION_1_0,
-            data_offset=vhd.FOOTER_SIZE,
-            timestamp=self.timestamp,
-            creator=TAP,
-            creator_version=TAP_VERSION,
-            creator_os=0,
-            original_size=self.virtual_size,
-            current_size=self.virtual_size,
-            cylinders=cylinders,
-            heads=heads,
-            sectors=sectors,
-            disk_type=vhd.DYNAMIC,
-            checksum=0,
-            uuid=self.uuid.bytes,
-            saved_state=0,
-            hidden=0,
-            reserved=bytes(426),
-        ).pack()
+        return footer(self.virtual_size, self.uuid, self.timestamp, fixed=False)
 
     @cached_property
     def headers(self) -> bytes:

@@ -20,7 +20,7 @@ from urllib.parse import urljoin
 import msgspec
 
 from pipeline.errors import UsageError
-from pipeline.model import Facts, Finding, JsonObject, Provenance, digest
+from pipeline.model import Facts, Finding, JsonObject, Provenance, Target, digest
 from pipeline.profile import checking, requirements
 from pipeline.profile.judging import (
     check_waivers,
@@ -35,7 +35,6 @@ __all__ = [
     "Note",
     "Profile",
     "Requirement",
-    "Target",
     "check_waivers",
     "find_requirement",
     "gate",
@@ -45,6 +44,7 @@ __all__ = [
     "names",
     "newest",
     "rules",
+    "safety",
     "stopped_at_gate",
     "verdict",
 ]
@@ -52,26 +52,6 @@ __all__ = [
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
 SAFE_INPUT = (SCHEMAS / "profiles" / "safe-input.json").as_uri()
 """The group that is judged whatever a profile says."""
-
-MIB = 1 << 20
-
-
-class Target(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What a source becomes for this cloud (``x-target``).  Sizes in bytes."""
-
-    format: str  # "vhd", "qcow2", "raw", …
-    suffix: str  # of the stored object's name, with its dot
-    variant: str | None = None  # "dynamic", "fixed", "streamOptimized", …
-    creator: str | None = None  # the VHD's creator application
-    segment_size: int = 128 * MIB  # of an object stored in parts
-    content_type: str = "application/octet-stream"
-    reclaim: bool = False  # leave out what the guest has deleted
-
-    def outcome(self, virtual_size: int | None) -> JsonObject:
-        """What a report says of it for a disk of this size: only what is set, and the disk's size."""
-        chosen = {"format": self.format, "variant": self.variant, "suffix": self.suffix}
-        known = {name: value for name, value in chosen.items() if value is not None}
-        return {**known, "virtual_size": virtual_size}
 
 
 class Note(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -199,7 +179,7 @@ def _build(name_or_path: str, library: Library) -> Profile | None:
 
 
 @functools.cache
-def _safety() -> Profile:
+def safety() -> Profile:
     """The safe-input group as a profile of its own; it has no use for a target."""
     library = Library()
     document = library.open(SAFE_INPUT)
@@ -219,7 +199,7 @@ def _safety() -> Profile:
         target=Target(format="raw", suffix=""),
         parameters={},
         notes=(),
-        digest="",
+        digest=digest(sorted(library.digests[item] for item in library.documents)),
     )
 
 
@@ -229,7 +209,7 @@ def gate(facts: Facts, profile: Profile | None = None) -> tuple[Finding, ...]:
     With any of these the image goes no further: no tool is started on it.  What cannot be judged yet
     is not reported; the check after the inspection does that.
     """
-    return gate_findings(profile or _safety(), facts)
+    return gate_findings(profile or safety(), facts)
 
 
 def _open(name_or_path: str, library: Library) -> tuple[str, JsonObject, tuple[str, ...]]:

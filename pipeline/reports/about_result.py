@@ -124,7 +124,8 @@ def _next_of_receipt(report: JsonObject, receipt: JsonObject) -> str:
         return f"imgprep check {_quoted(unquote(parts.path))}{_kept(report['job'], 'profile')}"
     if command:
         return _import_command(command, receipt)
-    return f"imgprep profiles {_quoted(report['job']['profile'])}"
+    judged_by = report["job"]["profile"]
+    return f"imgprep profiles {_quoted(judged_by)}" if judged_by else "imgprep profiles"
 
 
 def _import_command(template: str, receipt: JsonObject) -> str:

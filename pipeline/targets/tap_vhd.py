@@ -1,4 +1,4 @@
-"""Planning the VHD: which blocks of the disk it must hold.
+"""The dynamic VHD of XenServer: planning which blocks of the disk it must hold.
 
     allocation map   ██░░░░██████░░░░░░█░░   known without reading data; unknown counts as data
     blocks           [ 0 ][ 1 ][ 2 ][ 3 ]
@@ -13,24 +13,48 @@ Without it, a fully allocated raw image of a half empty disk would be stored wit
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from uuid import UUID
 
+from pipeline.facts import ContainerFacts
 from pipeline.formats.vhd_bytes import BLOCK_SIZE
 from pipeline.formats.vhd_layout import Layout, target_size
-from pipeline.model import Artifact
+from pipeline.model import Artifact, Target
 from pipeline.source import DiskView, Extent
 from pipeline.stage import Cancellation
+from pipeline.targets.base import Making, Progress
 
 PROBE = 4096  # bytes at the start of a block's data that are looked at first
 STEP = 256 << 10  # bytes that are read at once while a block shows nothing but zeros
 BATCH = 64  # blocks whose first bytes are in flight together
 _ZEROS = bytes(STEP)
 
-Progress = Callable[[int, int], None]
-"""Called with bytes of the disk that were looked at, and all of them."""
+
+class TapVhd:
+    """The way of making it."""
+
+    planned = True
+
+    def conforms(self, container: ContainerFacts, _target: Target) -> bool:
+        """See ``Driver``."""
+        size, wanted = container["virtual_size"], ("vhd", "dynamic", "tap", BLOCK_SIZE)
+        block_size = container["details"].get("block_size")
+        seen = (container["format"], container["variant"], container["creator"], block_size)
+        return seen == wanted and not container["problems"] and size == target_size(size or 0)
+
+    def make(self, target: Target, making: Making) -> Artifact:
+        """See ``Driver``."""
+        artifact = plan_vhd(
+            making.disk.view(whole=True),
+            uuid=making.unique_id,
+            timestamp=making.timestamp,
+            zero_scan=making.zero_scan,
+            cancellation=making.cancellation,
+            progress=making.progress,
+        )
+        return replace(artifact, suffix=target.suffix)
 
 
 @dataclass(frozen=True)
@@ -64,7 +88,9 @@ def plan_vhd(
     else:
         numbers = (block.number for block in blocks)
     layout = Layout(size, numbers, uuid, timestamp)
-    return Artifact("vhd", virtual_size=size, size=layout.size, plan=layout.plan())
+    return Artifact(
+        "vhd", variant="dynamic", virtual_size=size, size=layout.size, plan=layout.plan()
+    )
 
 
 def blocks_with_data(extents: Iterable[Extent]) -> Iterator[Block]:

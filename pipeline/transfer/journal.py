@@ -15,21 +15,6 @@ from pipeline.stage import Notebook
 _NAME = "upload"
 
 
-class MemoryNotebook:
-    """A notebook for uploads that keep none."""
-
-    def __init__(self) -> None:
-        self._values: dict[str, Any] = {}
-
-    def load(self, name: str) -> Any | None:
-        """What was saved under this name."""
-        return self._values.get(name)
-
-    def save(self, name: str, value: Any) -> None:
-        """Keep it as long as the process lives."""
-        self._values[name] = value
-
-
 class UploadJournal:
     """The record of one upload; a record of another upload counts as none."""
 

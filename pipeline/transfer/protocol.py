@@ -43,6 +43,9 @@ OCTETS = "application/octet-stream"
 SAFE = " !#$&'()*+,-./:;<=>?@[]^_`{|}~"
 """What metadata keep as they are when they travel as a header; all else is percent-encoded."""
 
+NO_ROOM = frozenset({"store-quota", "store-full"})
+"""Errors of ``prepare`` that are no obstacle where nothing has to be sent."""
+
 UPLOAD_KEY = "imgprep-upload"
 """The metadata key whose value is the upload id: how an object is known to be this upload's."""
 

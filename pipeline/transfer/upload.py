@@ -24,6 +24,7 @@ from pipeline.transfer.compare import same_content
 from pipeline.transfer.journal import UploadJournal
 from pipeline.transfer.pool import Pool
 from pipeline.transfer.protocol import (
+    NO_ROOM,
     UPLOAD_KEY,
     ObjectStore,
     SegmentsChangedError,
@@ -63,9 +64,6 @@ class UploadRequest:
     connections: int | None = None
     segment_size: int | None = None  # None: the store's preference
     sha256: str | None = None  # of the artifact, where somebody knows it already
-
-
-_NO_ROOM = frozenset({"store-quota", "store-full"})
 
 
 @dataclass(frozen=True)
@@ -226,7 +224,7 @@ class _Transfer:
         try:
             store.prepare(create=create, size=max(needed, 0))
         except StoreError as error:
-            if error.code not in _NO_ROOM:
+            if error.code not in NO_ROOM:
                 raise
             self.no_room = error
 

@@ -40,33 +40,38 @@ def opened(image: str) -> tuple[Any, dict[str, Any]]:
     from stages.identify import container_facts
 
     source = Source.open(image)
-    return source, dict(container_facts(source))
+    return source, dict(container_facts(source, name=source.name))
 
 
-def planned(scratch: Path, image: str, *, zero_scan: bool = True) -> tuple[Any, Any, Any]:
+def planned(scratch: Path, image: str, *, zero_scan: bool = True) -> tuple[Any, Any]:
+    from pipeline.disk import GuestDisk
+    from pipeline.source import Source
     from pipeline.targets.tap_vhd import plan_vhd
-    from pipeline.tools import nbd
+    from stages.identify import container_facts
 
-    source, facts = opened(image)
-    with nbd.open_view(source, facts, scratch=scratch, direct=True) as disk:
-        made = plan_vhd(disk, uuid=UUID(int=1), timestamp=0, zero_scan=zero_scan)
-    return source, facts, made
+    source = Source.open(image)
+    disk = GuestDisk(source, container_facts(source, name=source.name), scratch)
+    made = plan_vhd(disk.view(whole=True), uuid=UUID(int=1), timestamp=0, zero_scan=zero_scan)
+    return disk, made
 
 
 def plan(scratch: Path, image: str, *options: str) -> None:
-    _, _, made = planned(scratch, image, zero_scan="--no-scan" not in options)
+    disk, made = planned(scratch, image, zero_scan="--no-scan" not in options)
     print(made.size)
+    disk.close()
 
 
 def write(scratch: Path, image: str, output: str, *options: str) -> None:
-    from pipeline.targets.file import write_artifact
+    from pipeline.beside import Beside
+    from pipeline.targets.writing import write_artifact
 
     if "--unsynced" in options:  # as qemu-img leaves it: what imgprep itself never does
         os.fsync = lambda _handle: None
         os.posix_fadvise = lambda *_advice: None
-    source, facts, made = planned(scratch, image)
-    checksum = "--sha256" in options
-    write_artifact(made, source, facts, Path(output), scratch=scratch, checksum=checksum)
+    disk, made = planned(scratch, image)
+    path, checksum = Path(output), "--sha256" in options
+    with disk, Beside(path.parent, "bench") as beside:
+        write_artifact(made, disk, path, beside, checksum=checksum)
 
 
 def hash_file(_scratch: Path, path: str) -> None:
@@ -76,10 +81,10 @@ def hash_file(_scratch: Path, path: str) -> None:
 
 def stream(scratch: Path, image: str) -> None:
     """What an upload does: each segment's sha256, two segments at a time, nothing kept."""
-    from pipeline.targets import open_artifact
+    from pipeline.targets.artifact import open_artifact
 
-    source, facts, made = planned(scratch, image)
-    with open_artifact(made, source, facts, scratch=scratch, connections=4) as artifact:
+    disk, made = planned(scratch, image)
+    with disk, open_artifact(made, disk) as artifact:
 
         def segment(start: int) -> str:
             found = hashlib.sha256()

@@ -8,7 +8,7 @@ import subprocess
 import pytest
 
 from pipeline.cli import options
-from stages.convert import FORMATS
+from pipeline.targets.choice import FORMATS
 
 
 @pytest.fixture

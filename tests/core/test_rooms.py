@@ -19,7 +19,13 @@ NOUNS = {
 }
 KNOWLEDGE = NOUNS | {"pipeline.source", "pipeline.formats"}
 BYTES = KNOWLEDGE | {"pipeline.content", "pipeline.fileview", "pipeline.decompress"}
-WORK = BYTES | {"pipeline.disk", "pipeline.stage", "pipeline.tools", "pipeline.targets"}
+WORK = BYTES | {
+    "pipeline.beside",
+    "pipeline.disk",
+    "pipeline.stage",
+    "pipeline.tools",
+    "pipeline.targets",
+}
 
 # room (the longest matching prefix wins) -> what of ours it may import: these, and all below them
 MAY_IMPORT = {
@@ -31,6 +37,7 @@ MAY_IMPORT = {
     "pipeline.source": {"pipeline.errors", "pipeline.text"},
     "pipeline.facts": set(),
     "pipeline.disk": BYTES | {"pipeline.facts", "pipeline.tools"},
+    "pipeline.beside": set(),
     "pipeline.fileview": KNOWLEDGE,
     "pipeline.decompress": KNOWLEDGE,
     "pipeline.formats": KNOWLEDGE,
@@ -40,7 +47,8 @@ MAY_IMPORT = {
     "pipeline.explain": NOUNS | {"pipeline.profile"},
     "pipeline.profile_page": NOUNS | {"pipeline.profile", "pipeline.explain"},
     "pipeline.reports": NOUNS | {"pipeline.profile"},
-    "pipeline.stage": NOUNS | {"pipeline.disk", "pipeline.source", "pipeline.profile"},
+    "pipeline.stage": NOUNS
+    | {"pipeline.beside", "pipeline.disk", "pipeline.source", "pipeline.profile"},
     "pipeline.journal": NOUNS,
     "pipeline.unpack": BYTES | {"pipeline.stage"},
     "pipeline.tools": BYTES | {"pipeline.guest", "pipeline.stage"},
@@ -49,6 +57,7 @@ MAY_IMPORT = {
     "pipeline.stores": BYTES | {"pipeline.stage", "pipeline.transfer"},
     "pipeline.engine": NOUNS
     | {
+        "pipeline.beside",
         "pipeline.disk",
         "pipeline.journal",
         "pipeline.profile",

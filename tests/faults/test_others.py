@@ -11,11 +11,11 @@ from pathlib import Path
 import places
 import pytest
 import servers
+from notebooks import MemoryNotebook
 from patterns import MIB
 from uploads import COUNT, NAME, PATIENT, Background, Site, make_site
 
 from pipeline.errors import StoreError
-from pipeline.transfer.journal import MemoryNotebook
 
 pytestmark = [pytest.mark.servers, pytest.mark.xdist_group("servers")]
 

@@ -17,7 +17,7 @@ from pipeline.errors import ConversionFailed
 from pipeline.formats import vhd_bytes
 from pipeline.formats.vhd import Vhd
 from pipeline.formats.vhd_layout import MAX_SIZE, Layout, target_size
-from pipeline.targets import LaidOut
+from pipeline.targets.artifact import LaidOut
 
 MIB, GIB = 1 << 20, 1 << 30
 

@@ -17,7 +17,7 @@ def test_plain_jsonschema_says_the_same_of_every_file(corpus: Corpus) -> None:
     for name, path in corpus.images.items():
         try:
             with Source.open(corpus.root / "cases" / name / path) as source:
-                facts = samples.facts() | {"container": container_facts(source)}
+                facts = samples.facts() | {"container": container_facts(source, name=source.name)}
         except SourceError:
             continue  # it could not be opened, so there are no facts
         answers.append(assert_same_answer("rackspace-2020", facts, name))

@@ -15,14 +15,17 @@ from pipeline.events import Event, Note, Progress
 from pipeline.formats.vhd import Vhd
 from pipeline.model import Artifact, Job, Options, Report
 from pipeline.source import Source
-from pipeline.targets import open_artifact
+from pipeline.targets.artifact import open_artifact
+from pipeline.targets.choice import FORMATS
 from stages.check import Check
-from stages.convert import FORMATS, Convert
+from stages.convert import Convert
 from stages.identify import Identify
 from stages.inspect_disk import InspectDisk
+from stages.keep import Keep
+from stages.prove import Prove
 
 MIB = 1 << 20
-STAGES = (Identify(), InspectDisk(), Check(), Convert())
+STAGES = (Identify(), InspectDisk(), Check(), Convert(), Prove(), Keep())
 pytestmark = pytest.mark.needs("qemu-img", "qemu-nbd", "module:nbd")
 
 
@@ -67,6 +70,7 @@ def test_a_qcow2_becomes_the_vhd_that_xenserver_takes(
     data = (tmp_path / "out.vhd").read_bytes()
     assert report.artifact == {
         "format": "vhd",
+        "variant": "dynamic",
         "virtual_size": 30 * MIB,
         "size": len(data),
         "sha256": hashlib.sha256(data).hexdigest(),

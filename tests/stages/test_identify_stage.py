@@ -24,7 +24,7 @@ KEYS = {
 def facts(path: Path, data: bytes) -> dict[str, object]:
     path.write_bytes(data)
     with Source.open(str(path)) as source:
-        return dict(container_facts(source))
+        return dict(container_facts(source, name=source.name, allocated_size=source.allocated_size))
 
 
 def test_every_fact_is_there_and_json(tmp_path: Path) -> None:
@@ -101,7 +101,7 @@ def test_how_far_a_time_stamp_lies_in_the_future_is_a_fact(
     (tmp_path / "disk.vhd").write_bytes(data)
 
     with Source.open(tmp_path / "disk.vhd") as source:
-        details = container_facts(source)["details"]
+        details = container_facts(source, name="disk.vhd")["details"]
 
     assert details["timestamp_unix"] == stamp
     assert 0 <= told - details["timestamp_ahead"] < 600

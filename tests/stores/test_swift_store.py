@@ -11,6 +11,7 @@ from pathlib import Path
 import places
 import pytest
 import servers
+from notebooks import MemoryNotebook
 from patterns import MIB, Pattern
 
 from pipeline.errors import StoreError
@@ -20,7 +21,6 @@ from pipeline.stores.swift.auth import Access, Login, Session
 from pipeline.stores.swift.store import SwiftStore
 from pipeline.transfer import proof
 from pipeline.transfer import upload as transfer
-from pipeline.transfer.journal import MemoryNotebook
 from pipeline.transfer.protocol import Upload, upload_id
 from pipeline.transfer.retry import RetryPolicy
 from pipeline.transfer.segments import SegmentPayload, ZeroMap

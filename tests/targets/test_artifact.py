@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 import vhd_files as files
+from disks import written
 
 from pipeline import formats
 from pipeline.disk import GuestDisk
@@ -22,10 +23,10 @@ from pipeline.fileview import FileView
 from pipeline.formats.vhd import Vhd
 from pipeline.formats.vhd_layout import target_size
 from pipeline.model import Artifact, from_json, to_json
-from pipeline.source import Source
+from pipeline.source import Extent, Source
 from pipeline.stage import Cancellation
-from pipeline.targets import open_artifact
-from pipeline.targets.file import write_artifact
+from pipeline.targets import output
+from pipeline.targets.artifact import open_artifact
 from pipeline.targets.tap_vhd import PROBE, plan_vhd
 
 MIB, GIB = 1 << 20, 1 << 30
@@ -67,7 +68,7 @@ def plan(source: Source, name: str, scratch: Path, **options: Any) -> Artifact:
 def convert(path: Path, name: str, output: Path, **options: Any) -> Artifact:
     with Source.open(path) as source, guest_disk(source, name, path.parent) as disk:
         artifact = plan(source, name, path.parent)
-        return write_artifact(artifact, disk, output, **options)
+        return written(artifact, disk, output, **options)
 
 
 def compare_with_qemu(raw: Path, vhd: Path) -> None:
@@ -110,10 +111,10 @@ def test_two_readers_find_the_sources_data(tmp_path: Path, kind: str) -> None:
     image = tmp_path / "image"
     files.qemu_img("convert", "-f", "raw", *options, raw, image)
 
-    written = convert(image, name, tmp_path / "out.vhd")
+    made = convert(image, name, tmp_path / "out.vhd")
 
     data = (tmp_path / "out.vhd").read_bytes()
-    assert (len(data), hashlib.sha256(data).hexdigest()) == (written.size, written.sha256)
+    assert (len(data), hashlib.sha256(data).hexdigest()) == (made.size, made.sha256)
     require_sound(tmp_path / "out.vhd")
     compare_with_qemu(raw, tmp_path / "out.vhd")
     if kind != "vhd, by geometry":  # that source is larger than the raw image
@@ -144,9 +145,9 @@ SIZES = [
 def test_every_size(tmp_path: Path, size: int) -> None:
     raw = files.raw_disk(tmp_path / "disk.raw", size, runs=4)
 
-    written = convert(raw, "raw", tmp_path / "out.vhd")
+    made = convert(raw, "raw", tmp_path / "out.vhd")
 
-    assert written.virtual_size == target_size(size)
+    assert made.virtual_size == target_size(size)
     require_sound(tmp_path / "out.vhd")
     compare_with_libvhdi(raw, tmp_path / "out.vhd")
     compare_with_qemu(raw, tmp_path / "out.vhd")
@@ -229,7 +230,7 @@ def test_the_zero_scan_leaves_out_what_holds_only_zeros(
 ) -> None:
     with Source.open(allocated_zeros(tmp_path / "disk.raw")) as source:
         artifact = plan(source, "raw", tmp_path, zero_scan=zero_scan)
-        write_artifact(artifact, guest_disk(source, "raw", tmp_path), tmp_path / "o.vhd")
+        written(artifact, guest_disk(source, "raw", tmp_path), tmp_path / "o.vhd")
 
     with Source.open(tmp_path / "o.vhd") as file:
         assert Vhd().inspect(file).details["allocated_blocks"] == blocks
@@ -268,7 +269,7 @@ class TestFailures:
             os.truncate(raw, 20 * MIB)
 
             with pytest.raises(ConversionFailed, match=r"disk\.raw") as caught:
-                write_artifact(artifact, disk, tmp_path / "out.vhd")
+                written(artifact, disk, tmp_path / "out.vhd")
 
         assert (caught.value.code, caught.value.exit_code) == ("source-data-unreadable", 4)
         assert leftovers(tmp_path) == {"disk.raw"}
@@ -300,7 +301,7 @@ class TestFailures:
             def until_stopped() -> None:
                 for _ in range(100):  # until the signal meets one of them at work
                     disk = guest_disk(source, "raw", tmp_path)
-                    write_artifact(artifact, disk, output, cancellation=cancellation)
+                    written(artifact, disk, output, cancellation=cancellation)
                     output.unlink()
 
             with pytest.raises(Interrupted):
@@ -343,14 +344,15 @@ class TestFailures:
         assert caught.value.code == "output-directory-missing"
 
     def test_too_little_space_is_found_before_anything_is_written(self, tmp_path: Path) -> None:
-        free = shutil.disk_usage(tmp_path).free
-        with Source.open(files.raw_disk(tmp_path / "disk.raw", MIB)) as source:
-            artifact = replace(plan(source, "raw", tmp_path), size=free + GIB)
+        data = [Extent(0, 1 << 60, "data")]
 
-            with pytest.raises(EnvironmentFailed, match=str(free + GIB)) as caught:
-                write_artifact(artifact, guest_disk(source, "raw", tmp_path), tmp_path / "out.vhd")
+        with pytest.raises(EnvironmentFailed, match=str(1 << 60)) as caught:
+            output.require_space(tmp_path, 1 << 60, data)
 
         assert (caught.value.code, caught.value.exit_code) == ("no-space", 3)
+
+    def test_holes_need_no_space(self, tmp_path: Path) -> None:
+        output.require_space(tmp_path, 1 << 60, [Extent(0, 1 << 60, "zero")])
 
     def test_a_plan_that_is_not_ours(self, raw: Path, tmp_path: Path) -> None:
         with Source.open(raw) as source:

@@ -10,6 +10,7 @@ from typing import Any
 import places
 import pytest
 import servers
+from notebooks import MemoryNotebook
 from patterns import MIB, Pattern
 from uploads import NAME, QUICK
 
@@ -17,7 +18,6 @@ from pipeline.errors import TemporaryStoreError
 from pipeline.stage import Cancellation
 from pipeline.stores import open_store
 from pipeline.transfer import upload as transfer
-from pipeline.transfer.journal import MemoryNotebook
 from pipeline.transfer.protocol import ObjectStore, upload_id
 
 pytestmark = [pytest.mark.servers, pytest.mark.xdist_group("servers")]

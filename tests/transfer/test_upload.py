@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from notebooks import MemoryNotebook, UploadJournal
 from patterns import MIB, Pattern
 
 from pipeline.errors import Interrupted, StoreError, UsageError
@@ -17,7 +18,6 @@ from pipeline.stage import Cancellation
 from pipeline.stores import open_store, parse
 from pipeline.transfer import proof
 from pipeline.transfer import upload as transfer
-from pipeline.transfer.journal import MemoryNotebook, UploadJournal
 from pipeline.transfer.protocol import StoreLimits, upload_id
 from pipeline.transfer.retry import RetryPolicy
 from pipeline.transfer.sender import Turns

@@ -3,9 +3,8 @@
     workers   take the next range ─ read it into a buffer ─ pwrite its data runs ─┐
     hasher    range 0, range 1, range 2 … in order, gives the buffers back  ◀─────┘
 
-The file is made under a temporary name beside its final one; zero runs stay holes.  A worker takes its
-buffer before its range, so the range that the hasher waits for always has one, and nobody waits for
-ever.  Memory: BUFFERS times CHUNK.
+Zero runs stay holes.  A worker takes its buffer before its range, so the range that the hasher waits
+for always has one, and nobody waits for ever.  Memory: BUFFERS times CHUNK.
 
 More workers than cores only wait: the kernel lets one at a time write to a file, and those who wait for
 it spin (4 workers on 2 cores took up to twice the CPU time of 2).
@@ -13,24 +12,21 @@ it spin (4 workers on 2 cores took up to twice the CPU time of 2).
 
 from __future__ import annotations
 
-import contextlib
-import errno
 import hashlib
 import os
 import queue
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+from pipeline.beside import Beside
 from pipeline.disk import GuestDisk
-from pipeline.errors import EnvironmentFailed, UsageError
 from pipeline.model import Artifact
-from pipeline.source import Source
 from pipeline.stage import Cancellation
-from pipeline.targets import OpenArtifact, file_plan, open_artifact
-from pipeline.text import size as words
+from pipeline.targets import output
+from pipeline.targets.artifact import OpenArtifact, file_plan, open_artifact
 
 CHUNK = 1 << 20  # bytes of the artifact that a worker takes at once
 BUFFERS = 12
@@ -46,127 +42,31 @@ def write_artifact(
     artifact: Artifact,
     disk: GuestDisk,
     path: Path,
+    beside: Beside,
     *,
-    connections: int = WORKERS,
     overwrite: bool = False,
+    connections: int = WORKERS,
     checksum: bool = True,
     cancellation: Cancellation | None = None,
     progress: Progress | None = None,
 ) -> Artifact:
-    """Write the artifact to ``path``; the same artifact as a file, with its sha256.
+    """Write the artifact to ``path``; the same artifact with that copy, and its sha256 if wanted.
 
     Raises ``UsageError`` when ``path`` exists (without ``overwrite``) or is the source,
     ``EnvironmentFailed`` when there is no space or it cannot be written, ``ConversionFailed`` when
-    the source cannot be read, ``Interrupted`` when ``cancellation`` is set.  In all these cases no
-    file of ours is left behind.
+    the source cannot be read, ``SourceError`` when it changed, ``Interrupted`` when ``cancellation``
+    is set.  In all these cases no file of ours is left behind.
     """
-    require_writable(path, disk.source, artifact.size, overwrite=overwrite)
+    output.require_writable(path, disk.source, overwrite=overwrite)
     stop = cancellation or Cancellation()
-    with (
-        open_artifact(artifact, disk) as opened,
-        new_file(path, overwrite=overwrite) as handle,
-    ):
-        os.ftruncate(handle, opened.size)
-        work = _Work(opened, handle, hashlib.sha256() if checksum else None)
-        work.run(connections, stop, progress or (lambda _done, _total: None))
-        disk.source.require_unchanged()
-    return replace(artifact, plan=file_plan(path), sha256=work.digest)
-
-
-def require_writable(path: Path, source: Source, size: int, *, overwrite: bool) -> None:
-    """Raise unless ``path`` may be made, is not the source, and there is space for ``size`` bytes."""
-    directory = path.parent
-    if not directory.is_dir():
-        raise UsageError(
-            "output-directory-missing",
-            f"there is no directory {str(directory)!r}",
-            hint="make it first, or choose another output",
-        )
-    if os.path.lexists(path):
-        _require_replaceable(path, source, overwrite=overwrite)
-    found = os.statvfs(directory)
-    free = found.f_bavail * found.f_frsize
-    if free < size:
-        raise EnvironmentFailed(
-            "no-space",
-            f"{directory} has {words(free)} free, the output needs {words(size)} ({size} bytes)",
-            hint="free some space, or choose another place; 'imgprep run' needs no local copy",
-        )
-
-
-def _require_replaceable(path: Path, source: Source, *, overwrite: bool) -> None:
-    source.require_other(path)
-    if not path.is_file() or not overwrite:
-        raise UsageError(
-            "output-exists",
-            f"{str(path)!r} exists",
-            hint="remove it, choose another output, or give --force to replace a file",
-        )
-
-
-@contextlib.contextmanager
-def new_file(path: Path, *, overwrite: bool) -> Iterator[int]:
-    """A descriptor of a new file that gets the name ``path`` when the block ends well.
-
-    The file and its directory are synced.  Raises ``EnvironmentFailed`` when that fails.
-    """
-    temporary = path.parent / f".{path.name[:200]}.{os.getpid()}-{threading.get_ident()}.part"
-    try:
-        handle = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
-    except OSError as error:
-        raise unwritable(path, error) from error
-    try:
-        try:
-            yield handle
-            os.fsync(handle)
-        finally:
-            os.close(handle)
-        publish(temporary, path, overwrite=overwrite)
-    except OSError as error:
-        raise unwritable(path, error) from error
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
-def publish(temporary: Path, path: Path, *, overwrite: bool) -> None:
-    """Give a finished, synced file its final name, and sync that too."""
-    if overwrite:
-        os.replace(temporary, path)
-    else:
-        _link(temporary, path)
-    directory = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(directory)
-    finally:
-        os.close(directory)
-
-
-def _link(temporary: Path, path: Path) -> None:
-    """Rename without ever replacing what somebody else put there meanwhile."""
-    try:
-        os.link(temporary, path)
-    except FileExistsError as error:
-        raise UsageError(
-            "output-exists",
-            f"{str(path)!r} was made by another program meanwhile",
-            hint="remove it, or choose another output",
-        ) from error
-    except OSError as error:
-        if error.errno not in (errno.EPERM, errno.EOPNOTSUPP, errno.EMLINK):
-            raise
-        os.rename(temporary, path)  # a file system without hard links
-
-
-def unwritable(path: Path, error: OSError) -> EnvironmentFailed:
-    """The error for a failed system call on an output file."""
-    full = error.errno in (errno.ENOSPC, errno.EDQUOT)
-    return EnvironmentFailed(
-        "no-space" if full else "output-unwritable",
-        f"{str(path)!r} cannot be written: {error.strerror}",
-        hint="free some space, or choose another place"
-        if full
-        else "check the directory's permissions and its storage",
-    )
+    with open_artifact(artifact, disk) as opened:
+        output.require_space(path.parent, opened.size, opened.extents())
+        with output.new_file(path, beside, overwrite=overwrite) as handle:
+            os.ftruncate(handle, opened.size)
+            work = _Work(opened, handle, hashlib.sha256() if checksum else None)
+            work.run(connections, stop, progress or (lambda _done, _total: None))
+            disk.source.require_unchanged()
+    return replace(artifact, copy=file_plan(path), sha256=work.digest)
 
 
 class _Work:
