@@ -19,7 +19,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Literal, Protocol, Self
+from typing import Literal, Protocol, Self, runtime_checkable
 
 from pipeline.errors import SourceError, UsageError
 
@@ -60,6 +60,7 @@ class Reader(Protocol):
         ...
 
 
+@runtime_checkable
 class DiskView(Reader, Protocol):
     """The guest-visible disk behind a container, as ``pipeline.disk.GuestDisk`` lends it.
 

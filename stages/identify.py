@@ -1,6 +1,6 @@
 """identify: what the file is, from at most 4 MiB of its bytes; no tool has seen it yet.
 
-    Source ─▶ signatures ─▶ container facts
+    Source ─▶ signatures ─▶ container facts ◀─ of a dynamic VHD, the whole table and all sector bitmaps
                  └─▶ packed, and --unpack? ─▶ scratch ─▶ what is inside is identified instead
 
 Adds ``facts["container"]``.  Everything that later stages are allowed to do depends on it.
@@ -10,20 +10,27 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, replace
 from typing import Any, cast
 
 from pipeline import formats
 from pipeline import unpack as packed
 from pipeline.facts import ContainerFacts, ProblemFacts
+from pipeline.fileview import FileView
 from pipeline.formats import Identification
+from pipeline.formats.base import Problem
 from pipeline.formats.vhd import Vhd
+from pipeline.formats.vhd_bitmaps import SectorBitmaps
 from pipeline.model import Job, JsonObject, Outcome
 from pipeline.source import Reader, Source
-from pipeline.stage import Context
+from pipeline.stage import Cancellation, Context
 from pipeline.text import clean
 
 _MOST_PROBLEMS = 100
+_MISPLACED = frozenset({"vhd-bat", "vhd-block-bounds", "vhd-block-overlap", "vhd-truncated"})
+_BITMAP_READERS = 8
+_BITMAPS = 64  # that a reader is given at a time
 
 
 class Identify:
@@ -39,8 +46,7 @@ class Identify:
 
     def run(self, context: Context) -> Outcome:
         """Read the headers.  Raises ``SourceError``, and what ``unpack`` raises."""
-        source = context.source
-        facts = container_facts(source, name=source.name, allocated_size=source.allocated_size)
+        facts = _of_file(context.source, context.cancellation)
         if context.job.options.unpack and facts["format"] in packed.PACKINGS:
             return _look_inside(context, facts)
         return Outcome(facts={"container": facts})
@@ -60,17 +66,32 @@ def _look_inside(context: Context, facts: JsonObject) -> Outcome:
         problems = [asdict(problem) for problem in result.problems]
         return Outcome(facts={"container": {**facts, "problems": problems, "packed": origin}})
     with Source.open(result.path) as inner:
-        inside = container_facts(inner, name=inner.name, allocated_size=inner.allocated_size)
+        inside = _of_file(inner, context.cancellation)
     return Outcome(facts={"container": {**inside, "packed": origin}}, unpacked=str(result.path))
 
 
+def _of_file(source: Source, cancellation: Cancellation) -> ContainerFacts:
+    return container_facts(
+        source,
+        name=source.name,
+        allocated_size=source.allocated_size,
+        cancellation=cancellation,
+    )
+
+
 def container_facts(
-    reader: Reader, *, name: str, allocated_size: int | None = None
+    reader: Reader,
+    *,
+    name: str,
+    allocated_size: int | None = None,
+    cancellation: Cancellation | None = None,
 ) -> ContainerFacts:
     """The facts ``container`` of a file, or of what would be one.  Raises what reading it raises."""
     found = formats.identify(reader, name=name)
     if found.container.details.get("table_checked") is False:
         found = _with_whole_table(found, reader)
+    if "allocated_blocks" in found.container.details:
+        found = _with_bitmaps(found, reader, cancellation or Cancellation())
     return to_facts(found, file_size=reader.size, allocated_size=allocated_size)
 
 
@@ -82,6 +103,31 @@ def _with_whole_table(found: Identification, source: Reader) -> Identification:
     whole = Vhd().inspect(source)
     others = (item for item in found.container.problems if item not in whole.problems)
     return replace(found, container=replace(whole, problems=(*whole.problems, *others)))
+
+
+def _with_bitmaps(
+    found: Identification, reader: Reader, cancellation: Cancellation
+) -> Identification:
+    """A dynamic VHD with the problems of its stored blocks' sector bitmaps, all of them read.
+
+    Many small reads, so they are in flight together; no more are begun once enough is wrong.
+    """
+    container = found.container
+    if any(problem.rule in _MISPLACED for problem in container.problems):
+        return found  # what stands where a bitmap should be would only add noise
+    holes_known = FileView(reader, reader.size) if isinstance(reader, Source) else reader
+    bitmaps = SectorBitmaps(holes_known)
+    stored = bitmaps.stored
+    parts = [stored[at : at + _BITMAPS] for at in range(0, len(stored), _BITMAPS)]
+    wrong: list[Problem] = []
+    with ThreadPoolExecutor(_BITMAP_READERS) as pool:
+        for at in range(0, len(parts), _BITMAP_READERS):
+            cancellation.check()
+            for some in pool.map(bitmaps.problems, parts[at : at + _BITMAP_READERS]):
+                wrong += some
+            if len(wrong) >= _MOST_PROBLEMS:
+                break
+    return replace(found, container=replace(container, problems=(*container.problems, *wrong)))
 
 
 def to_facts(

@@ -73,6 +73,7 @@ class Vhd(Format):
         "vhd-reserved-fields",
         "empty-image",
         *vhd_dynamic.CHECKS,
+        "vhd-sector-bitmap",
     )
 
     def matches(self, reader: Reader) -> bool:

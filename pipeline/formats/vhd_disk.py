@@ -6,7 +6,7 @@
     file   | footer | header | BAT | … | bitmap, block 0 | … | footer |
 
 For looking at a VHD that somebody stored: it knows nothing of how the file was laid out.  The sector
-bitmaps are not looked at: the inspection, which comes first, refuses a VHD with clear bits.
+bitmaps are not looked at: ``vhd_bitmaps`` has refused a VHD with data behind clear bits.
 """
 
 from __future__ import annotations

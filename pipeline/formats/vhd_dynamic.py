@@ -1,4 +1,4 @@
-"""What is particular to a dynamic VHD: header, block table, batmap, sector bitmaps, parent.
+"""What is particular to a dynamic VHD: header, block table, batmap, parent.
 
     footer.data_offset ─▶ header ─▶ table_offset ─▶ BAT ─▶ each entry: sector of a block
                                                      │      │ sector bitmap │ block_size bytes │
@@ -6,7 +6,7 @@
 
 Blocks are compared by one sorted sweep: a table may have a million entries.  A reader with a budget
 is not asked for such a table; ``details["table_checked"]`` is False then, and whoever wants to use the
-disk must inspect the file once more without a budget.
+disk must inspect the file once more without a budget.  The bitmaps are read in ``vhd_bitmaps``.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from pipeline.formats import vhd_bytes as vhd
 from pipeline.formats.base import Problem
 from pipeline.formats.bounded import BoundedReader
 from pipeline.formats.vhd_bytes import Footer, Header, Locator
-from pipeline.formats.vhd_table import MAX_TABLE, Batmap, Table
+from pipeline.formats.vhd_table import MAX_TABLE, Batmap, Table, read_table
 from pipeline.source import Reader
 from pipeline.text import clean
 
@@ -34,13 +34,11 @@ CHECKS = (
     "vhd-block-bounds",
     "vhd-block-overlap",
     "vhd-batmap",
-    "vhd-sector-bitmap",
 )
 
-MIN_BLOCK, MAX_BLOCK = 512, 64 << 20
+# Of smaller blocks the bitmap has less than a byte: some readers round it down to no sector at all.
+MIN_BLOCK, MAX_BLOCK = 4096, 64 << 20
 BOUNDED_TABLE = 512 << 10  # bytes of a table that a reader with a budget is asked for: 256 GiB
-SAMPLED_BITMAPS = 64
-SAMPLED_DATA = 256 << 10  # bytes of data behind clear bits that are looked at
 _MOST = 8  # problems of one rule that are listed; a damaged table may have a million
 
 
@@ -82,12 +80,10 @@ def inspect(reader: Reader, footer: Footer, limit: int, *, cut: bool) -> Dynamic
     found.details["table_checked"] = small or not isinstance(reader, BoundedReader)
     if not found.details["table_checked"]:
         return found
-    table = _read_table(reader, header)
+    table = read_table(reader, header)
     batmap = Batmap(reader, header, table, footer.current_size, limit)
     found.problems += batmap.problems
-    misplaced = list(_blocks(table, footer, limit, batmap.regions, cut=cut))
-    # What stands where a misplaced block should have its bitmap would only add noise.
-    found.problems += misplaced or _bitmaps(reader, table, batmap)
+    found.problems += _blocks(table, footer, limit, batmap.regions, cut=cut)
     found.details.update(
         allocated_blocks=table.stored.count(1),
         batmap=batmap.details,
@@ -175,11 +171,6 @@ def _table_place(header: Header, footer: Footer, limit: int) -> Iterator[Problem
         yield Problem("vhd-bat", detail, at + 16, 8)
 
 
-def _read_table(reader: Reader, header: Header) -> Table:
-    data = reader.read(header.table_offset, 4 * header.entries)
-    return Table.parse(data, header.table_offset, header.table_size, header.block_size)
-
-
 def _blocks(
     table: Table, footer: Footer, limit: int, taken: tuple[tuple[int, int], ...], *, cut: bool
 ) -> Iterator[Problem]:
@@ -238,40 +229,3 @@ def _overlapping(table: Table, sectors: list[int]) -> Iterator[Problem]:
             other = table.entries.index(right, one + 1 if left == right else 0)
             detail = f"blocks {one} and {other} both cover offset {right * vhd.SECTOR}"
             yield table.problem("vhd-block-overlap", detail, other)
-
-
-def _bitmaps(reader: Reader, table: Table, batmap: Batmap) -> Iterator[Problem]:
-    """Look into the sector bitmaps of some blocks, at both ends of the disk.
-
-    A clear bit means "never written": XenServer then reads zeros, qemu what is stored.  So behind a
-    clear bit there must be zeros, and a block that the batmap calls full may have none.
-    """
-    budget = SAMPLED_DATA
-    used = table.block_size // vhd.SECTOR
-    for number in table.ends(SAMPLED_BITMAPS // 2):
-        at = table.entries[number] * vhd.SECTOR
-        bitmap = reader.read(at, table.bitmap_size)
-        clear = _clear_bits(bitmap, used)
-        if not clear:
-            continue
-        if batmap.full(number):
-            detail = f"it shows block {number} as full, whose bitmap has clear bits"
-            yield Problem("vhd-batmap", detail, at, table.bitmap_size)
-        for sector in clear[: budget // vhd.SECTOR]:
-            budget -= vhd.SECTOR
-            where = at + table.bitmap_size + sector * vhd.SECTOR
-            if any(reader.read(where, vhd.SECTOR)):
-                detail = f"sector {sector} of block {number}"
-                yield Problem("vhd-sector-bitmap", detail, where, vhd.SECTOR)
-                return
-
-
-def _clear_bits(bitmap: bytes, used: int) -> list[int]:
-    """The sectors of a block whose bit is clear."""
-    if bitmap[: used // 8] == b"\xff" * (used // 8) and used % 8 == 0:
-        return []
-    return [
-        sector
-        for sector in range(min(used, 8 * len(bitmap)))
-        if not bitmap[sector >> 3] & 0x80 >> (sector & 7)
-    ]

@@ -56,17 +56,6 @@ class Table:
         """The sectors of all stored blocks, ascending."""
         return sorted(itertools.compress(self.entries, self.stored))
 
-    def ends(self, count: int) -> list[int]:
-        """The numbers of the first and the last ``count`` stored blocks, ascending."""
-        first, last = list[int](), list[int]()
-        at = -1
-        while len(first) < count and (at := self.stored.find(1, at + 1)) >= 0:
-            first.append(at)
-        at = len(self.stored)
-        while len(last) < count and (at := self.stored.rfind(1, 0, at)) >= 0:
-            last.append(at)
-        return sorted({*first, *last})
-
     def first_unstored(self, bits: bytes) -> int | None:
         """The first block that ``bits``, its first one the highest, marks and that is not stored."""
         room = 8 * len(bits) - len(self.stored)
@@ -82,6 +71,12 @@ class Table:
     def problem(self, rule: str, detail: str, number: int) -> Problem:
         """A problem with the entry of block ``number``."""
         return Problem(rule, detail, self.offset + 4 * number, 4)
+
+
+def read_table(reader: Reader, header: Header) -> Table:
+    """The table of a header that was found sound."""
+    data = reader.read(header.table_offset, 4 * header.entries)
+    return Table.parse(data, header.table_offset, header.table_size, header.block_size)
 
 
 class Batmap:

@@ -67,10 +67,6 @@ def both(data: bytearray, offset: int, value: bytes) -> bytearray:
     return poke(poke(data, offset, value), len(data) - 512 + offset, value)
 
 
-def clear_a_bitmap_bit(data: bytearray) -> bytearray:
-    return poke(data, entry(data, 3) * 512, b"\x7f")
-
-
 MUTATIONS: dict[str, tuple[Mutation, set[str]]] = {
     "creator vpc": (
         lambda d: set_footer(d, creator=b"vpc "),
@@ -125,6 +121,9 @@ MUTATIONS: dict[str, tuple[Mutation, set[str]]] = {
         {"vhd-reserved-fields"},
     ),
     "block size 0": (lambda d: set_header(d, block_size=0), {"vhd-header"}),
+    "block size 512": (lambda d: set_header(d, block_size=512), {"vhd-header"}),
+    "block size 1024": (lambda d: set_header(d, block_size=1024), {"vhd-header"}),
+    "block size 2048": (lambda d: set_header(d, block_size=2048), {"vhd-header"}),
     "block size 513": (lambda d: set_header(d, block_size=513), {"vhd-header"}),
     "block size 2 GiB": (lambda d: set_header(d, block_size=1 << 31), {"vhd-header"}),
     "table behind the end": (lambda d: set_header(d, table_offset=1 << 40), {"vhd-bat"}),
@@ -148,7 +147,6 @@ MUTATIONS: dict[str, tuple[Mutation, set[str]]] = {
     "block over the footer": (lambda d: set_entry(d, 4, entry(d, 4) + 8), {"vhd-block-bounds"}),
     "block over the header": (lambda d: set_entry(d, 1, 1), {"vhd-block-bounds"}),
     "block at 0": (lambda d: set_entry(d, 1, 0), {"vhd-block-bounds"}),
-    "bitmap bit clear over data": (clear_a_bitmap_bit, {"vhd-batmap", "vhd-sector-bitmap"}),
 }
 
 

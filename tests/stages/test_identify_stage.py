@@ -12,6 +12,7 @@ import vhd_files
 from pipeline.formats import vhd_bytes
 from pipeline.model import Job, StageStatus
 from pipeline.source import Source
+from pipeline.stage import Cancellation
 from stages.identify import Identify, container_facts, to_facts
 
 KEYS = {
@@ -71,6 +72,7 @@ def test_the_stage_hands_over_one_section(tmp_path: Path) -> None:
     class Handles:
         job = Job(str(path), "rackspace")
         source = Source.open(str(path))
+        cancellation = Cancellation()
 
     outcome = Identify().run(Handles())  # type: ignore[arg-type]
     Handles.source.close()
