@@ -20,7 +20,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from pipeline import formats
-from pipeline.content import filesystems, partitions
+from pipeline.content import filesystems, fs_sizes, partitions
 from pipeline.content.partition_types import EFI_SYSTEM, MBR_EFI_SYSTEM
 from pipeline.content.partitions import Partition, PartitionTable
 from pipeline.formats import optical
@@ -121,7 +121,12 @@ def inspect(view: Reader, *, is_file: bool = False) -> Disk:
     table = partitions.parse(reader)
     parts = tuple(_part(reader, partition) for partition in table.partitions)
     content = filesystems.signature(reader, 0, reader.size) if table.scheme == "none" else None
-    problems = (*_disc_problems(disc, parts), *_nested_problems(nested), *table.problems)
+    problems = (
+        *_disc_problems(disc, parts),
+        *_nested_problems(nested),
+        *table.problems,
+        *_size_problems(reader, parts, content),
+    )
     return Disk(reader.size, table, parts, content, disc, nested, problems)
 
 
@@ -162,6 +167,21 @@ def _may_hold_system(part: Part) -> bool:
 def _nested_problems(nested: str | None) -> Iterator[Problem]:
     if nested is not None:
         yield Problem("nested-format", f"the disk's content is a {nested} image", 0, 512)
+
+
+def _size_problems(
+    reader: Reader, parts: tuple[Part, ...], content: str | None
+) -> Iterator[Problem]:
+    """File systems that are larger than the place they lie in: their end was cut off."""
+    places = [(part.partition.start, part.partition.size, part.content) for part in parts]
+    names = [(f"in partition {part.partition.number}", "partition") for part in parts]
+    if content is not None:
+        places, names = [(0, reader.size, content)], [("on the disk", "disk")]
+    for (start, room, kind), (where, place) in zip(places, names, strict=True):
+        size = fs_sizes.stated(reader, kind, start)
+        if size is not None and size > room:
+            detail = f"the {kind} {where} has {size} bytes, the {place} has {room}"
+            yield Problem("file-system-too-large", detail, start, fs_sizes.SUPERBLOCK)
 
 
 def _partition_facts(part: Part) -> dict[str, Any]:

@@ -68,6 +68,14 @@ def parse(reader: Reader, offset: int) -> VolumeGroup | None:
         return None
 
 
+def device_size(reader: Reader, offset: int) -> int | None:
+    """Bytes that the physical volume at byte ``offset`` was made on."""
+    header = _label(reader, offset)
+    if header is None or len(header) < 40:
+        return None
+    return int.from_bytes(header[32:40], "little") or None
+
+
 def _label(reader: Reader, offset: int) -> bytes | None:
     """The physical volume header, up to the end of its sector."""
     for at in _LABELS:

@@ -19,8 +19,10 @@ and about the disk behind the container, with the help of ``nested`` and ``optic
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
+from pipeline.formats import trailer
 from pipeline.formats.archives import Archive
 from pipeline.formats.base import Container, Format, Problem
 from pipeline.formats.bounded import BoundedReader
@@ -37,7 +39,8 @@ from pipeline.formats.vmdk import Vmdk
 from pipeline.source import Reader
 from pipeline.text import clean
 
-_CONTAINERS: tuple[Format, ...] = (Qcow2(), Vmdk(), Vhdx(), Vdi(), ForeignFormat(), Vhd(), Luks())
+_VHD, _FOREIGN = Vhd(), ForeignFormat()
+_CONTAINERS: tuple[Format, ...] = (Qcow2(), Vmdk(), Vhdx(), Vdi(), _FOREIGN, _VHD, Luks())
 
 FORMATS: tuple[Format, ...] = (OpticalDisc(), *_CONTAINERS, Archive(), Raw())
 """Every format, in the order in which they are asked: a disc is a disc whatever else it is."""
@@ -103,15 +106,17 @@ def identify(reader: Reader, *, name: str = "") -> Identification:
         for format_ in FORMATS[:-1]
         if (signature := format_.signature(bounded)) is not None
     ]
+    suffix = _suffix(name)
+    if not held:
+        held = _with_lost_end(bounded, suffix)
     labels = disk_labels(bounded)
     matches = (*(signature for _, signature in held), *labels)
     chosen = _chosen(held, bounded)
-    suffix = _suffix(name)
     problems = (
         *_polyglot(chosen, matches),
         *chosen.problems,
         *_disc_in_fixed(chosen, held, bounded),
-        *_disagreement(chosen, suffix),
+        *_disagreement(chosen, suffix, bounded),
     )
     container = replace(chosen, problems=problems)
     return Identification(container, matches or (chosen.format,), suffix, bounded.bytes_read)
@@ -158,12 +163,33 @@ def _suffix(name: str) -> str:
     return clean(suffix.lower(), 16) if dot and stem else ""
 
 
-def _disagreement(container: Container, suffix: str) -> tuple[Problem, ...]:
+def _with_lost_end(reader: BoundedReader, suffix: str) -> list[tuple[Format, str]]:
+    """A VHD whose footer, which alone shows what a fixed one is, stands before padding."""
+    named = _FORMAT_OF.get(suffix) == _VHD.name
+    return [(_VHD, _VHD.name)] if _VHD.lost_end(reader, named=named) else []
+
+
+def _disagreement(container: Container, suffix: str, reader: BoundedReader) -> Iterator[Problem]:
+    """What the name says and the content does not.
+
+    To a format whose mark stands at the end, a file without it is not a raw disk but has lost its end.
+    """
     meant = _FORMAT_OF.get(suffix)
     if meant is None or meant == container.format or container.format == "unknown":
-        return ()
-    detail = f"the suffix is .{suffix}, the content is {container.format}"
-    return (Problem("suffix-mismatch", detail),)
+        return
+    yield Problem("suffix-mismatch", f"the suffix is .{suffix}, the content is {container.format}")
+    if container.format != "raw":
+        return
+    if meant == _VHD.name:
+        detail = (
+            f"the suffix is .{suffix}, but the last 512 bytes are no footer, "
+            f"nor is there one in the last {min(trailer.PADDING, reader.size)} bytes"
+        )
+        yield Problem("vhd-footer", detail, max(0, reader.size - 512))
+    elif meant == "dmg":
+        problem = _FOREIGN.lost_end(reader)
+        if problem is not None:
+            yield problem
 
 
 @dataclass(frozen=True)

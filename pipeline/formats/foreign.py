@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from pipeline.formats import trailer
 from pipeline.formats.base import Container, Format, Problem
 from pipeline.formats.bounded import padded
 from pipeline.source import Reader
@@ -172,6 +173,8 @@ ROWS = (
     ),
 )
 
+_DMG = next(row for row in ROWS if row.name == "dmg" and row.offset < 0)
+
 
 class ForeignFormat(Format):
     """A file that one of the rows describes."""
@@ -187,6 +190,13 @@ class ForeignFormat(Format):
         """The row's name."""
         row = _find(reader)
         return row.name if row else None
+
+    def lost_end(self, reader: Reader) -> Problem | None:
+        """For a file whose name says DMG: whether its trailer has something appended behind it."""
+        at = trailer.anywhere(reader, _DMG.magic)
+        if at is None:
+            return None
+        return Problem("unsupported-format", f"{_DMG.words}, and something behind it", at, 512)
 
     def inspect(self, reader: Reader) -> Container:
         """The name, and the virtual size where a field holds it."""

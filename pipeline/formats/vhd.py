@@ -20,8 +20,8 @@ from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
+from pipeline.formats import trailer, vhd_dynamic
 from pipeline.formats import vhd_bytes as vhd
-from pipeline.formats import vhd_dynamic
 from pipeline.formats.base import Container, Format, Problem
 from pipeline.formats.vhd_bytes import Footer
 from pipeline.source import Reader
@@ -34,7 +34,7 @@ _MAX_CHS_SIZE = vhd.MAX_CHS_SECTORS * vhd.SECTOR
 _COOKIES = (vhd.FOOTER_COOKIE, vhd.JOURNAL_COOKIE)
 _SHOWN = 16  # bytes of a field that a sentence shows
 _FIELDS = 86  # bytes of a footer that hold fields; zeros follow
-_TAIL = 4096  # how far from the end a footer is looked for that something was appended to
+_TAIL = 4096  # bytes before the end in which a footer alone makes a file a VHD
 
 
 @dataclass(frozen=True)
@@ -78,7 +78,19 @@ class Vhd(Format):
 
     def matches(self, reader: Reader) -> bool:
         """A footer's cookie at either end, or a whole footer near the end."""
-        return reader.read(0, 8) in _COOKIES or _find_end(reader) is not None
+        return reader.read(0, 8) in _COOKIES or _find_end(reader, _TAIL) is not None
+
+    def lost_end(self, reader: Reader, *, named: bool) -> bool:
+        """Whether a file without any signature is a VHD with much padding behind it.
+
+        A footer alone proves nothing, as a disk may hold VHDs: it must say that its disk ends where it
+        stands.  With ``named``, when the file's name says VHD, any footer will do.
+        """
+        found = _find_end(reader)
+        if found is None:
+            return False
+        whole = found.footer.disk_type == vhd.FIXED and found.footer.current_size == found.offset
+        return named or whole
 
     def inspect(self, reader: Reader) -> Container:
         """Everything that footers, header, table, batmap and some of the bitmaps tell."""
@@ -119,26 +131,18 @@ def _at(reader: Reader, offset: int, length: int) -> Located | None:
     return Located(offset, data, Footer.unpack(data))
 
 
-def _find_end(reader: Reader) -> Located | None:
+def _find_end(reader: Reader, within: int = trailer.PADDING) -> Located | None:
+    """The footer at the end, or a whole one with padding of less than ``within`` bytes behind it."""
     size = reader.size
     cut = size % vhd.SECTOR  # footers begin at sectors
     for length in (vhd.FOOTER_SIZE, vhd.FOOTER_SIZE - 1, cut):
         found = _at(reader, size - length, length) if _FIELDS <= length <= size else None
         if found is not None:
             return found
-    return _before_trailing_bytes(reader)
-
-
-def _before_trailing_bytes(reader: Reader) -> Located | None:
-    """A whole footer with a right checksum a little before the end of the file."""
-    start = max(0, reader.size - _TAIL)
-    tail = reader.read(start, _TAIL)
-    at = tail.rfind(vhd.FOOTER_COOKIE)
-    while at >= 0:
-        found = _at(reader, start + at, vhd.FOOTER_SIZE)
-        if found is not None and found.offset > 0 and found.sound:
+    for offset in trailer.sectors(reader, vhd.FOOTER_COOKIE, within):
+        found = _at(reader, offset, vhd.FOOTER_SIZE)
+        if found is not None and offset > 0 and found.sound:
             return found
-        at = tail.rfind(vhd.FOOTER_COOKIE, 0, at)
     return None
 
 
@@ -164,7 +168,10 @@ def _ends(
             yield Problem("vhd-truncated", detail, reader.size, missing)
         if end.end < reader.size:
             count = reader.size - end.end
-            detail = f"{count} bytes follow the footer at {end.offset}"
+            detail = (
+                f"the last {vhd.FOOTER_SIZE} bytes are no footer; one was found {count} bytes "
+                f"before the end, at {end.offset}"
+            )
             yield Problem("vhd-trailing-bytes", detail, end.end, count)
     if copy is not None:
         yield from _sound(copy, "vhd-footer-copy")

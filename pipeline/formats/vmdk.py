@@ -30,7 +30,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Self
 
-from pipeline.formats import vmdk_descriptor, vmdk_tables
+from pipeline.formats import trailer, vmdk_descriptor, vmdk_tables
 from pipeline.formats.base import Container, Format, Problem
 from pipeline.formats.bounded import padded
 from pipeline.formats.tables import Region, outside
@@ -40,6 +40,7 @@ from pipeline.source import Reader
 _SPARSE, _COWD, _SESPARSE = b"KDMV", b"COWD", struct.pack("<Q", 0xCAFEBABE)
 _HEADER = struct.Struct("<4sIIQQQQIQQQB4sH")
 _HEADER_LENGTH = 512
+_FOOTER_TO_END = 1024  # the footer, and the sector of zeros that ends a stream
 _AT_END = 0xFFFF_FFFF_FFFF_FFFF
 _NEWLINES = b"\n \r\n"
 _NEWLINE_TEST, _REDUNDANT, _COMPRESSED, _MARKERS = 1 << 0, 1 << 1, 1 << 16, 1 << 17
@@ -167,7 +168,6 @@ def _sparse(reader: Reader) -> Container:
         "vmdk",
         header.capacity * 512,
         variant=variant or ("streamOptimized" if streamed else "monolithicSparse"),
-        creator=descriptor.creator if descriptor else None,
         uuid=descriptor.uuid if descriptor else None,
         encrypted=bool(descriptor and descriptor.encrypted),
         external_references=references,
@@ -177,6 +177,7 @@ def _sparse(reader: Reader) -> Container:
             "grain_size": header.grain * 512,
             "compressed": bool(header.flags & _COMPRESSED),
             "create_type": variant,
+            "tools_version": descriptor.tools_version if descriptor else None,
         },
     )
 
@@ -276,8 +277,7 @@ def _places(header: Header, reader: Reader) -> Iterator[Problem]:
     if directory == _AT_END:
         footer = _footer(reader)
         if footer is None:
-            detail = "the footer with the directory's place is missing at the end"
-            yield Problem("truncated", detail, reader.size, 0)
+            yield _no_footer(header, reader)
             return
         yield from _footer_problems(header, footer, reader.size)
         directory = footer.directory_offset
@@ -293,8 +293,21 @@ def _places(header: Header, reader: Reader) -> Iterator[Problem]:
 
 
 def _footer(reader: Reader) -> Header | None:
-    data = reader.read(reader.size - 1024, _HEADER_LENGTH)
+    data = reader.read(reader.size - _FOOTER_TO_END, _HEADER_LENGTH)
     return Header.unpack(data) if data[:4] == _SPARSE and len(data) == _HEADER_LENGTH else None
+
+
+def _no_footer(header: Header, reader: Reader) -> Problem:
+    """Whether the end is missing, or only something stands behind it."""
+    for at in trailer.sectors(reader, _SPARSE):
+        found = Header.unpack(padded(reader, at, _HEADER_LENGTH))
+        behind = reader.size - at - _FOOTER_TO_END
+        placed = found.directory_offset != _AT_END and found.capacity == header.capacity
+        if placed and at > 0 and behind > 0:
+            detail = f"its footer, looked for at the end, has {behind} bytes behind it"
+            return Problem("corrupt-header", detail, at, _HEADER_LENGTH)
+    detail = "the footer with the directory's place is missing at the end"
+    return Problem("truncated", detail, reader.size, 0)
 
 
 def _footer_problems(header: Header, footer: Header, file_size: int) -> Iterator[Problem]:

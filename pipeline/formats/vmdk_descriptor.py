@@ -53,7 +53,7 @@ class Descriptor:
     size: int  # bytes, of all extents
     parent: str | None
     encrypted: bool
-    creator: str | None
+    tools_version: str | None  # of VMware Tools in the guest; 2147483647: open-vm-tools
     uuid: str | None
 
     @property
@@ -98,7 +98,9 @@ def parse(data: bytes) -> Descriptor:
         size=size,
         parent=_parent(settings),
         encrypted=any(key.startswith("encryption") for key in settings),
-        creator=clean(settings["ddb.toolsversion"], 40) if "ddb.toolsversion" in settings else None,
+        tools_version=clean(settings["ddb.toolsversion"], 40)
+        if "ddb.toolsversion" in settings
+        else None,
         uuid=_uuid(settings.get("ddb.uuid", "")),
     )
 

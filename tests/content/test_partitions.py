@@ -305,6 +305,180 @@ def test_what_a_gpt_left_behind_does_not_damage_an_mbr():
     assert (table.scheme, table.problems) == ("mbr", ())
 
 
+# ----------------------------------------------------------- places and numbers, field by field
+
+SECTORS = 4096
+LAST = SECTORS - 1
+ENTRY = bytes.fromhex("af3dc60f838472478e793d69d8477de4") + bytes(range(16))
+
+
+def gpt_entries(*spans: tuple[int, int]) -> bytes:
+    table = b"".join(
+        ENTRY + struct.pack("<QQQ", first, last, 0) + bytes(72) for first, last in spans
+    )
+    return table.ljust(16384, b"\0")
+
+
+def gpt_header(own: int, other: int, entries_lba: int, entries: bytes) -> bytes:
+    head = struct.pack(
+        "<8sIIIIQQQQ16sQIII", b"EFI PART", 0x10000, 92, 0, 0, own, other, 34, LAST - 33, bytes(16),
+        entries_lba, 128, 128, zlib.crc32(entries),
+    )  # fmt: skip
+    return (head[:16] + struct.pack("<I", zlib.crc32(head)) + head[20:]).ljust(512, b"\0")
+
+
+def gpt_disk(
+    entries: bytes,
+    *,
+    entries_lba: int = 2,
+    other: int = LAST,
+    backup: tuple[int, int] | None = (LAST, LAST - 32),
+) -> bytes:
+    """``backup``: the sectors of the other header and of its entries, where there is one."""
+    guard = struct.pack("<B3xB3xII", 0, 0xEE, 1, LAST)
+    data = bytearray((bytes(446) + guard).ljust(510, b"\0") + b"\x55\xaa").ljust(
+        SECTORS * 512, b"\0"
+    )
+
+    def put(sector: int, part: bytes) -> None:
+        data[sector * 512 : sector * 512 + len(part)] = part
+
+    put(1, gpt_header(1, other, entries_lba, entries))
+    put(entries_lba, entries)
+    if backup is not None:
+        put(backup[1], entries)
+        put(backup[0], gpt_header(backup[0], 1, backup[1], entries))
+    return bytes(data)
+
+
+@pytest.mark.parametrize("entries_lba", [2, 3, 40, 1000, LAST - 64])
+def test_the_entries_are_where_the_header_says_and_nowhere_else(entries_lba):
+    # given two partitions over each other, in a table at that sector
+    entries = gpt_entries((2048, 3000), (3000, 3500))
+    decoy = bytearray(gpt_disk(entries, entries_lba=entries_lba))
+    if entries_lba >= 40:
+        decoy[1024 : 1024 + 16384] = gpt_entries((50, 60))
+
+    table = partitions.parse(Bytes(bytes(decoy)))
+
+    assert [(part.start // 512, part.end // 512) for part in table.partitions] == [
+        (2048, 3001),
+        (3000, 3501),
+    ]
+    (overlap,) = table.problems
+    assert (overlap.rule, overlap.offset) == ("partition-overlap", entries_lba * 512)
+
+
+def test_too_many_partitions_are_told_at_their_table():
+    span = struct.pack("<QQQ", 2048, 2047, 0)
+    entries = (ENTRY + span + bytes(72)) * 300
+    head = struct.pack(
+        "<8sIIIIQQQQ16sQIII", b"EFI PART", 0x10000, 92, 0, 0, 1, LAST, 34, LAST - 33, bytes(16),
+        500, 300, 128, zlib.crc32(entries),
+    )  # fmt: skip
+    data = bytearray(gpt_disk(gpt_entries()))
+    data[512:1024] = (head[:16] + struct.pack("<I", zlib.crc32(head)) + head[20:]).ljust(512, b"\0")
+    data[500 * 512 : 500 * 512 + len(entries)] = entries
+
+    table = partitions.parse(Bytes(bytes(data)))
+
+    assert len(table.partitions) == partitions.MAX_PARTITIONS
+    found = [item for item in table.problems if item.rule == "partition-table-damaged"]
+    assert [(item.offset, item.length) for item in found] == [(500 * 512, 300 * 128)]
+
+
+@pytest.mark.parametrize("other", [0, 1, LAST, LAST + 1, 1 << 63])
+def test_another_header_that_cannot_be_there_is_looked_for_at_the_end(other):
+    table = partitions.parse(Bytes(gpt_disk(gpt_entries((2048, 3000)), other=other)))
+
+    assert table.problems == ()
+
+
+@pytest.mark.parametrize("other", [2, 3, 2000, LAST - 1])
+def test_another_header_is_looked_for_where_the_first_one_says(other):
+    data = gpt_disk(
+        gpt_entries((2048, 3000)),
+        entries_lba=100,
+        other=other,
+        backup=(other, 300 if other < 300 else LAST - 100),
+    )
+
+    table = partitions.parse(Bytes(data))
+
+    (problem,) = table.problems
+    assert problem.rule == "gpt-backup"
+    assert problem.detail == f"it is at sector {other}, but the disk ends at sector {LAST}"
+
+
+def mbr_sector(*entries: tuple[int, int, int]) -> bytes:
+    """Type, first sector, sectors."""
+    packed = b"".join(struct.pack("<B3xB3xII", 0, *entry) for entry in entries)
+    return (bytes(446) + packed).ljust(510, b"\0") + b"\x55\xaa"
+
+
+def mbr_disk(sectors: dict[int, bytes]) -> Bytes:
+    data = bytearray(SECTORS * 512)
+    for at, sector in sectors.items():
+        data[at * 512 : at * 512 + 512] = sector
+    return Bytes(bytes(data))
+
+
+def numbered(table: partitions.PartitionTable) -> list[tuple[int, int]]:
+    return [(part.number, part.start // 512) for part in table.partitions]
+
+
+def test_an_entry_without_a_type_or_without_a_size_is_no_partition():
+    first = mbr_sector((0, 100, 50), (0x83, 200, 50), (0x83, 300, 0))
+
+    assert numbered(partitions.parse(mbr_disk({0: first}))) == [(2, 200)]
+
+
+def test_a_file_system_behind_entries_that_are_none_is_the_whole_disk_s():
+    superblock = struct.pack("<H", 0xEF53).rjust(58, b"\0").ljust(512, b"\0")
+    for entry in ((0, 100, 50), (0x83, 100, 0)):
+        disk = mbr_disk({0: mbr_sector(entry), 2: superblock})
+
+        assert partitions.parse(disk).scheme == "none"
+
+
+def test_an_extended_partition_without_a_size_is_not_walked():
+    first = mbr_sector((0x05, 100, 0), (0x83, 200, 50))
+    chain = mbr_sector((0x83, 1, 10))
+
+    table = partitions.parse(mbr_disk({0: first, 100: chain}))
+
+    assert (numbered(table), table.problems) == ([(2, 200)], ())
+
+
+def test_logical_partitions_count_on_from_five_over_two_chains():
+    # given two extended partitions, the first with two links and an entry that is none in each
+    first = mbr_sector((0x83, 50, 10), (0x05, 100, 400), (0x0F, 1000, 400))
+    sectors = {
+        0: first,
+        100: mbr_sector((0x83, 10, 20), (0x05, 100, 100), (0, 7, 7)),
+        200: mbr_sector((0x82, 10, 20), (0x05, 0, 0), (0x83, 9, 0)),
+        1000: mbr_sector((0x83, 10, 20), (0x05, 50, 100)),
+        1050: mbr_sector((0x8E, 10, 20)),
+    }
+
+    table = partitions.parse(mbr_disk(sectors))
+
+    assert table.problems == ()
+    assert numbered(table) == [
+        (1, 50), (2, 100), (3, 1000), (5, 110), (6, 210), (7, 1010), (8, 1060),
+    ]  # fmt: skip
+
+
+def test_a_gpt_that_is_damaged_at_both_ends_yields_to_an_mbr_with_partitions_alone():
+    damaged = bytearray(gpt_disk(gpt_entries((2048, 3000))))
+    damaged[512 + 24] ^= 1
+    damaged[LAST * 512 + 24] ^= 1
+    for entry, scheme in (((0x83, 100, 50), "mbr"), ((0x83, 100, 0), "gpt"), ((0, 100, 50), "gpt")):
+        damaged[:512] = mbr_sector(entry)
+
+        assert partitions.parse(Bytes(bytes(damaged))).scheme == scheme, entry
+
+
 @given(
     start=st.binary(max_size=2048),
     signature=st.sampled_from([b"", b"\x55\xaa"]),
