@@ -15,7 +15,7 @@ import contextlib
 import errno
 import os
 import stat
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -45,6 +45,20 @@ class Extent:
     offset: int
     length: int
     kind: Literal["data", "zero"]
+
+
+def merged(extents: Iterable[Extent]) -> Iterator[Extent]:
+    """The same runs, neighbours of one kind put together."""
+    run: Extent | None = None
+    for extent in extents:
+        if run is not None and run.kind == extent.kind:
+            run = Extent(run.offset, run.length + extent.length, run.kind)
+            continue
+        if run is not None:
+            yield run
+        run = extent
+    if run is not None:
+        yield run
 
 
 class Reader(Protocol):

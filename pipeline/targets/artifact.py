@@ -16,7 +16,7 @@ from __future__ import annotations
 import contextlib
 import os
 from bisect import bisect_right
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from functools import lru_cache
 from operator import attrgetter
 from pathlib import Path
@@ -28,7 +28,7 @@ from pipeline.fileview import FileView
 from pipeline.formats import vhd_layout
 from pipeline.formats.vhd_layout import Piece
 from pipeline.model import Artifact, JsonObject
-from pipeline.source import DiskView, Extent, Source
+from pipeline.source import DiskView, Extent, Source, merged
 from pipeline.targets.linear import LinearLayout
 
 WINDOW = 64 << 20  # bytes of the disk whose allocation is asked for and remembered at once
@@ -229,20 +229,6 @@ class Stored:
     def extents(self, offset: int = 0, length: int | None = None) -> Iterator[Extent]:
         """See ``OpenArtifact``."""
         return self._view.extents(offset, length)
-
-
-def merged(extents: Iterable[Extent]) -> Iterator[Extent]:
-    """The same runs, neighbours of one kind put together."""
-    run: Extent | None = None
-    for extent in extents:
-        if run is not None and run.kind == extent.kind:
-            run = Extent(run.offset, run.length + extent.length, run.kind)
-            continue
-        if run is not None:
-            yield run
-        run = extent
-    if run is not None:
-        yield run
 
 
 def _fill_zeros(buffer: memoryview) -> None:

@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Protocol
 
 from pipeline.fileview import FileView
-from pipeline.source import Extent, Source
+from pipeline.source import Extent, Source, merged
 from pipeline.tools.qemu_img import Run
 
 _SERVED, _ZERO = -1, -2
@@ -105,14 +105,7 @@ class MappedView:
     def extents(self, offset: int = 0, length: int | None = None) -> Iterator[Extent]:
         """Contiguous, ascending, covering the range; unknown allocation counts as data."""
         end = self.size if length is None else min(self.size, offset + length)
-        run: Extent | None = None
-        for at, count, where in self._runs.pieces(offset, end):
-            kind = "zero" if where == _ZERO else "data"
-            if run is not None and run.kind == kind:
-                run = Extent(run.offset, run.length + count, run.kind)
-                continue
-            if run is not None:
-                yield run
-            run = Extent(at, count, "zero" if where == _ZERO else "data")
-        if run is not None:
-            yield run
+        return merged(
+            Extent(at, count, "zero" if where == _ZERO else "data")
+            for at, count, where in self._runs.pieces(offset, end)
+        )

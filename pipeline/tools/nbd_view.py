@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.errors import ConversionFailed, ToolError
-from pipeline.source import Extent
+from pipeline.source import Extent, merged
 from pipeline.text import clean
 
 REQUEST = 256 * 1024  # bytes of one read request: eight of them fit a processor's cache
@@ -63,19 +63,13 @@ class NbdView:
     def extents(self, offset: int = 0, length: int | None = None) -> Iterator[Extent]:
         """Contiguous, ascending, covering the range; unknown allocation counts as data."""
         end = self.size if length is None else min(self.size, offset + length)
-        run: Extent | None = None
+        return merged(self._told(offset, end))
+
+    def _told(self, offset: int, end: int) -> Iterator[Extent]:
         while offset < end:
-            for extent in self._status(offset, min(end - offset, STATUS_WINDOW)):
-                if run is not None and run.kind == extent.kind:
-                    run = Extent(run.offset, run.length + extent.length, run.kind)
-                    continue
-                if run is not None:
-                    yield run
-                run = extent
-            assert run is not None
-            offset = run.offset + run.length
-        if run is not None:
-            yield run
+            found = self._status(offset, min(end - offset, STATUS_WINDOW))
+            yield from found
+            offset = found[-1].offset + found[-1].length
 
     def _status(self, offset: int, length: int) -> list[Extent]:
         found: list[Extent] = []
