@@ -24,6 +24,7 @@ import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from pipeline.content import xfs_log
 from pipeline.source import Reader
 
 HEAD = 4096  # bytes that hold the common signatures
@@ -198,7 +199,15 @@ def _ext_details(kind: str, read: _Read) -> FileSystem:
 def _xfs_details(kind: str, read: _Read) -> FileSystem:
     head = read(0, HEAD)
     version = int.from_bytes(head[100:102], "big") & 0xF
-    return FileSystem(kind, _uuid(head[32:48]), _text(head[108:120]), version=str(version))
+    clean = xfs_log.clean(read)
+    return FileSystem(
+        kind,
+        _uuid(head[32:48]),
+        _text(head[108:120]),
+        clean,
+        str(version),
+        None if clean is not False else "its log holds changes that were not written back",
+    )
 
 
 def _btrfs_details(kind: str, read: _Read) -> FileSystem:
