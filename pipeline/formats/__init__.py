@@ -4,6 +4,10 @@
                       │
                       └─ more than one that holds, and not a combination in LEGAL: a polyglot
 
+A partition table where a container's own tables store the guest's data is no signature of the file: the GPT
+in the first block of a dynamic VHD may happen to lie at byte 4096.  A disc or another image format there
+counts all the same: a file can be made that is both, and whoever guesses would read the other one.
+
 The suffix decides nothing; that it disagrees is advice.  Rules that the formats of this room report
 (each has its file in ``schemas/requirements/``; those of VHD begin with ``vhd-``):
 
@@ -27,7 +31,7 @@ from pipeline.formats.archives import Archive
 from pipeline.formats.base import Container, Format, Problem
 from pipeline.formats.bounded import BoundedReader
 from pipeline.formats.foreign import ForeignFormat
-from pipeline.formats.labels import disk_labels
+from pipeline.formats.labels import label_places
 from pipeline.formats.luks import Luks
 from pipeline.formats.optical import OpticalDisc
 from pipeline.formats.qcow2 import Qcow2
@@ -109,7 +113,7 @@ def identify(reader: Reader, *, name: str = "") -> Identification:
     suffix = _suffix(name)
     if not held:
         held = _with_lost_end(bounded, suffix)
-    labels = disk_labels(bounded)
+    labels = _labels(held, bounded)
     matches = (*(signature for _, signature in held), *labels)
     chosen = _chosen(held, bounded)
     problems = (
@@ -120,6 +124,16 @@ def identify(reader: Reader, *, name: str = "") -> Identification:
     )
     container = replace(chosen, problems=problems)
     return Identification(container, matches or (chosen.format,), suffix, bounded.bytes_read)
+
+
+def _labels(held: list[tuple[Format, str]], reader: BoundedReader) -> tuple[str, ...]:
+    """The partition tables of the file itself: not those in what a container stores for its guest."""
+    seen = (
+        name
+        for name, offset, length in label_places(reader)
+        if not any(item.stores(reader, offset, length) for item, _ in held)
+    )
+    return tuple(dict.fromkeys(seen))
 
 
 def _chosen(held: list[tuple[Format, str]], reader: BoundedReader) -> Container:

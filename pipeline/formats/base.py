@@ -70,6 +70,13 @@ class Format(ABC):
         """The name under which ``matches`` holds: a family of formats has several."""
         return self.name if self.matches(reader) else None
 
+    def stores(self, reader: Reader, offset: int, length: int) -> bool:  # noqa: ARG002
+        """Whether these bytes of the file are the guest's, by this container's own tables.
+
+        A partition table that stands there is the guest's, not the file's.  False when in doubt.
+        """
+        return False
+
     @abstractmethod
     def inspect(self, reader: Reader) -> Container:
         """Everything that the headers tell; called only when ``matches``."""

@@ -19,13 +19,18 @@ _FAT = (b"FAT12", b"FAT16", b"FAT32", b"NTFS", b"EXFAT")
 
 def disk_labels(reader: Reader, offset: int = 0) -> tuple[str, ...]:
     """Both "mbr" and "gpt", each when its signature holds at ``offset``."""
-    found = []
-    sector = reader.read(offset, 512)
-    if _is_mbr(sector):
-        found.append("mbr")
-    if any(reader.read(offset + place, 8) == _GPT for place in (512, 4096)):
-        found.append("gpt")
-    return tuple(found)
+    return tuple(dict.fromkeys(name for name, _, _ in label_places(reader, offset)))
+
+
+def label_places(reader: Reader, offset: int = 0) -> tuple[tuple[str, int, int], ...]:
+    """The same, each with the offset and the length of the bytes that show it."""
+    mbr = (("mbr", offset + 446, 66),) if _is_mbr(reader.read(offset, 512)) else ()
+    gpt = (
+        ("gpt", offset + place, len(_GPT))
+        for place in (512, 4096)
+        if reader.read(offset + place, len(_GPT)) == _GPT
+    )
+    return (*mbr, *gpt)
 
 
 def _is_mbr(sector: bytes) -> bool:

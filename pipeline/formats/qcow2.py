@@ -139,6 +139,17 @@ class Qcow2(Format):
         head = reader.read(0, 8)
         return head[:4] == MAGIC and head[4:] != b"\0\0\0\x01"
 
+    def stores(self, reader: Reader, offset: int, length: int) -> bool:
+        """Whether data clusters lie there."""
+        if reader.size < _V3_LENGTH:
+            return False
+        header = Header.unpack(padded(reader, 0, 112))
+        layout = _layout(header, None)
+        wrong = any(item.rule != "backing-file" for item in (*_fields(header), *_limits(header)))
+        if wrong or header.incompatible & DATA_FILE or layout.l1.end > reader.size:
+            return False
+        return qcow2_tables.stores(layout, reader, offset, length)
+
     def inspect(self, reader: Reader) -> Container:
         """Header, extensions, and as much of the tables as the budget allows."""
         if reader.size < _V2_LENGTH:

@@ -23,6 +23,7 @@ from pipeline.formats.qcow2_end import cut
 from pipeline.formats.qcow2_layout import COMPRESSED, L1_BYTES, OFFSET, Layout, entries, unpacks
 from pipeline.formats.tables import (
     Region,
+    covered,
     integers,
     outside,
     overlaps,
@@ -37,6 +38,8 @@ from pipeline.text import clean
 _L1_RESERVED = 0x7F00_0000_0000_01FF
 _L2_RESERVED = 0x3F00_0000_0000_01FE
 
+_ZERO = 1 << 0  # of an L2 entry: reads as zeros, whatever is stored
+_STORED_BYTES = 1 << 20  # of L2 tables that are asked what is stored at a place
 _L2_BYTES = 128 << 10  # of all L2 tables together
 _L2_EACH = 32 << 10
 _REFCOUNT_BYTES = 64 << 10  # of the refcount table's head, and of its tail
@@ -71,6 +74,21 @@ def snapshots(layout: Layout, reader: Reader) -> tuple[tuple[Problem, ...], tupl
             names.append(clean(raw, 80))
         at += (40 + extra + id_length + name_length + 7) // 8 * 8
     return (), tuple(names)
+
+
+def stores(layout: Layout, reader: Reader, offset: int, length: int) -> bool:
+    """Whether clusters of the guest's data, not compressed, hold these bytes of the file.
+
+    Of large images only the first tables are read: what was written first lies in front.
+    """
+    l1 = padded(reader, layout.l1.offset, min(layout.l1.length, L1_BYTES))
+    tables = [entry & OFFSET for entry in integers(l1, "Q", "big") if entry & OFFSET]
+    clusters: set[int] = set()
+    for table in tables[: max(1, _STORED_BYTES // layout.cluster)]:
+        for entry in entries(layout, reader, table, layout.cluster):
+            if entry & OFFSET and not entry & (COMPRESSED | _ZERO):
+                clusters.add(entry & OFFSET)
+    return covered(clusters, layout.cluster, offset, length)
 
 
 def check(layout: Layout, reader: Reader) -> Iterator[Problem]:

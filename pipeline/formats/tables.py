@@ -112,3 +112,16 @@ def sample(count: int, wanted: int) -> tuple[int, ...]:
         return tuple(range(count))
     half = wanted // 2
     return (*range(half), *range(count - (wanted - half), count))
+
+
+def covered(starts: Iterable[int], size: int, offset: int, length: int) -> bool:
+    """Whether pieces of ``size`` bytes that begin at ``starts`` hold all ``length`` bytes at ``offset``."""
+    near = sorted(start for start in starts if offset - size < start < offset + length)
+    for start in near:
+        if start > offset:
+            return False
+        length -= start + size - offset
+        offset = start + size
+        if length <= 0:
+            return True
+    return False

@@ -31,7 +31,7 @@ from typing import Self
 
 from pipeline.formats.base import Container, Format, Problem
 from pipeline.formats.bounded import padded
-from pipeline.formats.tables import Region, integers, outside, overlaps, repeated
+from pipeline.formats.tables import Region, covered, integers, outside, overlaps, repeated
 from pipeline.source import Reader
 
 _SIGNATURE = struct.pack("<I", 0xBEDA107F)
@@ -93,6 +93,18 @@ class Vdi(Format):
     def matches(self, reader: Reader) -> bool:
         """The signature behind the text."""
         return reader.read(64, 4) == _SIGNATURE
+
+    def stores(self, reader: Reader, offset: int, length: int) -> bool:
+        """Whether blocks lie there."""
+        if reader.size < _LENGTH:
+            return False
+        header = Header.unpack(padded(reader, 0, _LENGTH))
+        if [*_geometry(header)] or header.map_offset + header.blocks * 4 > reader.size:
+            return False
+        table = Region("the block map", header.map_offset, header.blocks * 4)
+        blocks = (entry for entry in _entries(table, reader) if entry < header.allocated)
+        starts = (header.data_offset + block * header.block_size for block in blocks)
+        return covered(starts, header.block_size, offset, length)
 
     def inspect(self, reader: Reader) -> Container:
         """Header and block map."""

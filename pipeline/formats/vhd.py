@@ -80,6 +80,13 @@ class Vhd(Format):
         """A footer's cookie at either end, or a whole footer near the end."""
         return reader.read(0, 8) in _COOKIES or _find_end(reader, _TAIL) is not None
 
+    def stores(self, reader: Reader, offset: int, length: int) -> bool:
+        """Whether a block of a dynamic disk lies there."""
+        copy = _at(reader, 0, vhd.FOOTER_SIZE)
+        if copy is None or not copy.sound or copy.footer.disk_type == vhd.FIXED:
+            return False
+        return vhd_dynamic.stores(reader, copy.footer, offset, length)
+
     def lost_end(self, reader: Reader, *, named: bool) -> bool:
         """Whether a file without any signature is a VHD with much padding behind it.
 

@@ -22,6 +22,7 @@ from uuid import UUID
 from pipeline.formats import vhd_bytes as vhd
 from pipeline.formats.base import Problem
 from pipeline.formats.bounded import BoundedReader
+from pipeline.formats.tables import covered
 from pipeline.formats.vhd_bytes import Footer, Header, Locator
 from pipeline.formats.vhd_table import MAX_TABLE, Batmap, Table, read_table
 from pipeline.source import Reader
@@ -89,6 +90,20 @@ def inspect(reader: Reader, footer: Footer, limit: int, *, cut: bool) -> Dynamic
         batmap=batmap.details,
     )
     return found
+
+
+def stores(reader: Reader, footer: Footer, offset: int, length: int) -> bool:
+    """Whether a block's data lies at these bytes of the file."""
+    data = reader.read(footer.data_offset, vhd.HEADER_SIZE)
+    if len(data) < vhd.HEADER_SIZE:
+        return False
+    header = Header.unpack(data)
+    broken = any(item.rule == "vhd-header" for item in _header(header, data, footer.data_offset))
+    if broken or 4 * header.entries > BOUNDED_TABLE or [*_table_place(header, footer, reader.size)]:
+        return False
+    table = read_table(reader, header)
+    starts = (sector * vhd.SECTOR + table.bitmap_size for sector in table.allocated())
+    return covered(starts, table.block_size, offset, length)
 
 
 def _sane_block(size: int) -> bool:

@@ -33,7 +33,7 @@ from typing import Self
 from pipeline.formats import trailer, vmdk_descriptor, vmdk_tables
 from pipeline.formats.base import Container, Format, Problem
 from pipeline.formats.bounded import padded
-from pipeline.formats.tables import Region, outside
+from pipeline.formats.tables import Region, covered, outside
 from pipeline.formats.vmdk_descriptor import Descriptor
 from pipeline.source import Reader
 
@@ -104,6 +104,22 @@ class Vmdk(Format):
             or head == _SESPARSE
             or vmdk_descriptor.is_descriptor(reader.read(0, _DESCRIPTOR_READ))
         )
+
+    def stores(self, reader: Reader, offset: int, length: int) -> bool:
+        """Whether grains lie there that are not compressed."""
+        head = reader.read(0, _HEADER_LENGTH)
+        if head[:4] != _SPARSE or len(head) < _HEADER_LENGTH:
+            return False
+        header = Header.unpack(head)
+        if [*_fields(header)] or header.flags & _COMPRESSED or header.directory_offset == _AT_END:
+            return False
+        grains = vmdk_tables.grains(
+            reader,
+            directory=header.directory_offset,
+            count=-(-header.capacity // (header.grain * header.table_entries)),
+            length=4 * header.table_entries,
+        )
+        return covered((grain * 512 for grain in grains), header.grain * 512, offset, length)
 
     def inspect(self, reader: Reader) -> Container:
         """Header, descriptor and a sample of the tables."""

@@ -21,6 +21,18 @@ _DIRECTORY_READ = 128 << 10
 _TABLES = 64  # grain tables that are looked at
 
 
+def grains(reader: Reader, *, directory: int, count: int, length: int) -> set[int]:
+    """The sectors at which grains begin, by the first tables of ``length`` bytes each."""
+    data = padded(reader, directory * 512, min(4 * count, _DIRECTORY_READ))
+    tables = [entry for entry in integers(data, "I", "little") if entry][:_TABLES]
+    return {
+        entry
+        for table in tables
+        for entry in integers(padded(reader, table * 512, length), "I", "little")
+        if entry > 1
+    }
+
+
 def check(
     reader: Reader,
     *,
