@@ -34,12 +34,6 @@ def test_what_is_stored(numbers: list[int]) -> None:
     assert made.allocated() == sorted(numbers[at] for at in stored(numbers))
 
 
-@given(entries, st.integers(1, 40))
-def test_the_ends(numbers: list[int], count: int) -> None:
-    blocks = stored(numbers)
-    assert table(numbers).ends(count) == sorted({*blocks[:count], *blocks[-count:]})
-
-
 @given(entries, st.data())
 def test_a_map_that_marks_what_is_not_stored(numbers: list[int], data: st.DataObject) -> None:
     # given a map at least as long as the table
