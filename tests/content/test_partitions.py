@@ -452,7 +452,7 @@ def test_an_extended_partition_without_a_size_is_not_walked():
 
 def test_logical_partitions_count_on_from_five_over_two_chains():
     # given two extended partitions, the first with two links and an entry that is none in each
-    first = mbr_sector((0x83, 50, 10), (0x05, 100, 400), (0x0F, 1000, 400))
+    first = mbr_sector((0x83, 50, 10), (0x05, 100, 400), (0x0F, 1000, 400), (0x83, 3000, 10))
     sectors = {
         0: first,
         100: mbr_sector((0x83, 10, 20), (0x05, 100, 100), (0, 7, 7)),
@@ -465,7 +465,7 @@ def test_logical_partitions_count_on_from_five_over_two_chains():
 
     assert table.problems == ()
     assert numbered(table) == [
-        (1, 50), (2, 100), (3, 1000), (5, 110), (6, 210), (7, 1010), (8, 1060),
+        (1, 50), (2, 100), (3, 1000), (4, 3000), (5, 110), (6, 210), (7, 1010), (8, 1060),
     ]  # fmt: skip
 
 
