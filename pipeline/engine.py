@@ -421,6 +421,8 @@ def _summary(artifact: Artifact | None, receipt: Receipt | None) -> Facts | None
     segments = len(receipt.segments) if receipt and receipt.segments else artifact.segments
     if artifact.variant:
         summary["variant"] = artifact.variant
+    if artifact.packing:
+        summary["packing"] = artifact.packing
     if sha256:
         summary["sha256"] = sha256
     if segments:

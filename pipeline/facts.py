@@ -49,7 +49,9 @@ class ContainerFacts(TypedDict):
     problems: list[ProblemFacts]
     details: dict[str, Any]  # particular to the format
     unknown: dict[str, str]
-    packed: NotRequired[Mapping[str, Any]]  # what it was unpacked from: {format, name, size}
+    packed: (
+        Mapping[str, Any] | None
+    )  # {format, name, size}: unpacked from, or (a result) wrapped in
 
 
 class PartitionFacts(TypedDict):

@@ -156,7 +156,12 @@ class Target(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
 
     def outcome(self, virtual_size: int | None) -> JsonObject:
         """What a report says of it for a disk of this size: only what is set, and the disk's size."""
-        chosen = {"format": self.format, "variant": self.variant, "suffix": self.suffix}
+        chosen = {
+            "format": self.format,
+            "variant": self.variant,
+            "packing": self.packing,
+            "suffix": self.suffix,
+        }
         known = {name: value for name, value in chosen.items() if value is not None}
         size = None if virtual_size is None else self.rounded_up(virtual_size)
         return {**known, "virtual_size": size}
@@ -176,6 +181,7 @@ class Artifact:
     plan: JsonObject
     variant: str | None = None
     suffix: str = ""  # of its name, with the dot
+    packing: str | None = None  # what it is, or will be, wrapped in; ``size`` is then the whole's
     copy: JsonObject | None = None  # the plan of a local file that holds the same bytes
     sha256: str | None = field(default=None, metadata=OMIT_NONE)
     segments: int | None = None

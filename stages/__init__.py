@@ -1,6 +1,6 @@
 """The stages, in the order in which an image meets them.
 
-    identify  inspect_disk  inspect_guest │ check │ convert  prove │ keep │ upload  verify
+    identify  inspect_disk  inspect_guest │ check │ convert  prove  pack │ keep │ upload  verify
     └──────────── for_inspect() ────────┘       │                │      │
     └─────────────────── for_check() ───────────┘                │      │
     └─────────────────────────── for_convert() ─────────────────────────┘
@@ -52,10 +52,11 @@ def for_run(*, keep: bool = False) -> tuple[Stage, ...]:
 def _made() -> tuple[Stage, ...]:
     """The artifact, made and proved."""
     from stages.convert import Convert
+    from stages.pack import Pack
     from stages.prepare import Prepare
     from stages.prove import Prove
 
-    return (Prepare(), *for_check(), Convert(), Prove())
+    return (Prepare(), *for_check(), Convert(), Prove(), Pack())
 
 
 def for_upload() -> tuple[Stage, ...]:

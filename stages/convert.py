@@ -13,6 +13,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid5
@@ -74,7 +75,8 @@ class Convert:
             return Outcome(artifact=_as_it_is(context, target), tools=_tools(), reason=unchanged)
         if options.dry_run and not driver.planned:
             return Outcome(reason=f"not done (--dry-run): qemu-img writes {target.format}")
-        artifact = driver.make(target, self._making(context, driver))
+        made = driver.make(target, self._making(context, driver))
+        artifact = replace(made, packing=target.packing)
         _tell_growth(context, artifact)
         reason = PLANNED if driver.planned else None
         return Outcome(artifact=artifact, tools=_tools(), reason=reason)
@@ -110,7 +112,7 @@ def _conforms(context: Context, driver: Driver, target: Target) -> bool:
         for item in context.judgement.findings
     ):
         return False
-    return target.packing is None and driver.conforms(context.disk.container, target)
+    return driver.conforms(context.disk.container, target)
 
 
 def _as_it_is(context: Context, target: Target) -> Artifact:
@@ -121,6 +123,7 @@ def _as_it_is(context: Context, target: Target) -> Artifact:
         virtual_size=context.disk.size,
         size=context.source.size,
         suffix=target.suffix,
+        packing=target.packing,
         plan={"kind": "source"},
     )
 

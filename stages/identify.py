@@ -152,6 +152,7 @@ def to_facts(
             cast(ProblemFacts, asdict(problem)) for problem in container.problems[:_MOST_PROBLEMS]
         ],
         "details": {**container.details, **_against_the_clock(container.details)},
+        "packed": None,
         "unknown": _unknown(found, allocated_size),
     }
 

@@ -139,10 +139,15 @@ def _require_planned(artifact: Artifact, container: ContainerFacts) -> None:
 
 
 def _look(context: Context, artifact: Artifact, opened: OpenArtifact) -> JsonObject:
-    container = container_facts(opened, name=f"artifact{artifact.suffix}")
+    container = container_facts(opened, name=_name(artifact))
     with _disk_of(context, artifact, opened, container) as view:
         found = disk_content.inspect(view, is_file=container["format"] == "raw")
     return {"container": container, "disk": disk_facts(found, ())}
+
+
+def _name(artifact: Artifact) -> str:
+    """A name whose suffix is not held against what is packed only later."""
+    return f"artifact.{artifact.format}" if artifact.packing else f"artifact{artifact.suffix}"
 
 
 @contextmanager

@@ -79,14 +79,15 @@ def _comparison(
     context: Context, artifact: Artifact, opened: OpenArtifact
 ) -> DiskComparison | None:
     """Of the stored disk and the source's; None where the checksums are all there is to compare."""
-    if artifact.plan["kind"] == "source":
+    if artifact.plan["kind"] == "source" and artifact.packing is None:
         return None  # the very bytes, whose checksums are compared
     result = facts.result(context.facts)
     found = None
-    if result is not None:
+    if result is not None and artifact.packing is None:
         found = compare(opened, result["container"], context.disk.view(whole=True))
     if found is None:
-        context.note(f"the data inside {artifact.format} is compared by checksums only")
+        inside = artifact.packing or artifact.format
+        context.note(f"the data inside {inside} is compared by checksums only")
     return found
 
 

@@ -84,6 +84,7 @@ TAP_VHD: dict[str, Any] = {
         "bat_spare": 0,
         "batmap": {"offset": 22016, "sectors": 2, "full_blocks": 400},
     },
+    "packed": None,
     "unknown": {},
 }
 QCOW2: dict[str, Any] = {

@@ -35,14 +35,6 @@ def main(argv: list[str]) -> None:
         JOBS[job](Path(scratch), *rest)
 
 
-def opened(image: str) -> tuple[Any, dict[str, Any]]:
-    from pipeline.source import Source
-    from stages.identify import container_facts
-
-    source = Source.open(image)
-    return source, dict(container_facts(source, name=source.name))
-
-
 def planned(scratch: Path, image: str, *, zero_scan: bool = True) -> tuple[Any, Any]:
     from pipeline.disk import GuestDisk
     from pipeline.source import Source
