@@ -18,7 +18,7 @@ from stages.identify import Identify, container_facts, to_facts
 KEYS = {
     "format", "variant", "creator", "virtual_size", "file_size", "allocated_size",
     "external_references", "encrypted", "snapshots", "uuid", "suffix", "matches", "problems",
-    "details", "unknown",
+    "details", "unknown", "packed",
 }  # fmt: skip
 
 
