@@ -114,5 +114,11 @@ def _handles(context: Context, policy: RetryPolicy) -> Handles:
         context.progress(done, total, "uploading")
 
     return Handles(
-        context.notebook, context.cancellation, policy, progress, context.note, context.pace
+        context.notebook,
+        context.cancellation,
+        policy,
+        progress,
+        context.note,
+        context.pace,
+        context.source.require_unchanged,
     )

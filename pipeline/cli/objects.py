@@ -14,7 +14,7 @@ from pipeline.model import Job, Options
 from pipeline.text import clean, size
 
 if TYPE_CHECKING:
-    from pipeline.transfer.protocol import Unfinished
+    from pipeline.stores.cleanup import Left
 
 
 def add_to(app: typer.Typer) -> None:
@@ -81,13 +81,16 @@ def cleanup(
     destination: opt.Destination,
     job: str | None = typer.Option(None, "--job", metavar="ID", help="Only what this job left."),
     dry_run: bool = typer.Option(False, "--dry-run", help="List it, remove nothing."),
+    force: bool = typer.Option(
+        False, "--force", help="Also of uploads that seem to be running: they then send it again."
+    ),
     job_dir: opt.JobDir = None,
     json: opt.Json = False,
 ) -> None:
     """Remove what interrupted uploads left in DEST.
 
-    Finished objects, what is not imgprep's, and the uploads of jobs that this machine is working
-    on right now are never touched.
+    Finished objects and what is not imgprep's are never touched. An upload that is running, here or on
+    another machine, leaves a sign in the store; it is left alone until that sign is five minutes old.
     """
     from pipeline.journal import default_directory, jobs_at_work
     from pipeline.model import to_json
@@ -95,13 +98,17 @@ def cleanup(
 
     active = jobs_at_work(job_dir or default_directory())
     try:
-        found = clean_up(destination, job=job, dry_run=dry_run, active=active)
+        found = clean_up(destination, job=job, dry_run=dry_run, force=force, active=active)
     except StoreError as error:
         if error.code == "container-missing":  # whose usual remedy is an option of other commands
             error.hint = "check the name; where nothing is, nothing is left to clean up"
         raise
     if json:
-        typer.echo(json_module.dumps([to_json(left) for left in found], indent=2))
+        listed = [
+            {**to_json(left.upload), "running": left.running, "removed": left.removed}
+            for left in found
+        ]
+        typer.echo(json_module.dumps(listed, indent=2))
         return
     for left in found:
         typer.echo(_left_words(left, dry_run=dry_run))
@@ -109,8 +116,14 @@ def cleanup(
         typer.echo("no interrupted upload left anything here")
 
 
-def _left_words(left: Unfinished, *, dry_run: bool) -> str:
-    done = "would remove" if dry_run else "removed"
-    when = f", last touched {left.modified}" if left.modified else ""
-    held = "1 segment" if left.segments == 1 else f"{left.segments} segments"
-    return f"{done} {held}, {size(left.size)}, of {clean(left.name, 1500)} (job {left.job}{when})"
+def _left_words(left: Left, *, dry_run: bool) -> str:
+    upload = left.upload
+    done = "removed" if left.removed else "left alone"
+    if dry_run and not left.running:
+        done = "would remove"
+    when = f", last touched {upload.modified}" if upload.modified else ""
+    held = "1 segment" if upload.segments == 1 else f"{upload.segments} segments"
+    why = "; an upload is running, --force removes it all the same" if left.running else ""
+    why = "" if left.removed else why
+    name = clean(upload.name, 1500)
+    return f"{done} {held}, {size(upload.size)}, of {name} (job {upload.job}{when}){why}"

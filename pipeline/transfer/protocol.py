@@ -106,6 +106,8 @@ class Unfinished:
     segments: int
     modified: str  # ISO 8601, of the newest piece; "" when the store does not tell
     token: str = ""
+    owner: str = ""  # who holds the lease; "" when nobody does
+    lease_age_s: float = 0.0  # since it was renewed, by the store's clock
 
     @property
     def upload(self) -> Upload:
@@ -206,18 +208,30 @@ class ObjectStore(Protocol):
     ) -> Upload:
         """A place for the upload.  Idempotent; ``token`` is what an earlier ``begin`` returned.
 
-        A token that the store forgot is replaced by a new one, and nothing is reused then.
+        A token that the store forgot is replaced by a new one, and nothing is reused then.  Raises
+        ``StoreError`` code ``upload-in-progress`` where two cannot work on one upload.
         The object's metadata are known here, because S3 takes them at no other time; ``UPLOAD_KEY``
         is added to them.
         """
         ...
 
-    def put_segment(self, upload: Upload, payload: Payload) -> StoredSegment:
-        """Send one segment, replacing one of the same number.
+    def put_segment(
+        self, upload: Upload, payload: Payload, *, replace: bool = False
+    ) -> StoredSegment:
+        """Send one segment.
 
-        Returns what the store says it received; the caller compares.  After a failure the segment
-        is either absent, or whole and as sent.
+        Returns what the store then holds under this number; the caller compares.  Where one is there
+        already it may stay, unless ``replace``: another uploader of the same bytes may have it in an
+        object by now.  After a failure the segment is either absent, or whole and as sent.
         """
+        ...
+
+    def renew(self, upload: Upload, owner: str) -> None:
+        """Leave a sign that somebody works on this upload: see ``lease.py``."""
+        ...
+
+    def release(self, upload: Upload) -> None:
+        """Take the sign away; what was stored stays.  Nothing is left of an upload that is over."""
         ...
 
     def list_segments(self, upload: Upload) -> Mapping[int, StoredSegment]:
@@ -241,6 +255,7 @@ class ObjectStore(Protocol):
     ) -> StoredObject:
         """Make the object of these segments, all at once; returns what ``stat`` then says.
 
+        None of its segments will expire when this returns, whoever sent them.
         Raises ``StoreError`` code ``object-exists`` when the name is taken and ``replace`` is
         False, unless the object there is this upload's (a repeated commit succeeds).  Raises
         ``SegmentsChangedError`` or ``UploadLostError`` when the segments are no longer what was

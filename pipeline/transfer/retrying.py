@@ -51,6 +51,10 @@ class Retrying:
         """Do something with the bare store, all of it again after a temporary failure."""
         return self._again.call(lambda: action(self._store))
 
+    def once(self, action: Callable[[ObjectStore], T]) -> T:
+        """Do something with the bare store; nobody waits for another try."""
+        return action(self._store)
+
     @property
     def limits(self) -> StoreLimits:
         """Of the store."""
@@ -92,9 +96,19 @@ class Retrying:
             )
         )
 
-    def put_segment(self, upload: Upload, payload: Payload) -> StoredSegment:
+    def put_segment(
+        self, upload: Upload, payload: Payload, *, replace: bool = False
+    ) -> StoredSegment:
         """Repeated without a look whether the first attempt arrived."""
-        return self._again.call(lambda: self._store.put_segment(upload, payload))
+        return self._again.call(lambda: self._store.put_segment(upload, payload, replace=replace))
+
+    def renew(self, upload: Upload, owner: str) -> None:
+        """Repeated."""
+        self._again.call(lambda: self._store.renew(upload, owner))
+
+    def release(self, upload: Upload) -> None:
+        """Repeated."""
+        self._again.call(lambda: self._store.release(upload))
 
     def list_segments(self, upload: Upload) -> Mapping[int, StoredSegment]:
         """Repeated."""

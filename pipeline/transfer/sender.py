@@ -147,7 +147,7 @@ class Sender:
             self.journal.sent(number, str(held.md5))
             self.progress.finished(number, payload.size, reused=True)
             return held
-        stored = self._send(upload, payload)
+        stored = self._send(upload, payload, replace=held is not None)
         if self.segmentation.count == 1:
             self.sha256 = payload.sha256
         self.journal.sent(number, str(stored.md5))
@@ -157,19 +157,20 @@ class Sender:
     def _expected(self, payload: SegmentPayload) -> str:
         return self.journal.md5(payload.number) or payload.digest()
 
-    def _send(self, upload: Upload, payload: SegmentPayload) -> StoredSegment:
+    def _send(self, upload: Upload, payload: SegmentPayload, *, replace: bool) -> StoredSegment:
         attempts = 0
 
         def attempt(store: ObjectStore) -> StoredSegment:
-            nonlocal attempts
+            nonlocal attempts, replace
             attempts += 1
-            if attempts > 1 and payload.md5 is not None:
-                held = store.stat_segment(upload, payload.number)
-                if held is not None and (held.size, held.md5) == (payload.size, payload.md5):
+            held = store.stat_segment(upload, payload.number) if attempts > 1 else None
+            if held is not None:
+                if (held.size, held.md5) == (payload.size, payload.digest()):
                     return held
+                replace = True
             self.turns.take(payload.number, payload.size)
             try:
-                return _sent_once(store, upload, payload)
+                return _sent_once(store, upload, payload, replace=replace)
             except BaseException:
                 self.progress.failed(payload.number)
                 raise
@@ -196,11 +197,13 @@ class Sender:
         )
 
 
-def _sent_once(store: ObjectStore, upload: Upload, payload: SegmentPayload) -> StoredSegment:
-    stored: StoredSegment | None = store.put_segment(upload, payload)
+def _sent_once(
+    store: ObjectStore, upload: Upload, payload: SegmentPayload, *, replace: bool
+) -> StoredSegment:
+    stored: StoredSegment | None = store.put_segment(upload, payload, replace=replace)
     if stored is not None and stored.md5 is None:
         stored = store.stat_segment(upload, payload.number)
-    if stored is not None and (stored.size, stored.md5) == (payload.size, payload.md5):
+    if stored is not None and (stored.size, stored.md5) == (payload.size, payload.digest()):
         return stored
     raise TemporaryStoreError(
         "segment-mismatch",

@@ -13,13 +13,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, TypeAlias
 
-from pipeline.errors import StoreError, UsageError
+from pipeline.errors import SourceError, StoreError, UsageError
 from pipeline.model import Receipt
 from pipeline.stage import Cancellation, Notebook
 from pipeline.text import clean
 from pipeline.text import size as in_words
+from pipeline.transfer import lease
 from pipeline.transfer.compare import same_content
 from pipeline.transfer.journal import UploadJournal
 from pipeline.transfer.pool import Pool
@@ -40,11 +41,15 @@ from pipeline.transfer.segments import ArtifactReader, Segmentation, ZeroMap
 from pipeline.transfer.sender import Progress, Sender
 
 _MIB = 1 << 20
+_TURN_S = 0.5  # how often is looked whether another one let go
 _ROUNDS = 4  # how often segments may vanish under us before we give up
 _NO_SHA256 = (
     "segments are made and hashed in parallel; the sha256 of the whole would need a second pass "
     "(--verify readback makes one)"
 )
+
+
+_Stored: TypeAlias = tuple[StoredObject, tuple[StoredSegment, ...]]
 
 
 def _ignore(*_: object) -> None:
@@ -109,6 +114,7 @@ class Handles:
     progress: Callable[[int, int], None] = _ignore
     note: Callable[[str], None] = _ignore
     pace: Callable[[int], None] = _ignore  # called with bytes before they go out; may wait
+    unchanged: Callable[[], None] = _ignore  # raises ``SourceError`` when the source changed
 
 
 def segment_size(size: int, limits: StoreLimits, wish: int | None = None) -> int:
@@ -166,6 +172,7 @@ class _Transfer:
         self.pool = Pool(self.connections, stop.check)
         self.progress = Progress(reader.size, handles.progress)
         self.no_room: StoreError | None = None  # no obstacle where nothing has to be sent
+        self.damaged = False  # this upload's object is there, and segments of it are not
 
     def plan(self) -> UploadPlan:
         """The segment plan, after a preflight that writes nothing."""
@@ -203,19 +210,28 @@ class _Transfer:
         self.sender = Sender(
             self.store, self.segmentation, self.journal, self.pool, self.progress, self.handles.pace
         )
-        stored = self.store.stat(self.request.name)
-        segments = self._settle_existing(stored) if stored is not None else None
-        if stored is None or segments is None:
+        try:
+            stored, segments = self._stored()
+        finally:
+            self.journal.flush()
+        return self._receipt(stored, segments)
+
+    def _stored(self) -> _Stored:
+        """The object, found or made.  Segments may vanish under us: then it is looked at anew."""
+        for attempt in range(_ROUNDS):
+            found = self._found()
+            if found is not None:
+                self.progress.reused = found[0].size
+                return found
             if self.no_room is not None:
                 raise self.no_room
             try:
-                stored, segments = self._transfer()
-            finally:
-                self.journal.flush()
-        else:
-            self.progress.reused = stored.size
-            self.store.discard(self._upload())
-        return self._receipt(stored, segments)
+                return self._transferred(attempt)
+            except (SegmentsChangedError, UploadLostError) as error:
+                if attempt == _ROUNDS - 1:
+                    raise
+                self.handles.note(f"{error.message}; every segment is looked at again")
+        raise AssertionError("the loop returns or raises")
 
     def _preflight(self, *, create: bool) -> None:
         store, request = self.store, self.request
@@ -239,22 +255,44 @@ class _Transfer:
         size = segment_size(self.reader.size, store.limits, request.segment_size)
         return Segmentation(self.reader, self.zeros, size)
 
-    def _settle_existing(self, stored: StoredObject) -> tuple[StoredSegment, ...] | None:
-        """The segments of an object that needs no upload; None when it shall be replaced."""
-        ours = stored.metadata.get(UPLOAD_KEY) == self.request.upload_id
-        if ours and self.journal.committing:
-            segments = self.sender.remembered()
-            self._require_right(stored, segments)
-            return segments
-        if self.request.if_exists == "replace":
+    def _found(self) -> _Stored | None:
+        """An object that needs no upload; None when there is none, or it shall be replaced."""
+        stored = self.store.stat(self.request.name)
+        if stored is None:
+            return None
+        if stored.metadata.get(UPLOAD_KEY) == self.request.upload_id:
+            found = self._found_ours(stored)
+            if found is not None:
+                return found
+        if self.request.if_exists == "replace" or self.damaged:
             return None
         if self.request.if_exists == "skip":
-            return self._require_same(stored)
+            segments = self._require_same(stored)
+            self.store.discard(self._upload())
+            return stored, segments
         raise StoreError(
             "object-exists",
             f"{self.store.url(stored.name)} exists already",
             hint="choose another --name, or --if-exists skip or replace",
         )
+
+    def _found_ours(self, stored: StoredObject) -> _Stored | None:
+        """This very upload was committed before: by a run that was killed then, or that ended well.
+
+        Who replaces it by itself without having been killed wants it made anew.
+        """
+        if self.request.if_exists == "replace" and not self.journal.committing:
+            return None
+        segments = self.sender.remembered()
+        if not self._is_right(stored, segments):
+            if self.journal.committing:
+                raise self._mismatch(stored, segments)
+            return None
+        try:
+            return self._commit(self._upload(), segments), segments
+        except (SegmentsChangedError, UploadLostError):
+            self.damaged = True  # whatever --if-exists says: it is this upload that goes on
+            return None
 
     def _require_same(self, stored: StoredObject) -> tuple[StoredSegment, ...]:
         self.handles.note(f"{self.store.url(stored.name)} exists; its content is compared")
@@ -267,40 +305,69 @@ class _Transfer:
             )
         return segments
 
-    def _transfer(self) -> tuple[StoredObject, tuple[StoredSegment, ...]]:
-        resuming = self.journal.began
-        for attempt in range(_ROUNDS):
-            try:
-                upload, present = self._begin()
-                if attempt > 0:
-                    present = {}  # a listing that lags behind would say the same again
-                segments = self.sender.all(
-                    upload, present, resuming=resuming or bool(present) or attempt > 0
-                )
-                self.journal.commit()
-                stored = self._commit(upload, segments)
-            except (SegmentsChangedError, UploadLostError) as error:
-                if attempt == _ROUNDS - 1:
-                    raise
-                self.handles.note(f"{error.message}; every segment is looked at again")
-                continue
-            self._require_right(stored, segments)
-            return stored, segments
-        raise AssertionError("the loop returns or raises")
+    def _transferred(self, attempt: int) -> _Stored:
+        resuming = self.journal.began or attempt > 0
+        upload, waited = self._begin()
+        if waited and (found := self._found()) is not None:
+            self.store.discard(upload)
+            return found
+        with lease.kept(self.store, upload):
+            # A listing that lags behind would say the same again.
+            present = self.store.list_segments(upload) if attempt == 0 else {}
+            segments = self.sender.all(upload, present, resuming=resuming or bool(present))
+            self._require_unchanged(upload)
+            self.journal.commit()
+            stored = self._commit(upload, segments)
+        self._take_back_if_changed(stored)
+        if not self._is_right(stored, segments):
+            raise self._mismatch(stored, segments)
+        return stored, segments
 
-    def _begin(self) -> tuple[Upload, Mapping[int, StoredSegment]]:
-        wish = self._upload()
-        upload = self.store.begin(
-            wish.name,
-            wish.id,
-            wish.size,
-            wish.segment_size,
-            wish.token,
-            metadata=self.request.metadata,
-            content_type=self.request.content_type,
-        )
+    def _require_unchanged(self, upload: Upload) -> None:
+        """Before the commit: what was sent of a source that changed is of no use to anybody."""
+        try:
+            self.handles.unchanged()
+        except SourceError:
+            self.store.discard(upload)
+            raise
+
+    def _take_back_if_changed(self, stored: StoredObject) -> None:
+        try:
+            self.handles.unchanged()
+        except SourceError as error:
+            url = self.store.url(stored.name)
+            try:
+                self.store.delete(stored.name)
+                what = f"{url} was taken back"
+            except StoreError as refused:
+                what = f"{url} could not be taken back ({refused.message}): do not use it"
+            raise SourceError(error.code, f"{error.message}; {what}", hint=error.hint) from None
+
+    def _begin(self) -> tuple[Upload, bool]:
+        """The upload, and whether another one of it had to end first."""
+        wish, told = self._upload(), False
+        while True:
+            try:
+                upload = self.store.begin(
+                    wish.name,
+                    wish.id,
+                    wish.size,
+                    wish.segment_size,
+                    wish.token,
+                    metadata=self.request.metadata,
+                    content_type=self.request.content_type,
+                )
+                break
+            except StoreError as error:
+                if error.code != "upload-in-progress":
+                    raise
+                if not told:
+                    self.handles.note(f"{error.message}; waiting for it")
+                told = True
+            if self.handles.cancellation.wait(_TURN_S):
+                self.handles.cancellation.check()
         self.journal.start(upload.token)
-        return upload, self.store.list_segments(upload)
+        return upload, told
 
     def _upload(self) -> Upload:
         request, cut = self.request, self.segmentation
@@ -317,15 +384,16 @@ class _Transfer:
                 self.store.discard(upload)
             raise
 
-    def _require_right(self, stored: StoredObject, segments: tuple[StoredSegment, ...]) -> None:
+    def _is_right(self, stored: StoredObject, segments: tuple[StoredSegment, ...]) -> bool:
         wanted = self.store.expected_etag(segments)
         same = stored.etag == wanted or wanted is None or stored.etag is None
-        if same and stored.size == self.segmentation.size:
-            return
-        raise StoreError(
+        return same and stored.size == self.segmentation.size
+
+    def _mismatch(self, stored: StoredObject, segments: tuple[StoredSegment, ...]) -> StoreError:
+        return StoreError(
             "object-mismatch",
             f"{self.store.url(stored.name)} has {stored.size} bytes and ETag {stored.etag}; "
-            f"{self.segmentation.size} bytes and ETag {wanted} were sent",
+            f"{self.segmentation.size} bytes and ETag {self.store.expected_etag(segments)} were sent",
             hint="another program may have replaced it; run again with --if-exists replace",
         )
 

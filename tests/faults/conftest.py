@@ -4,8 +4,9 @@ from pathlib import Path
 
 import pytest
 
-pytest.register_assert_rewrite("uploads", "places", "servers", "patterns")
+pytest.register_assert_rewrite("commands", "uploads", "places", "servers", "patterns")
 
+from commands import Command  # noqa: E402
 from uploads import Site, make_site  # noqa: E402
 
 
@@ -29,3 +30,8 @@ def s3(request: pytest.FixtureRequest, tmp_path: Path) -> Site:
 def any_site(request: pytest.FixtureRequest, tmp_path: Path) -> Site:
     """Also the gateway that checks less."""
     return make_site(request.config, request.param, tmp_path)
+
+
+@pytest.fixture
+def command(imgprep, request: pytest.FixtureRequest, tmp_path: Path) -> Command:
+    return Command(imgprep, request.config, tmp_path)

@@ -6,6 +6,7 @@ A request held by the proxy is the point in time at which the other one acts.
 from __future__ import annotations
 
 import contextlib
+import re
 from pathlib import Path
 
 import places
@@ -113,7 +114,7 @@ def hold_commit(site: Site) -> Background:
 
 
 def segment_name(site: Site, number: int) -> str:
-    names = sorted(name for name in site.place.everything() if name != NAME)
+    names = sorted(name for name in site.place.everything() if re.search(r"/\d+$", name))
     return names[number]
 
 

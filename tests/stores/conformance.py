@@ -27,9 +27,13 @@ def begin(store: ObjectStore, pattern: Pattern, name: str = NAME, token: str = "
     return store.begin(name, unique, size, SEGMENT, token, metadata=ABOUT, content_type=TYPE)
 
 
-def send(store: ObjectStore, upload: Upload, pattern: Pattern) -> tuple[StoredSegment, ...]:
+def send(
+    store: ObjectStore, upload: Upload, pattern: Pattern, *, replace: bool = False
+) -> tuple[StoredSegment, ...]:
     count = -(-pattern.size // SEGMENT)
-    return tuple(store.put_segment(upload, body(pattern, number)) for number in range(count))
+    return tuple(
+        store.put_segment(upload, body(pattern, number), replace=replace) for number in range(count)
+    )
 
 
 def commit(

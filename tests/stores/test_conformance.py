@@ -88,7 +88,7 @@ def test_a_segment_is_replaced_by_one_of_the_same_number(store: ObjectStore, pla
     wrong, right = Pattern(SIZE, "wrong"), Pattern(SIZE, "right")
     upload = begin(store, right)
     store.put_segment(upload, body(wrong, 0))
-    segments = send(store, upload, right)
+    segments = send(store, upload, right, replace=True)
     assert dict(store.list_segments(upload))[0].md5 == right.md5(0, SEGMENT)
     commit(store, upload, segments)
     assert place.read(NAME) == right.all()
@@ -226,7 +226,7 @@ def test_commit_refuses_a_segment_that_was_replaced(store: ObjectStore, place: P
     pattern, other = Pattern(SIZE, "mine"), Pattern(SIZE, "theirs")
     upload = begin(store, pattern)
     segments = send(store, upload, pattern)
-    store.put_segment(upload, body(other, 1))
+    store.put_segment(upload, body(other, 1), replace=True)
     with pytest.raises((SegmentsChangedError, UploadLostError)):
         commit(store, upload, segments)
     assert NAME not in place.objects()
@@ -287,6 +287,43 @@ def test_absent_things_are_absent(store: ObjectStore):
     store.delete("nothing")
     with pytest.raises(StoreError):
         store.read_range("nothing", 0, 1)
+
+
+# --- who works on it
+
+
+def test_a_lease_is_seen_by_whoever_tidies_until_it_is_released(store: ObjectStore, place: Place):
+    pattern = Pattern(SIZE, "lease")
+    upload = begin(store, pattern)
+    store.put_segment(upload, body(pattern, 0))
+    store.renew(upload, "somebody")
+    tidier = open_store(parse(place.url))
+    (left,) = tidier.unfinished()
+    assert left.owner
+    assert left.lease_age_s < 60
+    assert set(store.list_segments(upload)) == {0}, "it is no segment"
+
+    store.release(upload)
+
+    (left,) = tidier.unfinished()
+    assert left.owner == ""
+    tidier.discard(left.upload)
+    tidier.close()
+    assert place.everything() == {}
+
+
+def test_nothing_of_a_lease_is_left_of_an_upload_that_ended_well(store: ObjectStore, place: Place):
+    pattern = Pattern(SEGMENT + 1, "lease")
+    upload = begin(store, pattern)
+    store.renew(upload, "somebody")
+    segments = send(store, upload, pattern)
+    store.renew(upload, "somebody")
+    commit(store, upload, segments)
+    store.release(upload)
+    assert place.objects() == {NAME}
+    assert store.unfinished() == ()
+    store.delete(NAME)
+    assert place.everything() == {}
 
 
 # --- looking and tidying

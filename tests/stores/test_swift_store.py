@@ -11,12 +11,13 @@ from pathlib import Path
 import places
 import pytest
 import servers
+from msgspec.structs import replace
 from notebooks import MemoryNotebook
 from patterns import MIB, Pattern
 
 from pipeline.errors import StoreError
 from pipeline.stage import Cancellation
-from pipeline.stores import open_store, parse
+from pipeline.stores import answers, open_store, parse
 from pipeline.stores.swift.auth import Access, Login, Session
 from pipeline.stores.swift.store import SwiftStore
 from pipeline.transfer import proof
@@ -95,9 +96,7 @@ def test_segments_expire_until_they_are_an_object(store: SwiftStore):
 
 
 def test_without_slo_the_manifest_is_a_dynamic_one(store: SwiftStore, place: places.Swift):
-    store.containers._info = {
-        key: value for key, value in store.containers.info().items() if key != "slo"
-    }
+    store.containers._info = replace(store.containers.info(), slo=None)
     pattern = Pattern(5 * MIB)
     request = transfer.UploadRequest("d ü.vhd", upload_id("job", "dlo"), segment_size=SEGMENT)
     handles = transfer.Handles(MemoryNotebook(), Cancellation(), RetryPolicy())
@@ -152,10 +151,11 @@ def test_segments_whose_object_somebody_deleted_are_found(store: SwiftStore, pla
 
 
 def test_limits_come_from_the_store(store: SwiftStore):
-    store.containers._info = {
+    told = {
         "swift": {"max_file_size": 64 * MIB, "max_object_name_length": 300},
         "slo": {"max_manifest_segments": 10, "min_segment_size": 5},
     }
+    store.containers._info = answers.read("asking", told, answers.Capabilities)
 
     limits = store.limits
 

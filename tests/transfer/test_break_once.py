@@ -24,7 +24,8 @@ pytestmark = [pytest.mark.servers, pytest.mark.xdist_group("servers")]
 
 NEVER = -1
 REQUESTS = {
-    "prepare", "stat", "begin", "put_segment", "list_segments", "stat_segment", "commit", "discard"
+    "prepare", "stat", "begin", "put_segment", "list_segments", "stat_segment", "commit", "discard",
+    "renew",
 }  # fmt: skip
 
 

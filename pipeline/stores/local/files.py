@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import json
 import os
 from collections.abc import Iterator
@@ -50,6 +51,42 @@ def full(path: Path, detail: str) -> StoreError:
         f"there is no space for the object in {path}: {detail}",
         hint="free some space or choose another destination; the same command continues",
     )
+
+
+def locked(path: Path) -> int | None:
+    """A descriptor that holds the lock until it is closed; None when somebody else does.
+
+    Somebody else did, too, when the file is not under this name any more.  Where the file system
+    knows no locks, everybody gets one.
+    """
+    fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o666)
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        if error.errno in (errno.EWOULDBLOCK, errno.EACCES):
+            os.close(fd)
+            return None
+    if not _is_at(fd, path):
+        os.close(fd)
+        return None
+    return fd
+
+
+def _is_at(fd: int, path: Path) -> bool:
+    try:
+        return os.path.samestat(os.fstat(fd), path.stat())
+    except FileNotFoundError:
+        return False
+
+
+def is_locked(path: Path) -> bool:
+    """Whether somebody holds the lock of a file; not where there is none."""
+    if not path.exists():
+        return False
+    fd = locked(path)
+    if fd is not None:
+        os.close(fd)
+    return fd is None
 
 
 def write_all(fd: int, piece: bytes | memoryview, offset: int) -> None:

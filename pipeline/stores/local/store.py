@@ -4,8 +4,10 @@
         data                            the object, segments written at their offsets
         about                           JSON: name, size, segment size
         log                             a line for every whole segment: number, size, MD5
+        lock                            JSON: who works on it, and locked while that lasts
     dir/disk.vhd                      appears by link() or rename() after fsync, never half-written
 
+Nobody else writes to an upload that is locked: its file is the object's own from the commit on.
 ``link`` fails when the name is taken, so two uploads cannot overwrite each other unasked.  The log
 is a hint: ``list_segments`` reads the data and tells its real MD5, so that a torn write after a
 power cut is found and written again.
@@ -19,11 +21,13 @@ import json
 import os
 import shutil
 import threading
+import time
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 
-from pipeline.errors import StoreError
+from pipeline.errors import StoreError, TemporaryStoreError
+from pipeline.stores.answers import Marker, read_json
 from pipeline.stores.local import files
 from pipeline.stores.location import Destination
 from pipeline.transfer.pool import Pool
@@ -64,7 +68,8 @@ class LocalStore:
     def __init__(self, destination: Destination) -> None:
         self.directory = Path(destination.container)
         self.connections = min(max(os.cpu_count() or 1, 2), 4)
-        self._files: dict[str, int] = {}
+        self._files: dict[str, int] = {}  # descriptors by upload
+        self._locks: dict[str, int] = {}
         self._lock = threading.Lock()
 
     @property
@@ -137,13 +142,17 @@ class LocalStore:
         place = self._workplace(upload)
         with files.told(place):
             place.mkdir(exist_ok=True)
+            self._lock_up(upload)
             plan = {"name": name, "size": size, "segment_size": segment_size}
             files.write_whole(place / "about", json.dumps(plan).encode())
             os.truncate(self._data(upload), size)
         return upload
 
-    def put_segment(self, upload: Upload, payload: Payload) -> StoredSegment:
-        """Write at the segment's offset, then say so in the log."""
+    def put_segment(
+        self, upload: Upload, payload: Payload, *, replace: bool = False
+    ) -> StoredSegment:
+        """Write at the segment's offset, then say so in the log; nobody else is at it."""
+        del replace
         with files.told(self.directory):
             fd = self._data(upload)
             fresh = files.is_hole(fd, payload.offset, payload.size)
@@ -153,9 +162,25 @@ class LocalStore:
                     files.write_all(fd, piece, offset)
                 offset += len(piece)
             md5 = payload.digest()
-            with self._lock, (self._workplace(upload) / "log").open("a") as log:
-                log.write(f"{payload.number} {payload.size} {md5}\n")
+            try:
+                with self._lock, (self._workplace(upload) / "log").open("a") as log:
+                    log.write(f"{payload.number} {payload.size} {md5}\n")
+            except FileNotFoundError:
+                raise _lost(self._workplace(upload)) from None
         return StoredSegment(payload.number, payload.size, md5, upload.name)
+
+    def renew(self, upload: Upload, owner: str) -> None:
+        """Write the owner into the lock, which gives it a new time."""
+        with files.told(self.directory), self._lock:
+            if upload.id in self._locks:
+                content = json.dumps({"owner": owner}).encode()
+                os.pwrite(self._locks[upload.id], content, 0)
+                os.truncate(self._locks[upload.id], len(content))
+
+    def release(self, upload: Upload) -> None:
+        """Unlock it."""
+        with self._lock:
+            self._close(upload)
 
     def list_segments(self, upload: Upload) -> Mapping[int, StoredSegment]:
         """The segments of the log, with the MD5 that their bytes have now."""
@@ -247,8 +272,9 @@ class LocalStore:
     def close(self) -> None:
         """Close the data files."""
         with self._lock:
-            while self._files:
-                os.close(self._files.popitem()[1])
+            for held in (self._files, self._locks):
+                while held:
+                    os.close(held.popitem()[1])
 
     def _workplace(self, upload: Upload) -> Path:
         return self.directory / f".{upload.id}"
@@ -261,11 +287,29 @@ class LocalStore:
                 try:
                     fd = os.open(self._workplace(upload) / "data", flags, 0o666)
                 except FileNotFoundError:
-                    raise UploadLostError(
-                        "upload-lost", f"{self._workplace(upload)} was removed while it was written"
-                    ) from None
+                    raise _lost(self._workplace(upload)) from None
                 self._files[upload.id] = fd
             return self._files[upload.id]
+
+    def _lock_up(self, upload: Upload) -> None:
+        """Be the only one that works on it, in this process and in others."""
+        with self._lock:
+            if upload.id in self._locks:
+                return
+            fd = files.locked(self._workplace(upload) / "lock")
+            if fd is None:
+                raise StoreError(
+                    "upload-in-progress",
+                    f"another imgprep process is storing {self.directory / upload.name} just now",
+                    hint="wait for it; the same command then finds what it stored",
+                )
+            self._locks[upload.id] = fd
+
+    def _close(self, upload: Upload) -> None:
+        for held in (self._files, self._locks):
+            fd = held.pop(upload.id, None)
+            if fd is not None:
+                os.close(fd)
 
     def _logged(self, upload: Upload) -> dict[int, tuple[int, int, str]]:
         try:
@@ -303,13 +347,16 @@ class LocalStore:
         return data.exists() and data.samefile(self.directory / upload.name)
 
     def _forget(self, upload: Upload) -> None:
-        with self._lock:
-            fd = self._files.pop(upload.id, None)
-        if fd is not None:
-            os.close(fd)
+        """Remove its directory, and only then let others at it."""
         if self._workplace(upload).exists():
             shutil.rmtree(self._workplace(upload))
             files.sync_directory(self.directory)
+        with self._lock:
+            self._close(upload)
+
+
+def _lost(place: Path) -> UploadLostError:
+    return UploadLostError("upload-lost", f"{place} was removed while it was written")
 
 
 def _leftover(place: Path) -> Unfinished | None:
@@ -328,4 +375,15 @@ def _leftover(place: Path) -> Unfinished | None:
     log = place / "log"
     count = len(set(log.read_text().splitlines())) if log.exists() else 0
     when = datetime.fromtimestamp(modified, UTC).isoformat(timespec="seconds")
-    return Unfinished(name, match[0], match["job"], size, count, when)
+    owner, age = _lease(place / "lock")
+    return Unfinished(name, match[0], match["job"], size, count, when, owner=owner, lease_age_s=age)
+
+
+def _lease(lock: Path) -> tuple[str, float]:
+    """Owner and age; of one that is locked, which only a living process can hold, the age is 0."""
+    try:
+        owner = read_json("reading the lock", lock.read_bytes(), Marker).owner
+        age = max(time.time() - lock.stat().st_mtime, 0.0)
+    except (OSError, TemporaryStoreError):
+        owner, age = "", 0.0
+    return (owner or "a process", 0.0) if files.is_locked(lock) else (owner, age)

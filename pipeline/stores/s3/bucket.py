@@ -12,6 +12,7 @@ from functools import partial
 from typing import Any
 from urllib.parse import unquote
 
+from pipeline.stores import answers
 from pipeline.stores.location import Destination
 from pipeline.stores.s3.client import Client
 from pipeline.transfer.protocol import StoredObject, StoredSegment, Upload, UploadLostError
@@ -39,30 +40,24 @@ class Bucket:
 
     def stat(self, name: str) -> StoredObject | None:
         """HEAD of the object."""
-        answer = self.head(self.destination.key(name))
-        if answer is None:
+        found = self.head(self.destination.key(name))
+        if found is None:
             return None
         metadata = {
             key.lower(): unquote(value)
-            for key, value in answer["Metadata"].items()
+            for key, value in found.Metadata.items()
             if key.lower() != ATTEMPT_KEY
         }
-        return StoredObject(
-            name,
-            int(answer["ContentLength"]),
-            str(answer.get("ETag", "")).strip('"') or None,
-            answer.get("ContentType"),
-            metadata,
-        )
+        etag = found.ETag.strip('"') or None
+        return StoredObject(name, found.ContentLength, etag, found.ContentType, metadata)
 
-    def head(self, key: str) -> dict[str, Any] | None:
+    def head(self, key: str) -> answers.S3Head | None:
         """HeadObject of a key; None when there is none."""
-        found: dict[str, Any] | None = self.client.call(
-            f"looking at s3://{self.name}/{key}",
-            lambda s3: s3.head_object(Bucket=self.name, Key=key),
-            missing=None,
+        action = f"looking at s3://{self.name}/{key}"
+        found = self.client.call(
+            action, lambda s3: s3.head_object(Bucket=self.name, Key=key), missing=None
         )
-        return found
+        return None if found is None else answers.read(action, found, answers.S3Head)
 
     def delete(self, key: str) -> None:
         """DeleteObject."""
@@ -72,22 +67,26 @@ class Bucket:
             missing=None,
         )
 
-    def parts(self, upload: Upload) -> list[dict[str, Any]]:
+    def parts(self, upload: Upload) -> list[answers.Part]:
         """ListParts, all pages; ``UploadLostError`` when the store forgot the upload."""
         return list(self.pages(upload, 0, 1000))
 
-    def pages(self, upload: Upload, after: int, most: int) -> Iterator[dict[str, Any]]:
+    def pages(self, upload: Upload, after: int, most: int) -> Iterator[answers.Part]:
         """ListParts behind part ``after``, ``most`` with a request."""
+        action = f"listing the segments of {self.url(upload.name)}"
         while True:
-            page = self.client.call(
-                f"listing the segments of {self.url(upload.name)}",
+            told = self.client.call(
+                action,
                 partial(_list_parts, self.place(upload.name), native_id(upload), after, most),
                 of_upload=True,
             )
-            yield from page.get("Parts", [])
-            if not page.get("IsTruncated"):
+            page = answers.read(action, told, answers.PartsPage)
+            yield from page.Parts
+            if not page.IsTruncated:
                 return
-            after = int(page["NextPartNumberMarker"])
+            if page.NextPartNumberMarker <= after:
+                raise answers.misunderstood(action, "the same page again and again")
+            after = page.NextPartNumberMarker
 
     def is_known(self, upload: Upload) -> bool:
         """Whether the store remembers this multipart upload."""

@@ -13,8 +13,9 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from pipeline.errors import StoreError, TemporaryStoreError
-from pipeline.stores import endpoints
+from pipeline.stores import answers, endpoints
 from pipeline.stores.failures import no_answer, refusal
+from pipeline.stores.interim import make_patient
 from pipeline.transfer.protocol import Payload, UploadLostError
 from pipeline.transfer.retry import RetryPolicy, retry_after
 
@@ -104,6 +105,7 @@ class Client:
                     s3=settings,
                 ),
             )
+            make_patient(self._s3)
             found = session.get_credentials()
         except (BotoCoreError, ValueError) as error:
             raise _misconfigured(error) from None
@@ -130,6 +132,7 @@ class Client:
         ``of_upload``: a 404 means that the store forgot the multipart upload.
         """
         from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError
+        from botocore.parsers import ResponseParserError
         from urllib3.exceptions import HTTPError
 
         try:
@@ -146,6 +149,9 @@ class Client:
             raise refusal(action, 401) from None
         except (BotoCoreError, HTTPError, OSError) as error:
             raise no_answer(action, self.host, error) from None
+        except (ResponseParserError, ValueError, TypeError) as error:
+            # What botocore cannot read: it trusts that numbers are numbers and lists are lists.
+            raise answers.misunderstood(action, str(error)) from None
 
     def close(self) -> None:
         """Close the connections."""

@@ -8,10 +8,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 from pipeline.errors import StoreError, TemporaryStoreError
+from pipeline.stores.answers import Part
 from pipeline.stores.s3.bucket import Bucket, native_id
 from pipeline.stores.s3.client import S3Error
 from pipeline.transfer.protocol import (
@@ -50,7 +50,7 @@ def commit(
 def _complete(
     bucket: Bucket, upload: Upload, segments: tuple[StoredSegment, ...], *, replace: bool
 ) -> None:
-    held = {int(part["PartNumber"]) - 1: part for part in bucket.parts(upload)}
+    held = {part.PartNumber - 1: part for part in bucket.parts(upload)}
     bad = [s.number for s in segments if not _is_right(bucket, held.get(s.number), s)]
     if bad:
         raise _changed(bad)
@@ -68,16 +68,16 @@ def _complete(
     )
 
 
-def _is_right(bucket: Bucket, part: Mapping[str, Any] | None, segment: StoredSegment) -> bool:
-    if part is None or int(part["Size"]) != segment.size:
+def _is_right(bucket: Bucket, part: Part | None, segment: StoredSegment) -> bool:
+    if part is None or part.Size != segment.size:
         return False
-    return bucket.opaque_etags or str(part["ETag"]).strip('"') == segment.md5
+    return bucket.opaque_etags or part.checksum == segment.md5
 
 
-def _named(number: int, part: Mapping[str, Any]) -> dict[str, Any]:
-    named: dict[str, Any] = {"PartNumber": number + 1, "ETag": part["ETag"]}
-    if "ChecksumSHA256" in part:
-        named["ChecksumSHA256"] = part["ChecksumSHA256"]
+def _named(number: int, part: Part) -> dict[str, Any]:
+    named: dict[str, Any] = {"PartNumber": number + 1, "ETag": part.ETag}
+    if part.ChecksumSHA256 is not None:
+        named["ChecksumSHA256"] = part.ChecksumSHA256
     return named
 
 

@@ -27,6 +27,7 @@ from typing import Any
 from urllib.parse import quote
 
 from pipeline.errors import StoreError, TemporaryStoreError
+from pipeline.stores.answers import Marker, Part
 from pipeline.stores.location import Destination
 from pipeline.stores.s3 import completion
 from pipeline.stores.s3.bucket import ATTEMPT_KEY, Bucket, native_id
@@ -36,6 +37,7 @@ from pipeline.transfer.protocol import (
     OCTETS,
     SAFE,
     UPLOAD_ID,
+    UPLOAD_KEY,
     Payload,
     StoredObject,
     StoredSegment,
@@ -83,10 +85,7 @@ class S3Store:
     def prepare(self, *, create: bool = False, size: int = 0) -> None:
         """Credentials and bucket; S3 tells no quota."""
         del size
-        action = f"looking at bucket {self.bucket.name}"
-        found = self.client.call(
-            action, lambda s3: s3.head_bucket(Bucket=self.bucket.name), missing=None
-        )
+        found = self._look_at_bucket()
         if found is not None:
             return
         if not create:
@@ -139,8 +138,15 @@ class S3Store:
         self.markers.put(begun)
         return begun
 
-    def put_segment(self, upload: Upload, payload: Payload) -> StoredSegment:
-        """Send one part with its Content-MD5 (and SHA-256 where the store checks it)."""
+    def put_segment(
+        self, upload: Upload, payload: Payload, *, replace: bool = False
+    ) -> StoredSegment:
+        """Send one part with its Content-MD5 (and SHA-256 where the store checks it).
+
+        One that is there is replaced: a part belongs to its multipart upload until that is complete,
+        never to an object, and never expires alone.
+        """
+        del replace
         md5 = payload.digest()
         sums = {"ContentMD5": _base64(md5)}
         if self.wants_sha256 and payload.sha256:
@@ -170,6 +176,21 @@ class S3Store:
         return StoredSegment(
             payload.number, payload.size, etag, self._part_name(upload, payload.number)
         )
+
+    def renew(self, upload: Upload, owner: str) -> None:
+        """Put the marker again."""
+        self.markers.put(upload, owner)
+
+    def release(self, upload: Upload) -> None:
+        """Take the owner off the marker; of an upload that became the object nothing stays."""
+        found = self.markers.read(upload)
+        if found is None:
+            return
+        stored = self.bucket.stat(upload.name)
+        if stored is not None and stored.metadata.get(UPLOAD_KEY) == upload.id:
+            self.markers.delete(upload)
+        else:
+            self.markers.put(replace(upload, token=found[0].token))
 
     def list_segments(self, upload: Upload) -> Mapping[int, StoredSegment]:
         """ListParts."""
@@ -230,7 +251,7 @@ class S3Store:
         """
         known = upload.token or self.markers.token(upload)
         stored = self.bucket.head(self.bucket.destination.key(upload.name))
-        made_of = "" if stored is None else stored["Metadata"].get(ATTEMPT_KEY, "")
+        made_of = "" if stored is None else stored.Metadata.get(ATTEMPT_KEY, "")
         for left in [replace(upload, token=known)] if known else self.markers.nameless(upload):
             if left.token.partition(".")[0] != made_of:
                 self.bucket.abort(left)
@@ -238,7 +259,7 @@ class S3Store:
 
     def unfinished(self) -> tuple[Unfinished, ...]:
         """What has a marker."""
-        return tuple(self._leftover(upload, modified) for upload, modified in self.markers.listed())
+        return tuple(self._leftover(*found) for found in self.markers.listed())
 
     def delete(self, name: str) -> None:
         """Delete the object; its parts go with it."""
@@ -248,23 +269,48 @@ class S3Store:
         """Close the connections."""
         self.client.close()
 
-    def _segment(self, upload: Upload, part: dict[str, Any]) -> StoredSegment:
-        number = int(part["PartNumber"]) - 1
-        md5 = None if self.bucket.opaque_etags else str(part["ETag"]).strip('"')
-        return StoredSegment(number, int(part["Size"]), md5, self._part_name(upload, number))
+    def _segment(self, upload: Upload, part: Part) -> StoredSegment:
+        number = part.PartNumber - 1
+        md5 = None if self.bucket.opaque_etags else part.checksum
+        return StoredSegment(number, part.Size, md5, self._part_name(upload, number))
 
     def _part_name(self, upload: Upload, number: int) -> str:
         return f"{self.bucket.destination.key(upload.name)}?partNumber={number + 1}"
 
-    def _leftover(self, upload: Upload, modified: str) -> Unfinished:
-        parts: list[dict[str, Any]] = []
+    def _leftover(self, upload: Upload, marker: Marker, age_s: float, modified: str) -> Unfinished:
+        parts: list[Part] = []
         if upload.token:
             with suppress(UploadLostError):
                 parts = self.bucket.parts(upload)
         match = UPLOAD_ID.fullmatch(upload.id)
-        job = match["job"] if match else ""
-        size = sum(int(part["Size"]) for part in parts)
-        return Unfinished(upload.name, upload.id, job, size, len(parts), modified, upload.token)
+        return Unfinished(
+            upload.name,
+            upload.id,
+            match["job"] if match else "",
+            sum(part.Size for part in parts),
+            len(parts),
+            modified,
+            upload.token,
+            marker.owner,
+            age_s,
+        )
+
+    def _look_at_bucket(self) -> Any:
+        """HeadBucket; None when there is none.
+
+        An answer to HEAD has no body: of a 403 only a listing tells whether the key is wrong.
+        """
+        action = f"looking at bucket {self.bucket.name}"
+        try:
+            return self.client.call(
+                action, lambda s3: s3.head_bucket(Bucket=self.bucket.name), missing=None
+            )
+        except StoreError as error:
+            if error.code == "store-forbidden":
+                self.client.call(
+                    action, lambda s3: s3.list_objects_v2(Bucket=self.bucket.name, MaxKeys=1)
+                )
+            raise
 
     def _create_bucket(self) -> None:
         def create(s3: Any) -> Any:

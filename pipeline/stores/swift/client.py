@@ -9,6 +9,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from http.client import HTTPException
+from json import JSONDecodeError
 from typing import Any
 
 from requests import RequestException
@@ -16,8 +17,9 @@ from swiftclient import client
 from urllib3.exceptions import HTTPError
 
 from pipeline.errors import StoreError, TemporaryStoreError
-from pipeline.stores import endpoints
+from pipeline.stores import answers, endpoints
 from pipeline.stores.failures import no_answer, refusal
+from pipeline.stores.interim import PatientAdapter
 from pipeline.stores.swift.auth import Access, Session
 from pipeline.transfer.protocol import Payload
 from pipeline.transfer.retry import retry_after
@@ -31,6 +33,8 @@ class _Connection(client.Connection):  # type: ignore[misc]
     def http_connection(self, url: str | None = None) -> Any:
         parsed, connection = super().http_connection(url)
         connection.requests_args["allow_redirects"] = False
+        for scheme in ("http://", "https://"):
+            connection.request_session.mount(scheme, PatientAdapter())
         return parsed, connection
 
 
@@ -57,9 +61,10 @@ class Client:
         *,
         patient: bool = False,
         missing: Any = _NOTHING,
+        taken: Any = _NOTHING,
         reading: bool = False,
     ) -> Any:
-        """The answer to one request; ``missing`` stands for a 404 where it is given.
+        """The answer to one request; ``missing`` stands for a 404, ``taken`` for a 412 where given.
 
         A 409 to a request that writes passes: two requests for one object met, and the later clock
         won.  ``reading``: there it says that a segment is not what its manifest names.
@@ -75,6 +80,8 @@ class Client:
                 status = int(error.http_status or 0)
                 if status == 404 and missing is not _NOTHING:
                     return missing
+                if status == 412 and taken is not _NOTHING:
+                    return taken
                 if status == 409 and not reading:
                     raise _overtaken(action) from None
                 if status != 401 or last:
@@ -83,6 +90,9 @@ class Client:
             except (RequestException, HTTPError, HTTPException, OSError) as error:
                 self._drop(connection)
                 raise no_answer(action, endpoints.host(access.storage_url), error) from None
+            except (JSONDecodeError, UnicodeDecodeError) as error:
+                self._drop(connection)
+                raise answers.misunderstood(action, str(error), _text(error)) from None
             except BaseException:
                 self._drop(connection)
                 raise
@@ -144,6 +154,10 @@ class Sending:
         if self._left == 0:
             next(self._pieces, None)  # the pieces are hashed when they end
         return piece
+
+
+def _text(error: JSONDecodeError | UnicodeDecodeError) -> str | bytes:
+    return error.doc if isinstance(error, JSONDecodeError) else error.object
 
 
 def _overtaken(action: str) -> TemporaryStoreError:

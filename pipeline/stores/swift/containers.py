@@ -5,6 +5,7 @@ What the store and its large objects share: requests, their pages, headers as fa
 
 from __future__ import annotations
 
+import json
 import re
 import threading
 from collections.abc import Iterable, Iterator, Mapping
@@ -12,15 +13,20 @@ from functools import partial
 from typing import Any
 
 from pipeline.errors import StoreError
+from pipeline.stores import answers
 from pipeline.stores.location import SEGMENTS, Destination
-from pipeline.stores.swift.client import Client
+from pipeline.stores.swift.client import Client, Sending
 from pipeline.transfer.pool import Pool
-from pipeline.transfer.protocol import UPLOAD_ID, StoredObject, StoredSegment, Upload
+from pipeline.transfer.protocol import UPLOAD_ID, Payload, StoredObject, StoredSegment, Upload
 
 META = "x-object-meta-"
 _CEPH = f"{META}static-large-object"  # Ceph's gateway adds this one
 PAGE = 10_000
-SEGMENT_NAME = re.compile(rf"(?P<name>.+)/(?P<id>{UPLOAD_ID.pattern})/(?P<number>\d{{8}})")
+_EXPIRES_S = 7 * 24 * 3600  # a segment of no object, so long after it was sent
+_LEASE_EXPIRES_S = 24 * 3600
+_UPLOAD = rf"(?P<name>.+)/(?P<id>{UPLOAD_ID.pattern})"
+SEGMENT_NAME = re.compile(rf"{_UPLOAD}/(?P<number>\d{{8}})")
+LEASE_NAME = re.compile(rf"{_UPLOAD}\.lease")
 
 
 class Containers:
@@ -33,7 +39,7 @@ class Containers:
         self.client = client
         self.pool = pool
         self._lock = threading.Lock()
-        self._info: Mapping[str, Any] | None = None
+        self._info: answers.Capabilities | None = None
 
     def url(self, name: str) -> str:
         """``swift://container/prefix/name``."""
@@ -42,16 +48,16 @@ class Containers:
     @property
     def has_slo(self) -> bool:
         """Static large objects; without them the manifest is a dynamic one."""
-        info = self.info()
-        return "slo" in info or not info
+        return self.info().slo is not None
 
-    def info(self) -> Mapping[str, Any]:
-        """What the store says of itself; {} where it does not."""
+    def info(self) -> answers.Capabilities:
+        """What the store says of itself; Swift's defaults where it does not."""
         with self._lock:
             if self._info is None:
-                self._info = self.client.call("asking for the store's limits", _capabilities)
-            found: Mapping[str, Any] = self._info
-            return found
+                action = "asking for the store's limits"
+                told = self.client.call(action, _capabilities)
+                self._info = answers.read(action, told or {"slo": {}}, answers.Capabilities)
+            return self._info
 
     def require(self) -> Mapping[str, str]:
         """The headers of the container of objects; ``StoreError`` when there is none."""
@@ -70,7 +76,7 @@ class Containers:
 
     def stat(self, name: str) -> StoredObject | None:
         """HEAD of the object."""
-        headers = self.head(self.objects, self.destination.key(name))
+        headers = self._headers(self.objects, self.destination.key(name))
         if headers is None:
             return None
         metadata = {
@@ -78,16 +84,18 @@ class Containers:
             for key, value in headers.items()
             if key.startswith(META) and key != _CEPH
         }
+        found = answers.read(f"looking at {self.url(name)}", headers, answers.Head)
         return StoredObject(
-            name,
-            int(headers.get("content-length", 0)),
-            _etag(headers),
-            headers.get("content-type"),
-            metadata,
+            name, found.content_length, found.checksum, found.content_type, metadata
         )
 
-    def head(self, container: str, name: str) -> Mapping[str, str] | None:
+    def head(self, container: str, name: str) -> answers.Head | None:
         """HeadObject; None when there is none."""
+        headers = self._headers(container, name)
+        action = f"looking at {container}/{name}"
+        return None if headers is None else answers.read(action, headers, answers.Head)
+
+    def _headers(self, container: str, name: str) -> Mapping[str, str] | None:
         found: Mapping[str, str] | None = self.client.call(
             f"looking at {container}/{name}", lambda c: c.head_object(container, name), missing=None
         )
@@ -97,21 +105,58 @@ class Containers:
         """The listing of the upload's prefix."""
         found = {}
         for item in self.listing(self.segments, self.segment_prefix(upload)):
-            match = SEGMENT_NAME.fullmatch(item["name"])
+            match = SEGMENT_NAME.fullmatch(item.name)
             if match is not None:
                 number = int(match["number"])
-                address = self.address(item["name"])
-                found[number] = StoredSegment(number, item["bytes"], item["hash"], address)
+                address = self.address(item.name)
+                found[number] = StoredSegment(number, item.bytes, item.hash, address)
         return found
 
     def stat_segment(self, upload: Upload, number: int) -> StoredSegment | None:
         """HEAD of the segment."""
         name = self.segment_name(upload, number)
-        headers = self.head(self.segments, name)
-        if headers is None:
+        found = self.head(self.segments, name)
+        if found is None:
             return None
-        size = int(headers.get("content-length", 0))
-        return StoredSegment(number, size, _etag(headers), self.address(name))
+        return StoredSegment(number, found.content_length, found.checksum, self.address(name))
+
+    def put_segment(self, upload: Upload, payload: Payload, *, replace: bool) -> str | None:
+        """PUT one segment that expires; the MD5 of what arrived, None when one is there already."""
+        name = self.segment_name(upload, payload.number)
+        headers = {"X-Delete-After": str(_EXPIRES_S)} | ({} if replace else {"If-None-Match": "*"})
+        etag: str | None = self.client.call(
+            f"sending segment {payload.number}",
+            lambda c: c.put_object(
+                self.segments,
+                name,
+                Sending(payload),
+                content_length=payload.size,
+                etag=payload.md5,
+                content_type="application/octet-stream",
+                headers=headers,
+            ),
+            taken=None,
+        )
+        return etag
+
+    def put_lease(self, upload: Upload, owner: str) -> None:
+        """Write the lease anew, which gives it the store's time."""
+        name = self.lease_name(upload)
+        content = json.dumps({"owner": owner}).encode()
+        headers = {"X-Delete-After": str(_LEASE_EXPIRES_S)}
+        self.client.call(
+            f"renewing the lease of {self.url(upload.name)}",
+            lambda c: c.put_object(self.segments, name, content, headers=headers),
+        )
+
+    def lease(self, name: str) -> tuple[str, float] | None:
+        """Owner and age of a lease by its name in the segments' container."""
+        action = f"looking at {self.address(name)}"
+        answer = self.client.call(action, lambda c: c.get_object(self.segments, name), missing=None)
+        if answer is None:
+            return None
+        headers, data = answer
+        return answers.read_json(action, data, answers.Marker).owner, answers.age_s(headers)
 
     def segment_prefix(self, upload: Upload) -> str:
         """Where an upload's segments are."""
@@ -121,20 +166,24 @@ class Containers:
         """A segment's name in the segments' container."""
         return f"{self.segment_prefix(upload)}{number:08d}"
 
-    def listing(self, container: str, prefix: str) -> Iterator[dict[str, Any]]:
+    def lease_name(self, upload: Upload) -> str:
+        """Beside the segments and not among them: a dynamic manifest takes all that is there."""
+        return f"{self.destination.key(upload.name)}/{upload.id}.lease"
+
+    def listing(self, container: str, prefix: str) -> Iterator[answers.Listed]:
         """Everything under a prefix, page by page; nothing when the container is missing."""
-        marker = ""
+        marker, action = "", f"listing container {container}"
         while True:
-            page: list[dict[str, Any]]
-            _, page = self.client.call(
-                f"listing container {container}",
-                partial(_page, container, prefix, marker),
-                missing=({}, []),
+            _, told = self.client.call(
+                action, partial(_page, container, prefix, marker), missing=({}, [])
             )
-            yield from (item for item in page if "name" in item)
+            page = answers.read(action, told, tuple[answers.Listed, ...])
+            yield from page
             if not page:
                 return
-            marker = page[-1].get("name", "")
+            if page[-1].name == marker:
+                raise answers.misunderstood(action, "the same page again and again")
+            marker = page[-1].name
 
     def delete_all(self, container: str, names: Iterable[str]) -> None:
         """Delete objects; one that is gone already is as good."""
@@ -153,7 +202,7 @@ class Containers:
         return f"{self.segments}/{name}"
 
 
-def _capabilities(connection: Any) -> Mapping[str, Any]:
+def _capabilities(connection: Any) -> Any:
     from swiftclient.client import ClientException
 
     try:
@@ -163,12 +212,8 @@ def _capabilities(connection: Any) -> Mapping[str, Any]:
         if status in (408, 429) or status >= 500:
             raise
         return {}
-    return found if isinstance(found, dict) else {}
+    return found
 
 
 def _page(container: str, prefix: str, marker: str, connection: Any) -> Any:
     return connection.get_container(container, prefix=prefix, marker=marker, limit=PAGE)
-
-
-def _etag(headers: Mapping[str, str]) -> str | None:
-    return headers.get("etag", "").strip('"') or None

@@ -4,18 +4,22 @@
 2  every segment: POST takes its expiry away, and tells when it is gone; then listing or HEAD
 says size and MD5 (Ceph's gateway does not compare them with the manifest's)
 3  PUT of the manifest, with If-None-Match unless it replaces
-4  HEAD: what is there now
+4  HEAD: what is there now; and HEAD of every segment, which must not expire
 5  the segments of a replaced object, which nothing refers to any more, are deleted
+
+Step 4 is done for an object that is ours already, too: two uploaders of the same bytes may meet, and
+a segment that the slower one put last would expire under the object of the faster one.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from collections.abc import Iterable, Sequence
 from urllib.parse import quote
 
 from pipeline.errors import StoreError, TemporaryStoreError
+from pipeline.stores import answers
+from pipeline.stores.answers import Listed
 from pipeline.stores.swift.containers import Containers
 from pipeline.transfer.protocol import (
     SAFE,
@@ -29,6 +33,7 @@ from pipeline.transfer.protocol import (
 
 _PUT = "multipart-manifest=put"
 _GET = "multipart-manifest=get"
+_KEEPINGS = 3  # how often an expiry may come back while it is taken away
 
 
 def commit(
@@ -40,13 +45,14 @@ def commit(
 ) -> StoredObject:
     """Do the five steps; safe to be repeated after any failure."""
     existing = containers.stat(upload.name)
-    if existing is not None and _is_this(existing, upload, segments):
-        return existing
-    if existing is not None and not replace:
-        raise _exists(containers, upload)
-    replaced = (listed(containers, upload.name) or ()) if existing is not None else ()
-    _settle_segments(containers, upload, segments)
-    _put(containers, upload, segments, replace=replace)
+    replaced: tuple[str, ...] = ()
+    if existing is None or not _is_this(existing, upload, segments):
+        if existing is not None and not replace:
+            raise _exists(containers, upload)
+        replaced = (listed(containers, upload.name) or ()) if existing is not None else ()
+        _settle_segments(containers, upload, segments)
+        _put(containers, upload, segments, replace=replace)
+    _require_lasting(containers, upload, segments)
     stored = containers.stat(upload.name)
     if stored is None:
         raise TemporaryStoreError(
@@ -67,13 +73,13 @@ def read(containers: Containers, name: str) -> tuple[StoredSegment, ...] | None:
         return (StoredSegment(0, stored.size, stored.etag, name),)
     common = _common_prefix(addresses)
     container, _, prefix = common.partition("/")
-    known = {f"{container}/{i['name']}": i for i in containers.listing(container, prefix)}
+    known = {f"{container}/{i.name}": i for i in containers.listing(container, prefix)}
 
     def look(numbered: tuple[int, str]) -> StoredSegment:
         number, address = numbered
         item = known.get(address)
         if item is not None:
-            return StoredSegment(number, int(item["bytes"]), str(item["hash"]), address)
+            return StoredSegment(number, item.bytes, item.hash, address)
         return _head(containers, number, address) or StoredSegment(number, 0, None, address)
 
     return tuple(containers.pool.each(look, enumerate(addresses)))
@@ -85,37 +91,27 @@ def listed(containers: Containers, name: str) -> tuple[str, ...] | None:
     () for a plain one or none, None where the store does not tell.
     """
     key = containers.destination.key(name)
-    headers: Mapping[str, str] | None = containers.client.call(
-        f"looking at {containers.url(name)}",
-        lambda c: c.head_object(containers.objects, key),
-        missing=None,
-    )
-    if headers is None:
+    head = containers.head(containers.objects, key)
+    if head is None:
         return ()
-    if headers.get("x-object-manifest"):
-        container, _, prefix = headers["x-object-manifest"].partition("/")
+    if head.x_object_manifest:
+        container, _, prefix = head.x_object_manifest.partition("/")
         return _under(containers, container, prefix)
-    if headers.get("x-static-large-object", "").lower() != "true":
+    if head.x_static_large_object.lower() != "true":
         return ()
+    action = f"reading the manifest of {containers.url(name)}"
     _, data = containers.client.call(
-        f"reading the manifest of {containers.url(name)}",
-        lambda c: c.get_object(containers.objects, key, query_string=_GET),
+        action, lambda c: c.get_object(containers.objects, key, query_string=_GET)
     )
     if not data:  # Ceph's gateway answers so; the mark on the object leads to what is ours
-        mark = headers.get(f"x-object-meta-{UPLOAD_KEY}", "")
+        mark = head.x_object_meta_imgprep_upload
         found = _under(containers, containers.segments, f"{key}/{mark}/") if mark else ()
         return found or None
-    try:
-        return tuple(str(item["name"]).lstrip("/") for item in json.loads(data))
-    except (ValueError, KeyError, TypeError):
-        raise TemporaryStoreError(
-            "store-misunderstood", f"the manifest of {containers.url(name)} cannot be read"
-        ) from None
+    entries = answers.read_json(action, data, tuple[answers.Named, ...])
+    return tuple(entry.name.lstrip("/") for entry in entries)
 
 
-def uses(
-    containers: Containers, name: str, upload_id: str, items: Sequence[Mapping[str, Any]]
-) -> bool:
+def uses(containers: Containers, name: str, upload_id: str, items: Sequence[Listed]) -> bool:
     """Whether the object of this name is made of an upload's segments, ``items`` of their listing.
 
     Its mark says so at once.  A change of the object's metadata takes the mark away; then the
@@ -129,34 +125,23 @@ def uses(
     addresses = listed(containers, name)
     if addresses is None:
         return stored.etag == etag_of(items)
-    return not {f"{containers.segments}/{item['name']}" for item in items}.isdisjoint(addresses)
+    return not {f"{containers.segments}/{item.name}" for item in items}.isdisjoint(addresses)
 
 
-def etag_of(items: Iterable[Mapping[str, Any]]) -> str:
+def etag_of(items: Iterable[Listed]) -> str:
     """The ETag of a large object that is made of a listing's segments, in the order of names."""
-    ordered = sorted(items, key=lambda item: str(item["name"]))
-    return slo_etag(
-        tuple(StoredSegment(n, int(i["bytes"]), str(i["hash"])) for n, i in enumerate(ordered))
-    )
+    ordered = sorted(items, key=lambda item: item.name)
+    return slo_etag(tuple(StoredSegment(n, i.bytes, i.hash) for n, i in enumerate(ordered)))
 
 
 def _under(containers: Containers, container: str, prefix: str) -> tuple[str, ...]:
-    return tuple(f"{container}/{item['name']}" for item in containers.listing(container, prefix))
+    return tuple(f"{container}/{item.name}" for item in containers.listing(container, prefix))
 
 
 def _settle_segments(
     containers: Containers, upload: Upload, segments: tuple[StoredSegment, ...]
 ) -> None:
-    def keep(segment: StoredSegment) -> bool:
-        name = containers.segment_name(upload, segment.number)
-        kept: bool = containers.client.call(
-            f"keeping segment {segment.number}",
-            lambda c: c.post_object(containers.segments, name, {"X-Remove-Delete-At": "1"}) is None,
-            missing=False,
-        )
-        return kept
-
-    kept = containers.pool.each(keep, segments)
+    kept = _keep(containers, upload, segments)
     now = containers.list_segments(upload)
 
     def right(segment: StoredSegment) -> bool:
@@ -170,6 +155,55 @@ def _settle_segments(
     bad = [s.number for s, *ok in zip(segments, kept, same, strict=True) if not all(ok)]
     if bad:
         raise _changed(bad)
+
+
+def _keep(
+    containers: Containers, upload: Upload, segments: Sequence[StoredSegment]
+) -> tuple[bool, ...]:
+    """Take the expiry of segments away; False for one that is gone."""
+
+    def keep(segment: StoredSegment) -> bool:
+        name = containers.segment_name(upload, segment.number)
+        kept: bool = containers.client.call(
+            f"keeping segment {segment.number}",
+            lambda c: c.post_object(containers.segments, name, {"X-Remove-Delete-At": "1"}) is None,
+            missing=False,
+        )
+        return kept
+
+    return containers.pool.each(keep, segments)
+
+
+def _require_lasting(
+    containers: Containers, upload: Upload, segments: tuple[StoredSegment, ...]
+) -> None:
+    """Every segment is there, is what was sent, and will not expire: by HEAD, not by a listing."""
+    waning = segments
+    for _ in range(_KEEPINGS):
+        heads = containers.pool.each(
+            lambda segment: containers.head(
+                containers.segments, containers.segment_name(upload, segment.number)
+            ),
+            waning,
+        )
+        seen = tuple(zip(waning, heads, strict=True))
+        bad = [
+            sent.number
+            for sent, head in seen
+            if head is None or (head.content_length, head.checksum) != (sent.size, sent.md5)
+        ]
+        if bad:
+            raise _changed(bad)
+        waning = tuple(sent for sent, head in seen if head is not None and head.x_delete_at)
+        if not waning:
+            return
+        _keep(containers, upload, waning)
+    raise TemporaryStoreError(
+        "segments-expire",
+        f"segment {waning[0].number} of {containers.url(upload.name)} will expire, and the store "
+        "does not take that away",
+        hint="another imgprep may store the same object; let it finish, then run again",
+    )
 
 
 def _put(
@@ -261,13 +295,10 @@ def _delete_replaced(containers: Containers, upload: Upload, replaced: tuple[str
 
 def _head(containers: Containers, number: int, address: str) -> StoredSegment | None:
     container, _, name = address.partition("/")
-    headers: Mapping[str, Any] | None = containers.client.call(
-        f"looking at {address}", lambda c: c.head_object(container, name), missing=None
-    )
-    if headers is None:
+    head = containers.head(container, name)
+    if head is None:
         return None
-    etag = str(headers.get("etag", "")).strip('"') or None
-    return StoredSegment(number, int(headers.get("content-length", 0)), etag, address)
+    return StoredSegment(number, head.content_length, head.checksum, address)
 
 
 def _common_prefix(addresses: tuple[str, ...]) -> str:

@@ -3,6 +3,7 @@
     container             disk.vhd                                    the manifest: SLO, or DLO
     container_segments    disk.vhd/imgprep-<job>-<content>/00000000   the segments
                           disk.vhd/imgprep-<job>-<content>/00000001
+                          disk.vhd/imgprep-<job>-<content>.lease      while somebody works on it
 
 Segments expire by themselves (``X-Delete-After``) until the commit: that is taken away, then the
 manifest is put, so a committed object never decays.  Listings lag behind; what is missing in one is
@@ -18,11 +19,12 @@ from collections.abc import Mapping
 from typing import Any
 
 from pipeline.errors import StoreError, TemporaryStoreError
+from pipeline.stores.answers import Listed
 from pipeline.stores.location import Destination
 from pipeline.stores.swift import large_object
 from pipeline.stores.swift.auth import Session, from_environment
-from pipeline.stores.swift.client import Client, Sending
-from pipeline.stores.swift.containers import PAGE, SEGMENT_NAME, Containers
+from pipeline.stores.swift.client import Client
+from pipeline.stores.swift.containers import LEASE_NAME, PAGE, SEGMENT_NAME, Containers
 from pipeline.transfer.pool import Pool
 from pipeline.transfer.protocol import (
     OCTETS,
@@ -38,7 +40,6 @@ from pipeline.transfer.protocol import (
 )
 from pipeline.transfer.retry import RetryPolicy
 
-_EXPIRES_S = 7 * 24 * 3600  # after this an interrupted upload starts from nothing
 _MIB = 1 << 20
 
 
@@ -59,17 +60,15 @@ class SwiftStore:
     def limits(self) -> StoreLimits:
         """From ``/info``; where that tells nothing, Swift's defaults."""
         info = self.containers.info()
-        swift, slo = info.get("swift", {}), info.get("slo", {})
-        longest = int(swift.get("max_object_name_length", 1024))
-        most = int(swift.get("max_file_size", 5 * (1 << 30) + 2))
+        most = info.swift.max_file_size
         return StoreLimits(
-            min_segment=int(slo.get("min_segment_size", 1)),
+            min_segment=max(info.slo.min_segment_size, 1) if info.slo else 1,
             max_segment=max(most // _MIB * _MIB, min(most, _MIB)),
             preferred_segment=128 * _MIB,
-            max_segments=int(slo.get("max_manifest_segments", 1000))
-            if self.containers.has_slo
-            else PAGE,
-            max_name_bytes=longest - 64 - len(self.containers.destination.prefix.encode()),
+            max_segments=info.slo.max_manifest_segments if info.slo else PAGE,
+            max_name_bytes=info.swift.max_object_name_length
+            - 64
+            - len(self.containers.destination.prefix.encode()),
         )
 
     def url(self, name: str) -> str:
@@ -114,24 +113,30 @@ class SwiftStore:
         about = marked(metadata, upload_id)
         return Upload(name, upload_id, size, segment_size, "", about, content_type)
 
-    def put_segment(self, upload: Upload, payload: Payload) -> StoredSegment:
-        """PUT one segment, hashed while it is sent; a MD5 known from before is sent along."""
-        name = self.containers.segment_name(upload, payload.number)
-        etag = self.client.call(
-            f"sending segment {payload.number}",
-            lambda c: c.put_object(
-                self.containers.segments,
-                name,
-                Sending(payload),
-                content_length=payload.size,
-                etag=payload.md5,
-                content_type="application/octet-stream",
-                headers={"X-Delete-After": str(_EXPIRES_S)},
-            ),
-        )
-        return StoredSegment(
-            payload.number, payload.size, etag.strip('"') or None, self.containers.address(name)
-        )
+    def put_segment(
+        self, upload: Upload, payload: Payload, *, replace: bool = False
+    ) -> StoredSegment:
+        """PUT one segment, hashed while it is sent; a MD5 known from before is sent along.
+
+        It expires, so it must not come over one that an object is made of by now: one that is there
+        stays, unless it is bad and ``replace`` says so.
+        """
+        etag = self.containers.put_segment(upload, payload, replace=replace)
+        if etag is None:
+            there = self.containers.stat_segment(upload, payload.number)
+            if there is not None:
+                return there
+        address = self.containers.address(self.containers.segment_name(upload, payload.number))
+        return StoredSegment(payload.number, payload.size, (etag or "").strip('"') or None, address)
+
+    def renew(self, upload: Upload, owner: str) -> None:
+        """PUT of the lease."""
+        self.containers.put_lease(upload, owner)
+
+    def release(self, upload: Upload) -> None:
+        """DELETE of the lease."""
+        lease = self.containers.lease_name(upload)
+        self.containers.delete_all(self.containers.segments, [lease])
 
     def list_segments(self, upload: Upload) -> Mapping[int, StoredSegment]:
         """The listing of the upload's prefix."""
@@ -172,34 +177,36 @@ class SwiftStore:
         return bytes(data)
 
     def discard(self, upload: Upload) -> None:
-        """Delete the segments, unless the object that is there is made of them."""
-        items = list(
-            self.containers.listing(
-                self.containers.segments, self.containers.segment_prefix(upload)
-            )
-        )
-        if not large_object.uses(self.containers, upload.name, upload.id, items):
-            self.containers.delete_all(self.containers.segments, [item["name"] for item in items])
+        """Delete the segments, unless the object that is there is made of them; and the lease."""
+        held = self.containers
+        items = list(held.listing(held.segments, held.segment_prefix(upload)))
+        if not large_object.uses(held, upload.name, upload.id, items):
+            held.delete_all(held.segments, [item.name for item in items])
+        self.release(upload)
 
     def unfinished(self) -> tuple[Unfinished, ...]:
         """Groups of segments under an upload's name, without an object made of them.
 
         Somebody may have copied the manifest to another name: then its ETag tells it in the listing.
         """
-        groups: dict[tuple[str, str], list[dict[str, Any]]] = {}
-        for item in self.containers.listing(
-            self.containers.segments, self.containers.destination.prefix
-        ):
-            match = SEGMENT_NAME.fullmatch(item["name"][len(self.containers.destination.prefix) :])
-            if match is not None:
+        held, groups, leases = (
+            self.containers,
+            dict[tuple[str, str], list[Listed]](),
+            dict[tuple[str, str], str](),
+        )
+        for item in held.listing(held.segments, held.destination.prefix):
+            name = item.name[len(held.destination.prefix) :]
+            if match := SEGMENT_NAME.fullmatch(name):
                 groups.setdefault((match["name"], match["id"]), []).append(item)
-        objects = self.containers.listing(self.containers.objects, "") if groups else ()
-        made = {str(item.get("slo_etag", "")).strip('"') for item in objects}
+            elif match := LEASE_NAME.fullmatch(name):
+                groups.setdefault((match["name"], match["id"]), [])
+                leases[match["name"], match["id"]] = item.name
+        objects = held.listing(held.objects, "") if groups else ()
+        made = {item.slo_etag.strip('"') for item in objects}
         return tuple(
-            _leftover(name, upload_id, items)
-            for (name, upload_id), items in sorted(groups.items())
-            if large_object.etag_of(items) not in made
-            and not large_object.uses(self.containers, name, upload_id, items)
+            _leftover(key, items, held.lease(leases[key]) if key in leases else None)
+            for key, items in sorted(groups.items())
+            if large_object.etag_of(items) not in made and not large_object.uses(held, *key, items)
         )
 
     def delete(self, name: str) -> None:
@@ -252,12 +259,18 @@ class SwiftStore:
         self.client.call(f"creating container {name}", lambda c: c.put_container(name))
 
 
-def _leftover(name: str, upload_id: str, items: list[dict[str, Any]]) -> Unfinished:
+def _leftover(
+    key: tuple[str, str], items: list[Listed], lease: tuple[str, float] | None
+) -> Unfinished:
+    name, upload_id = key
     match = UPLOAD_ID.fullmatch(upload_id)
     assert match is not None
-    newest = max(str(item.get("last_modified", "")) for item in items)
-    size = sum(int(item["bytes"]) for item in items)
-    return Unfinished(name, upload_id, match["job"], size, len(items), newest)
+    newest = max((item.last_modified for item in items), default="")
+    size = sum(item.bytes for item in items)
+    owner, age = lease or ("", 0.0)
+    return Unfinished(
+        name, upload_id, match["job"], size, len(items), newest, owner=owner, lease_age_s=age
+    )
 
 
 def _require_room(place: str, headers: Mapping[str, str], size: int) -> None:
