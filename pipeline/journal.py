@@ -114,7 +114,7 @@ def open_journal(root: Path, job_id: str) -> Iterator[Journal]:
     """The journal of a job, locked against a second process that does the same job."""
     import filelock
 
-    directory = root / job_id
+    directory = root.absolute() / job_id  # children that are confined run elsewhere
     try:
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         lock = filelock.FileLock(directory / "lock", mode=0o600)
@@ -129,9 +129,16 @@ def open_journal(root: Path, job_id: str) -> Iterator[Journal]:
         raise _unwritable(directory, error) from error
     try:
         with _told(directory):
+            _remove_torn(directory)
             yield Journal(directory)
     finally:
         lock.release()
+
+
+def _remove_torn(directory: Path) -> None:
+    """Files that ``write_atomically`` was killed at; the lock says that nobody is at it now."""
+    for path in (*directory.glob(".*.json.*"), *directory.glob("notes/.*.json.*")):
+        path.unlink(missing_ok=True)
 
 
 def jobs_at_work(root: Path) -> tuple[str, ...]:

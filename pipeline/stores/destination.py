@@ -16,6 +16,7 @@ from pipeline.stores.location import Destination
 from pipeline.stores.schemes import SCHEMES, Scheme, credentials, forms
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
+_UNSAYABLE = re.compile(r"[\x00\ud800-\udfff]")
 _ADDRESS = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
 
 
@@ -23,9 +24,10 @@ def parse(text: str) -> Destination:
     """Read a destination; ``UsageError`` code ``destination-malformed`` says what is wrong."""
     if not text:
         raise _malformed(text, "it is empty")
-    if _CONTROL.search(text):
-        raise _malformed(text, "it contains control characters or broken unicode")
     match = _ADDRESS.match(text)
+    # A directory may be called anything that a report can say; an address may not.
+    if (_UNSAYABLE if match is None else _CONTROL).search(text):
+        raise _malformed(text, "it contains control characters or broken unicode")
     if match is None:
         return Destination("file", os.path.abspath(os.path.expanduser(text)))
     name, rest = match[1].lower(), text[match.end() :]
@@ -41,7 +43,7 @@ def _file(text: str, rest: str) -> Destination:
     if host not in ("", "localhost") or not slash:
         raise _malformed(text, "a file:// address has three slashes: file:///dir/")
     path = "/" + unquote(path, errors="strict") if "%" in path else "/" + path
-    if _CONTROL.search(path):
+    if _UNSAYABLE.search(path):
         raise _malformed(text, "it contains control characters")
     _refuse_dots(text, path)
     return Destination("file", os.path.abspath(path))

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
+from urllib.parse import quote
 
 SEGMENTS = "_segments"
 """What the container of a Swift container's segments is called behind it."""
+
+_AWKWARD = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029%]")
 
 
 @dataclass(frozen=True)
@@ -22,5 +26,8 @@ class Destination:
 
     @property
     def url(self) -> str:
-        """The destination's address, in one spelling."""
-        return f"{self.scheme}://{self.container.rstrip('/')}/{self.prefix}"
+        """The destination's address, in one spelling, as ``parse`` reads it."""
+        container = self.container.rstrip("/")
+        if self.scheme == "file":
+            container = _AWKWARD.sub(lambda found: quote(found[0]), container)
+        return f"{self.scheme}://{container}/{self.prefix}"

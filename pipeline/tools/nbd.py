@@ -10,6 +10,7 @@ Raw images and fixed VHDs need no server: ``pipeline.fileview`` reads them where
 from __future__ import annotations
 
 import contextlib
+import os
 import shutil
 import socket
 import tempfile
@@ -81,7 +82,7 @@ def require_size(name: str, size: int, expected: int | None) -> None:
 def private_directory(scratch: Path) -> Iterator[Path]:
     """A directory whose path is short enough for a unix socket in it; removed in the end."""
     directory = Path(tempfile.mkdtemp(prefix="nbd-", dir=scratch))
-    if len(str(directory)) + len("/nbd") > _SOCKET_PATH_MAX:
+    if len(os.fsencode(directory / "nbd")) > _SOCKET_PATH_MAX:
         directory.rmdir()
         directory = Path(tempfile.mkdtemp(prefix="imgprep-nbd-", dir="/tmp"))
     try:
