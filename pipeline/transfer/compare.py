@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable
 
-from pipeline.transfer.pool import Pool
+from pipeline.pool import Pool
 from pipeline.transfer.protocol import READ_SIZE, ObjectStore, StoredObject, StoredSegment
 from pipeline.transfer.segments import Segmentation
 

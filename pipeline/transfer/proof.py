@@ -13,9 +13,9 @@ from typing import TypeAlias
 
 from pipeline.errors import ConversionFailed, StoreError
 from pipeline.model import Receipt
+from pipeline.pool import Pool
 from pipeline.source import Reader
 from pipeline.transfer.compare import range_md5
-from pipeline.transfer.pool import Pool
 from pipeline.transfer.protocol import READ_SIZE, ObjectStore, StoredSegment
 
 Watcher: TypeAlias = Callable[[int, bytes], str | None]

@@ -16,8 +16,8 @@ import time
 from collections.abc import Callable, Mapping
 
 from pipeline.errors import TemporaryStoreError
+from pipeline.pool import Pool
 from pipeline.transfer.journal import UploadJournal
-from pipeline.transfer.pool import Pool
 from pipeline.transfer.protocol import ObjectStore, StoredSegment, Upload
 from pipeline.transfer.retrying import Retrying
 from pipeline.transfer.segments import Segmentation, SegmentPayload

@@ -17,13 +17,13 @@ from typing import Literal, TypeAlias
 
 from pipeline.errors import SourceError, StoreError, UsageError
 from pipeline.model import Receipt
+from pipeline.pool import Pool
 from pipeline.stage import Cancellation, Notebook
 from pipeline.text import clean
 from pipeline.text import size as in_words
 from pipeline.transfer import lease
 from pipeline.transfer.compare import same_content
 from pipeline.transfer.journal import UploadJournal
-from pipeline.transfer.pool import Pool
 from pipeline.transfer.protocol import (
     NO_ROOM,
     UPLOAD_KEY,

@@ -39,6 +39,8 @@ MAY_IMPORT = {
     "pipeline.disk": BYTES | {"pipeline.facts", "pipeline.tools"},
     "pipeline.beside": set(),
     "pipeline.fileview": KNOWLEDGE,
+    "pipeline.pool": set(),
+    "pipeline.fingerprint": KNOWLEDGE | {"pipeline.fileview", "pipeline.pool"},
     "pipeline.decompress": KNOWLEDGE,
     "pipeline.formats": KNOWLEDGE,
     "pipeline.content": KNOWLEDGE,
@@ -53,8 +55,8 @@ MAY_IMPORT = {
     "pipeline.unpack": BYTES | {"pipeline.stage"},
     "pipeline.tools": BYTES | {"pipeline.guest", "pipeline.stage"},
     "pipeline.targets": WORK,
-    "pipeline.transfer": BYTES | {"pipeline.stage"},
-    "pipeline.stores": BYTES | {"pipeline.stage", "pipeline.transfer"},
+    "pipeline.transfer": BYTES | {"pipeline.pool", "pipeline.stage"},
+    "pipeline.stores": BYTES | {"pipeline.pool", "pipeline.stage", "pipeline.transfer"},
     "pipeline.engine": NOUNS
     | {
         "pipeline.beside",

@@ -27,10 +27,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from pipeline.errors import StoreError, TemporaryStoreError
+from pipeline.pool import Pool
 from pipeline.stores.answers import Marker, read_json
 from pipeline.stores.local import files
 from pipeline.stores.location import Destination
-from pipeline.transfer.pool import Pool
 from pipeline.transfer.protocol import (
     OCTETS,
     PIECE_SIZE,

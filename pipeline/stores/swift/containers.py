@@ -13,10 +13,10 @@ from functools import partial
 from typing import Any
 
 from pipeline.errors import StoreError
+from pipeline.pool import Pool
 from pipeline.stores import answers
 from pipeline.stores.location import SEGMENTS, Destination
 from pipeline.stores.swift.client import Client, Sending
-from pipeline.transfer.pool import Pool
 from pipeline.transfer.protocol import UPLOAD_ID, Payload, StoredObject, StoredSegment, Upload
 
 META = "x-object-meta-"

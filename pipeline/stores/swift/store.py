@@ -19,13 +19,13 @@ from collections.abc import Mapping
 from typing import Any
 
 from pipeline.errors import StoreError, TemporaryStoreError
+from pipeline.pool import Pool
 from pipeline.stores.answers import Listed
 from pipeline.stores.location import Destination
 from pipeline.stores.swift import large_object
 from pipeline.stores.swift.auth import Session, from_environment
 from pipeline.stores.swift.client import Client
 from pipeline.stores.swift.containers import LEASE_NAME, PAGE, SEGMENT_NAME, Containers
-from pipeline.transfer.pool import Pool
 from pipeline.transfer.protocol import (
     OCTETS,
     UPLOAD_ID,
