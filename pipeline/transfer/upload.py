@@ -289,10 +289,12 @@ class _Transfer:
                 raise self._mismatch(stored, segments)
             return None
         try:
-            return self._commit(self._upload(), segments), segments
+            made = self._commit(self._upload(), segments)
         except (SegmentsChangedError, UploadLostError):
             self.damaged = True  # whatever --if-exists says: it is this upload that goes on
             return None
+        self.store.release(self._upload())  # of a run that was killed while it committed
+        return made, segments
 
     def _require_same(self, stored: StoredObject) -> tuple[StoredSegment, ...]:
         self.handles.note(f"{self.store.url(stored.name)} exists; its content is compared")

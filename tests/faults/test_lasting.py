@@ -8,10 +8,14 @@ from __future__ import annotations
 
 import contextlib
 import threading
+from pathlib import Path
 
+import places
 import pytest
+import servers
 from uploads import NAME, PATIENT, Background, Site
 
+from pipeline.errors import StoreError
 from pipeline.transfer.journal import MemoryNotebook
 
 pytestmark = [pytest.mark.servers, pytest.mark.xdist_group("servers")]
@@ -108,6 +112,31 @@ def test_a_dynamic_manifest_lasts_too(swift: Site, which: str):
     assert "x-object-manifest" in swift.place.head(NAME)
     assert expiring(swift) == []
     assert swift.place.read(NAME) == swift.pattern().all()
+
+
+def test_eight_days_later(request: pytest.FixtureRequest, tmp_path: Path):
+    """The real expirer, by a clock that is ahead: what is an object stays, what was left goes."""
+    server = servers.start_swift(tmp_path / "week")
+    try:
+        place = places.Swift(server.env)
+        place.create()
+        proxy = servers.faults(request.config, server, f"week-{tmp_path.name}")
+        site = Site(place, proxy)
+        site.upload(site.pattern())
+        proxy.set(site.sending(3, do="status", status=403, times=None))
+        with pytest.raises(StoreError):
+            site.upload(
+                site.pattern("left"), name="left.vhd", notebook=MemoryNotebook(), connections=1
+            )
+        assert any("left.vhd/" in name for name in place.everything())
+        server.stop()
+        server.argv = [*server.argv, "--clock-ahead", str(8 * 24 * 3600), "--expire"]
+        server.start()
+
+        assert not any("left.vhd" in name for name in place.everything())
+        site.assert_stored(site.pattern())
+    finally:
+        server.stop()
 
 
 def test_a_slower_uploader_of_the_same_parts(s3: Site):
