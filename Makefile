@@ -3,11 +3,13 @@ IMAGE ?=
 DEST ?= out/store
 PROFILE ?= rackspace
 FUZZ ?= --seconds 60
+MINUTES ?= 30
+SEED ?=
 export IMAGE DEST PROFILE
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-test run test lint format bench fuzz sample clean
+.PHONY: help setup setup-test run test test-slow soak lint format bench fuzz sample clean
 
 help:  ## print this help
 	@echo "imgprep: prepare a disk image for a cloud's import, and store it there"
@@ -32,6 +34,12 @@ sample: setup  ## build the sample image (a bootable Debian 12) and print its pa
 
 test: setup-test  ## all tests, with the real tools and servers, and the linters
 	@CI=$${CI:-true} $(BIN)/python -m pytest -n 2 --dist loadgroup $(TESTS)
+
+test-slow: setup-test  ## the tests that take minutes each: a soak, …
+	@CI=$${CI:-true} $(BIN)/python -m pytest -m nightly $(TESTS)
+
+soak: setup-test  ## uploads broken in every way for MINUTES, then eight days later (SEED repeats one)
+	$(BIN)/python tests/soak/soak.py --minutes $(MINUTES) $(if $(SEED),--seed "$(SEED)")
 
 lint: setup-test  ## formatting, lint and types
 	$(BIN)/ruff format --check .

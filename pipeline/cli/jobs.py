@@ -10,7 +10,7 @@ from pathlib import Path
 import typer
 
 from pipeline.cli import options as opt
-from pipeline.cli import output
+from pipeline.cli import output, streams
 from pipeline.errors import UsageError
 from pipeline.model import Job, Options, Report, combined_exit_code
 from pipeline.stage import Stage
@@ -152,6 +152,7 @@ def run(
     json: opt.Json = False,
     unpack: opt.Unpack = False,
     allow_device: opt.AllowDevice = False,
+    verbose: opt.Verbose = False,
     quiet: opt.Quiet = False,
     events: opt.Events = None,
 ) -> None:
@@ -161,6 +162,7 @@ def run(
     """
     from stages import for_run
 
+    streams.show_requests(verbose)
     opt.require_place(destination, name)
     job = Job(
         image,

@@ -53,6 +53,7 @@ for commands in (jobs, batch, objects, about):
 def main() -> None:
     """Run the command line: expected errors are two lines, a bug is one line and a log."""
     streams.open_missing()
+    streams.quiet_libraries()
     try:
         app(prog_name="imgprep")
     except ImgprepError as error:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pipeline.cli import jobs, output
+from pipeline.cli import jobs, output, streams
 from pipeline.cli import options as opt
 from pipeline.errors import StoreError
 from pipeline.model import Job, Options
@@ -46,6 +46,7 @@ def upload(
     reports: opt.Reports,
     json: opt.Json = False,
     quiet: opt.Quiet = False,
+    verbose: opt.Verbose = False,
     events: opt.Events = None,
 ) -> None:
     """Store a prepared FILE in DEST as it is.
@@ -55,6 +56,7 @@ def upload(
     """
     from stages import for_upload
 
+    streams.show_requests(verbose)
     opt.require_place(destination, name)
     job = Job(
         file,
@@ -86,6 +88,7 @@ def cleanup(
     ),
     job_dir: opt.JobDir = None,
     json: opt.Json = False,
+    verbose: opt.Verbose = False,
 ) -> None:
     """Remove what interrupted uploads left in DEST.
 
@@ -96,6 +99,7 @@ def cleanup(
     from pipeline.model import to_json
     from pipeline.stores.cleanup import cleanup as clean_up
 
+    streams.show_requests(verbose)
     active = jobs_at_work(job_dir or default_directory())
     try:
         found = clean_up(destination, job=job, dry_run=dry_run, force=force, active=active)

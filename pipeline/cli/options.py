@@ -137,6 +137,12 @@ Reports = Annotated[
 ]
 Json = Annotated[bool, typer.Option("--json", help="Write the JSON report to stdout.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress on stderr.")]
+Verbose = Annotated[
+    bool,
+    typer.Option(
+        "--verbose", "-v", help="Show every request to the store on stderr, without secrets."
+    ),
+]
 Events = Annotated[
     Path | None,
     typer.Option("--events", metavar="FILE", help="Append what happens as JSON Lines."),

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
+import warnings
 
 NAMES = ("stdin", "stdout", "stderr")
 
@@ -31,3 +33,20 @@ def give_up_output() -> None:
             stream.flush()
         except OSError:
             os.dup2(nowhere, stream.fileno())
+
+
+def quiet_libraries() -> None:
+    """What libraries log or warn of is for their developers; our messages say what a person needs."""
+    logging.getLogger().addHandler(logging.NullHandler())
+    if not sys.warnoptions:
+        warnings.simplefilter("ignore")
+
+
+def show_requests(wanted: bool) -> None:
+    """Write every request to a store to stderr, a line each (``-v``)."""
+    if wanted:
+        shown = logging.StreamHandler()
+        shown.setFormatter(logging.Formatter("%(asctime)s %(message)s"))
+        requests = logging.getLogger("imgprep.requests")
+        requests.addHandler(shown)
+        requests.setLevel(logging.DEBUG)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -89,3 +90,27 @@ def test_an_interim_answer_is_not_the_answer(site: Site):
     site.assert_sent_once_but()
     site.assert_stored(site.pattern())
     assert COUNT > 2
+
+
+def test_requests_are_shown_and_secrets_are_not(command: Command):
+    ended = command.run("--verbose", "--quiet")
+    assert ended.code == 0, ended.stderr
+    assert f"PUT /v1/AUTH_test/{command.place.container}/images/{NAME}" in ended.stderr
+    assert ": 201, " in ended.stderr
+    assert "Token" not in ended.stderr
+    assert "AUTH_tk" not in ended.stderr
+
+
+def test_a_wrong_s3_key_says_what_to_check(s3: Site, imgprep, tmp_path: Path):
+    (tmp_path / "x").write_bytes(b"x")
+    env = s3.place.env | {"AWS_SECRET_ACCESS_KEY": "wrong"}
+    ended = imgprep("upload", tmp_path / "x", s3.place.url, "--quiet", **env)
+    assert_says(ended, 5, "SignatureDoesNotMatch", "check user and key")
+    assert len(ended.stderr.splitlines()) == 2
+
+
+def test_quiet_is_quiet(command: Command):
+    """No library says anything either, while connections break."""
+    command.proxy.set(command.sending(do="reset", after=1000, times=2))
+    ended = command.run("--quiet")
+    assert (ended.code, ended.stderr) == (0, "")

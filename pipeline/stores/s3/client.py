@@ -16,6 +16,7 @@ from pipeline.errors import StoreError, TemporaryStoreError
 from pipeline.stores import answers, endpoints
 from pipeline.stores.failures import no_answer, refusal
 from pipeline.stores.interim import make_patient
+from pipeline.stores.tracing import trace_client
 from pipeline.transfer.protocol import Payload, UploadLostError
 from pipeline.transfer.retry import RetryPolicy, retry_after
 
@@ -106,6 +107,7 @@ class Client:
                 ),
             )
             make_patient(self._s3)
+            trace_client(self._s3)
             found = session.get_credentials()
         except (BotoCoreError, ValueError) as error:
             raise _misconfigured(error) from None

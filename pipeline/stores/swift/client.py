@@ -21,6 +21,7 @@ from pipeline.stores import answers, endpoints
 from pipeline.stores.failures import no_answer, refusal
 from pipeline.stores.interim import PatientAdapter
 from pipeline.stores.swift.auth import Access, Session
+from pipeline.stores.tracing import trace_session
 from pipeline.transfer.protocol import Payload
 from pipeline.transfer.retry import retry_after
 
@@ -35,6 +36,7 @@ class _Connection(client.Connection):  # type: ignore[misc]
         connection.requests_args["allow_redirects"] = False
         for scheme in ("http://", "https://"):
             connection.request_session.mount(scheme, PatientAdapter())
+        trace_session(connection.request_session)
         return parsed, connection
 
 

@@ -50,9 +50,9 @@ def commit(
         if existing is not None and not replace:
             raise _exists(containers, upload)
         replaced = (listed(containers, upload.name) or ()) if existing is not None else ()
-        _settle_segments(containers, upload, segments)
+        settle(containers, upload, segments)
         _put(containers, upload, segments, replace=replace)
-    _require_lasting(containers, upload, segments)
+    require_lasting(containers, upload, segments)
     stored = containers.stat(upload.name)
     if stored is None:
         raise TemporaryStoreError(
@@ -138,9 +138,8 @@ def _under(containers: Containers, container: str, prefix: str) -> tuple[str, ..
     return tuple(f"{container}/{item.name}" for item in containers.listing(container, prefix))
 
 
-def _settle_segments(
-    containers: Containers, upload: Upload, segments: tuple[StoredSegment, ...]
-) -> None:
+def settle(containers: Containers, upload: Upload, segments: tuple[StoredSegment, ...]) -> None:
+    """Before the commit: no segment expires any more, and each is what was sent."""
     kept = _keep(containers, upload, segments)
     now = containers.list_segments(upload)
 
@@ -174,7 +173,7 @@ def _keep(
     return containers.pool.each(keep, segments)
 
 
-def _require_lasting(
+def require_lasting(
     containers: Containers, upload: Upload, segments: tuple[StoredSegment, ...]
 ) -> None:
     """Every segment is there, is what was sent, and will not expire: by HEAD, not by a listing."""
