@@ -13,10 +13,10 @@ from pathlib import Path
 import places
 import pytest
 import servers
+from notebooks import MemoryNotebook
 from uploads import NAME, PATIENT, Background, Site
 
 from pipeline.errors import StoreError
-from pipeline.transfer.journal import MemoryNotebook
 
 pytestmark = [pytest.mark.servers, pytest.mark.xdist_group("servers")]
 

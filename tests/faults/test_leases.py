@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from commands import Command, assert_says
+from notebooks import MemoryNotebook
 from patterns import MIB, Pattern
 from uploads import NAME, PATIENT, QUICK, Background, Site
 
@@ -15,7 +16,6 @@ from pipeline.stage import Cancellation
 from pipeline.stores import open_store, parse
 from pipeline.transfer import lease, retrying
 from pipeline.transfer import upload as transfer
-from pipeline.transfer.journal import MemoryNotebook
 from pipeline.transfer.protocol import upload_id
 
 pytestmark = [pytest.mark.servers, pytest.mark.xdist_group("servers")]

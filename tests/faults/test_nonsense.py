@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 from commands import Command, assert_says
+from notebooks import MemoryNotebook
 from uploads import COUNT, NAME, Site
 
 from pipeline.errors import StoreError
-from pipeline.transfer.journal import MemoryNotebook
 from pipeline.transfer.retry import RetryPolicy
 
 pytestmark = [pytest.mark.servers, pytest.mark.xdist_group("servers")]
