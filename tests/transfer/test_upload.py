@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from notebooks import MemoryNotebook, UploadJournal
+from notebooks import MemoryNotebook
 from patterns import MIB, Pattern
 
 from pipeline.errors import Interrupted, StoreError, UsageError
@@ -18,6 +18,7 @@ from pipeline.stage import Cancellation
 from pipeline.stores import open_store, parse
 from pipeline.transfer import proof
 from pipeline.transfer import upload as transfer
+from pipeline.transfer.journal import UploadJournal
 from pipeline.transfer.protocol import StoreLimits, upload_id
 from pipeline.transfer.retry import RetryPolicy
 from pipeline.transfer.sender import Turns
