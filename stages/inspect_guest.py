@@ -12,23 +12,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from pipeline import profile
+from pipeline import formats, profile
 from pipeline.errors import ToolError
 from pipeline.model import Job, Outcome, StageStatus
-from pipeline.source import Reader
 from pipeline.stage import Context
 from pipeline.text import clean
 
 if TYPE_CHECKING:
     from pipeline.guest.survey import Survey
-
-_MAGICS = (
-    b"QFI\xfb", b"KDMV", b"COWD", b"conectix", b"vhdxfile", b"QED\0", b"# Disk DescriptorFile",
-    b"WithoutFreeSpace", b"WithouFreSpacExt",
-)  # fmt: skip
-"""What image formats begin with.  A disk whose content does is not handed to libguestfs."""
-
-_VDI = (64, b"\x7f\x10\xda\xbe")
 
 
 class InspectGuest:
@@ -55,15 +46,6 @@ class InspectGuest:
         return _inspected(context)
 
 
-def nested_magic(reader: Reader) -> str | None:
-    """The magic of an image format that a disk's content begins with."""
-    head = reader.read(0, 512)
-    if head[_VDI[0] :].startswith(_VDI[1]):
-        return "VDI"
-    found = next((magic for magic in _MAGICS if head.startswith(magic)), None)
-    return None if found is None else clean(found)
-
-
 def _obstacle(context: Context) -> str | None:
     """Why the disk must not be opened."""
     unsafe = profile.gate(context.facts)
@@ -84,7 +66,7 @@ def _inspected(context: Context) -> Outcome:
     from pipeline.guest import facts, survey  # 20 ms that a run with --guest=off does not need
 
     view = context.disk.view()
-    nested = nested_magic(view)
+    nested = formats.nested(view)
     if nested is not None:
         return _skipped(f"the disk begins like another image ({nested})")
     seen = survey.survey(view)

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from phony import builder, watching
 
+from pipeline import formats
 from pipeline.errors import Interrupted, ToolError
 from pipeline.guest import facts, survey
 from pipeline.guest.tree import Files, TreeError
@@ -16,7 +17,6 @@ from pipeline.source import Source
 from pipeline.stage import Cancellation
 from pipeline.tools import nbd
 from pipeline.tools.appliance import launch as guest
-from stages.inspect_guest import nested_magic
 
 pytestmark = [
     pytest.mark.appliance,
@@ -68,7 +68,7 @@ def looked_at(tmp_path_factory):
 
     seen = Seen()
     with watching().Watch(directory) as watch, Source.open(image) as source:
-        seen.nested = nested_magic(source)
+        seen.nested = formats.nested(source)
         container = {"format": "raw", "virtual_size": source.size}
         found = survey.survey(source)
         with (
