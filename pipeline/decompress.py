@@ -117,23 +117,29 @@ class Progressing:
         self.consumed = 0
 
 
-def pieces(packing: str, reader: Reader, progress: Progressing) -> Iterator[bytes]:
+def pieces(
+    packing: str, reader: Reader, progress: Progressing, *, one_stream: bool = False
+) -> Iterator[bytes]:
     """The plain bytes, in order, at most PIECE at a time.
 
+    With ``one_stream`` it ends with the first stream, and ``progress`` then tells where that ended.
     Raises ``DamagedStreamError`` and ``StreamMemoryError``.
     """
     if packing == "zstd":
-        return _zstd_pieces(reader, progress)
-    return _stream_pieces(_STREAMS[packing], reader, progress)
+        return _zstd_pieces(reader, progress, one_stream)
+    return _stream_pieces(_STREAMS[packing], reader, progress, one_stream)
 
 
 def _stream_pieces(
-    new: Callable[[], _Decompressor], reader: Reader, progress: Progressing
+    new: Callable[[], _Decompressor], reader: Reader, progress: Progressing, one_stream: bool
 ) -> Iterator[bytes]:
     stream, data, started = new(), b"", False
     while True:
         if stream.eof:
             data = stream.unused_data
+            if one_stream:
+                progress.consumed -= len(data)
+                return
             stream, started = new(), False
         if not started:
             data = _skip_padding(data, reader, progress)
@@ -185,7 +191,7 @@ def _decompress(stream: _Decompressor, data: bytes, progress: Progressing) -> by
         raise DamagedStreamError(f"damaged data ({error})", progress.consumed) from error
 
 
-def _zstd_pieces(reader: Reader, progress: Progressing) -> Iterator[bytes]:
+def _zstd_pieces(reader: Reader, progress: Progressing, one_stream: bool) -> Iterator[bytes]:
     """Each block is handed over by itself, as one makes at most 128 KiB of plain data."""
     import zstandard
 
@@ -208,6 +214,8 @@ def _zstd_pieces(reader: Reader, progress: Progressing) -> Iterator[bytes]:
             raise DamagedStreamError(f"damaged zstd data ({error})", progress.consumed) from error
         if not stream.eof:
             raise DamagedStreamError("the zstd frame does not end", progress.consumed)
+        if one_stream:
+            return
 
 
 def _zstd_frame(reader: Reader, progress: Progressing) -> Iterator[bytes]:

@@ -61,7 +61,7 @@ class Directory:
             raise TreeError(str(error)) from error
         kinds = {stat.S_IFREG: "file", stat.S_IFDIR: "directory", stat.S_IFLNK: "link"}
         kind: Any = kinds.get(stat.S_IFMT(found.st_mode), "other")
-        return Entry(kind, found.st_size, stat.S_IMODE(found.st_mode))
+        return Entry(kind, found.st_size, stat.S_IMODE(found.st_mode), int(found.st_mtime))
 
     def names(self, directory: str) -> list[str]:
         names = os.listdir(os.fsencode(self._path(directory)))
@@ -101,10 +101,10 @@ class Directory:
                 continue
             if value:
                 kind, raw = handle.value_value(value)
-                text = kind in (1, 2)
-                found[name] = (
-                    raw.decode("utf-16-le").rstrip("\0") if text else int.from_bytes(raw, "little")
-                )
+                found[name] = {
+                    1: lambda raw: raw.decode("utf-16-le").rstrip("\0"),
+                    4: lambda raw: int.from_bytes(raw, "little"),
+                }.get(kind, bytes.hex)(raw)
         return found
 
 
@@ -112,3 +112,56 @@ def planted(directory: Path, tree: dict) -> Files:
     """The files of a tree, planted in a directory."""
     builder("guest_disks").plant(directory, tree)
     return Files(Directory(directory))
+
+
+class Memory:
+    """A guest's file system as a dictionary: path to text, bytes, Link, Sparse, Fifo; None is a directory."""
+
+    def __init__(self, tree: dict[str, Any], times: dict[str, int] | None = None) -> None:
+        self.nodes: dict[str, Any] = {"": None}
+        self.times = times or {}
+        for name, content in tree.items():
+            parts = name.strip("/").split("/")
+            for depth in range(1, len(parts)):
+                self.nodes.setdefault("/".join(parts[:depth]), None)
+            self.nodes["/".join(parts)] = content.encode() if isinstance(content, str) else content
+
+    def stat(self, directory: str, names: Sequence[str]) -> list[Entry | None]:
+        return [self._entry(f"{directory.strip('/')}/{name}".strip("/")) for name in names]
+
+    def _entry(self, path: str) -> Entry | None:
+        if path not in self.nodes:
+            return None
+        content, time = self.nodes[path], self.times.get(path, 1_700_000_000)
+        if content is None:
+            return Entry("directory", 4096, 0o755, time)
+        if isinstance(content, bytes):
+            return Entry("file", len(content), 0o644, time)
+        kinds: dict[str, Any] = {"Link": "link", "Sparse": "file"}
+        kind = kinds.get(type(content).__name__, "other")
+        return Entry(kind, getattr(content, "size", 0), 0o644, time)
+
+    def names(self, directory: str) -> list[str]:
+        top = directory.strip("/")
+        start = f"{top}/" if top else ""
+        rest = (path[len(start) :] for path in self.nodes if path.startswith(start))
+        return sorted({name for name in rest if name and "/" not in name})
+
+    def readlink(self, path: str) -> str:
+        return str(self.nodes[path.strip("/")].target)
+
+    def read(self, path: str, offset: int, length: int) -> bytes:
+        content = self.nodes[path.strip("/")]
+        data = content if isinstance(content, bytes) else bytes(min(content.size, offset + length))
+        return data[offset : offset + length]
+
+    def free(self) -> dict[str, int]:
+        return {"free": 1 << 30, "size": 1 << 31, "free_inodes": 1000}
+
+    def hive(self, path: str, wanted: Any) -> list[dict[str, Any]]:
+        raise TreeError("there are no hives here")
+
+
+def files_of(tree: dict[str, Any]) -> Files:
+    """The files of a tree, in memory."""
+    return Files(Memory(tree))

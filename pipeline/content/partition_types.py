@@ -7,6 +7,11 @@ MBR: one byte (https://www.win.tue.nl/~aeb/partitions/partition_types-1.html).  
 EFI_SYSTEM = "C12A7328-F81F-11D2-BA4B-00A0C93EC93B"
 BIOS_BOOT = "21686148-6449-6E6F-744E-656564454649"
 MBR_EFI_SYSTEM = "0xef"
+DYNAMIC_DISK = (
+    "0x42",
+    "5808C8AA-7E8F-42E0-85D2-E1E90434CFB3",  # LDM metadata
+    "AF9B60A0-1431-4F62-BC68-3311714A69AD",  # LDM data
+)
 
 MBR_NAMES = {
     0x01: "FAT12",

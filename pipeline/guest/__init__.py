@@ -2,8 +2,11 @@
 
     survey.py     volumes of a disk: partitions, file systems, LVM (from bytes, no process)
     tree.py       files of a guest: careful paths over anything that can stat, list and read
-    facts.py      the guest section of the facts, collected from both
-    others        one subject a file: boot, kernels, network, cloud-init, Windows, …
+    volumes.py    handles of a disk's volumes; roots.py finds the systems on them, mounts.py follows fstab
+    answers.py    a value or the reason why nobody knows it; records of answers become JSON
+    section.py    GuestFacts: the names and types of all facts
+    system.py     LinuxSystem, the frozen record of all subjects; facts.py makes the section of it
+    others        one subject a file: boot/, kernels, drivers, network/, cloud-init, sshd, Windows, …
 
 Nothing here starts a process: ``pipeline.tools.appliance.launch`` brings the tree.
 """

@@ -1,96 +1,157 @@
-"""Whether cloud-init is there, on, and where it looks for its data.
+"""cloud-init: whether it is there and on, where it looks for its data, what it left behind.
 
-The list in force is the last one in /etc/cloud/cloud.cfg and then, by name, /etc/cloud/cloud.cfg.d;
-ds-identify.cfg and the kernel command line go before both.
-https://docs.cloud-init.io/en/latest/reference/base_config_reference.html
+    kernel command line    cloud-init=disabled · ci.ds=, ci.datasource=, ds=
+    ds-identify.cfg        policy: disabled · datasource: X
+    cloud.cfg, cloud.cfg.d/*.cfg by name: later files win, key by key
+
+https://docs.cloud-init.io/en/latest/reference/base_config_reference.html;
+https://docs.cloud-init.io/en/latest/howto/disable_cloud_init.html
 """
 
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 from typing import Any
 
+from pipeline.guest import yamlfile
+from pipeline.guest.answers import Answer, ask
+from pipeline.guest.packages import Packages
 from pipeline.guest.tree import Files
+from pipeline.guest.units import Units
 from pipeline.text import clean
 
 _PROGRAMS = ("/usr/bin/cloud-init", "/usr/local/bin/cloud-init")
-_LIST = re.compile(r"^datasource_list\s*:[ \t]*(.*)$", re.MULTILINE)
-_ITEM = re.compile(r"\s+-\s*(.+)|\s*-\s+(.+)")
 _UNITS = (
     "cloud-init.service",
     "cloud-init-local.service",
+    "cloud-init-network.service",
     "cloud-init.target",
     "cloud-init-main.service",
 )
+_LIBRARIES = ("/usr/lib/python3/dist-packages", "/usr/lib/python3.6/site-packages",
+              "/usr/lib/python3.9/site-packages", "/usr/lib/python3.12/site-packages",
+              "/usr/lib/python2.7/site-packages")  # fmt: skip
+MAX_FILES = 64
 
 
-def facts(files: Files, command_line: str | None) -> dict[str, Any]:
-    """``installed``, ``disabled`` and ``datasource_list`` (None: all sources are tried)."""
+@dataclass(frozen=True)
+class CloudInit:
+    """``section.CloudInitFacts``."""
+
+    installed: bool
+    version: str | None
+    disabled: bool
+    disabled_by: str | None
+    datasource_list: tuple[str, ...] | None
+    instance_state: Answer[tuple[str, ...]]
+    network_disabled: bool
+    ssh_deletekeys: bool | None
+    ssh_pwauth: bool | None
+    disable_root: bool | None
+
+    @property
+    def writes_network(self) -> bool:
+        """Whether it configures the network of each new server."""
+        return self.installed and not self.disabled and not self.network_disabled
+
+
+def facts(
+    files: Files, command_line: tuple[str, ...], started: Units, packages: Packages | None
+) -> CloudInit:
+    """All about cloud-init.  ``command_line`` is the kernel's, in words."""
     files.prefetch("/usr/bin", ["cloud-init"])
     installed = any(files.is_file(path) for path in _PROGRAMS)
-    return {
-        "installed": installed,
-        "disabled": installed and _disabled(files, command_line or ""),
-        "datasource_list": _datasources(files, command_line or "") if installed else None,
-    }
-
-
-def _disabled(files: Files, command_line: str) -> bool:
-    if files.entry("/etc/cloud/cloud-init.disabled") or "cloud-init=disabled" in command_line:
-        return True
-    files.prefetch("/etc/systemd/system", _UNITS)
-    return any(_masked(files, f"/etc/systemd/system/{unit}") for unit in _UNITS)
-
-
-def _masked(files: Files, path: str) -> bool:
-    """Whether a unit is masked, which is a link to /dev/null (systemctl(1))."""
-    found = files.find(path, follow=False)
-    if found is None or found.entry.kind != "link":
-        return False
-    return found.tree.readlink(found.path) == "/dev/null"
-
-
-def _datasources(files: Files, command_line: str) -> list[str] | None:
-    match = re.search(r"(?:^|\s)(?:ci\.ds|ci\.datasource|ds)=([\w,]+)", command_line)
-    if match:
-        return [clean(match[1].split(",")[0], 60)]
-    named = re.search(
-        r"^[ \t]*datasource:\s*(\w+)", files.text("/etc/cloud/ds-identify.cfg") or "", re.MULTILINE
+    if not installed:
+        return CloudInit(False, None, False, None, None, Answer(()), False, None, None, None)
+    config = configuration(files)
+    identify = yamlfile.mapping(files.text("/etc/cloud/ds-identify.cfg"))
+    why = _disabled_by(files, command_line, started, identify)
+    network = config.get("network")
+    return CloudInit(
+        True,
+        _version(files, packages),
+        why is not None,
+        why,
+        _datasources(command_line, identify, config),
+        ask(lambda: tuple(_state(files))),
+        isinstance(network, dict) and network.get("config") == "disabled",
+        _flag(config.get("ssh_deletekeys")),
+        _flag(config.get("ssh_pwauth")),
+        _flag(config.get("disable_root")),
     )
-    if named:
-        return [named[1]]
-    found = None
-    paths = ["/etc/cloud/cloud.cfg", *files.matching("/etc/cloud/cloud.cfg.d", ".cfg")]
+
+
+def configuration(files: Files) -> dict[str, Any]:
+    """The merged configuration, top keys only: a later file replaces an earlier one's key."""
+    merged: dict[str, Any] = {}
+    paths = ["/etc/cloud/cloud.cfg"]
+    paths += sorted(files.matching("/etc/cloud/cloud.cfg.d", ".cfg"))[:MAX_FILES]
     for path in paths:
-        text = files.text(path)
-        if text:
-            listed = _listed(text)
-            found = found if listed is None else listed
-    return found
+        found = yamlfile.mapping(files.text(path))
+        merged.update({key: value for key, value in found.items() if isinstance(key, str)})
+    return merged
 
 
-def _listed(text: str) -> list[str] | None:
-    """The list of a ``datasource_list`` key, in either of YAML's two forms; None: no such key."""
-    for match in reversed(list(_LIST.finditer(text))):
-        rest = match[1].split(" #")[0].strip()
-        if rest.startswith("["):
-            inline = (rest + " " + text[match.end() :]).split("]")[0].lstrip("[")
-            return [_word(item) for item in inline.split(",") if _word(item)]
-        if rest in ("", "|") or rest.startswith("#"):
-            return _block(text[match.end() :])
+def _flag(value: Any) -> bool | None:
+    """YAML's booleans, and the words that cloud-init takes for them."""
+    if isinstance(value, bool):
+        return value
+    words = {"true": True, "yes": True, "on": True, "1": True}
+    words |= {"false": False, "no": False, "off": False, "0": False}
+    return words.get(str(value).lower())
+
+
+def _disabled_by(
+    files: Files, command_line: tuple[str, ...], started: Units, identify: dict[str, Any]
+) -> str | None:
+    if files.entry("/etc/cloud/cloud-init.disabled"):
+        return "/etc/cloud/cloud-init.disabled"
+    if "cloud-init=disabled" in command_line:
+        return "cloud-init=disabled on the kernel command line"
+    policy = str(identify.get("policy", "")).split(",")[0]
+    told = [word.partition("=")[2] for word in command_line if word.startswith("ci.di.policy=")]
+    if (told[-1].split(",")[0] if told else policy) == "disabled":
+        return "policy: disabled in /etc/cloud/ds-identify.cfg" if not told else "ci.di.policy="
+    masked = [unit for unit in _UNITS if unit in started.masked]
+    return f"{masked[0]} is masked" if masked else None
+
+
+def _datasources(
+    command_line: tuple[str, ...], identify: dict[str, Any], config: dict[str, Any]
+) -> tuple[str, ...] | None:
+    for word in command_line:
+        match = re.match(r"(?:ci\.ds|ci\.datasource|ds)=([\w,]+)", word)
+        if match:
+            return (clean(match[1].split(",")[0], 60),)
+    named = identify.get("datasource")
+    if isinstance(named, str) and named:
+        return (clean(named, 60),)
+    listed = config.get("datasource_list")
+    if isinstance(listed, list):
+        return tuple(clean(str(item), 60) for item in listed[:64])
+    if isinstance(listed, str):
+        return tuple(clean(item.strip(), 60) for item in listed.split(",") if item.strip())[:64]
     return None
 
 
-def _block(text: str) -> list[str]:
+def _version(files: Files, packages: Packages | None) -> str | None:
+    if packages is not None and (known := packages.version("cloud-init")):
+        return known
+    for directory in _LIBRARIES:
+        for name in files.names(directory):
+            match = re.match(r"cloud_init-([\d.]+)", name)
+            if match:
+                return match[1].rstrip(".")
+    return None
+
+
+def _state(files: Files) -> list[str]:
+    """What names an instance that ran: the link to it, its directory, its result."""
     found = []
-    for line in text.splitlines()[1:]:
-        item = _ITEM.fullmatch(line)
-        if item:
-            found.append(_word(item[1] or item[2]))
-        elif line.strip() and not line.strip().startswith("#"):
-            break
-    return found
-
-
-def _word(text: str) -> str:
-    return clean(text.split("#")[0].strip().strip("\"'"), 60)
+    if files.entry("/var/lib/cloud/instance", follow=False):
+        found.append("/var/lib/cloud/instance")
+    found += [
+        f"/var/lib/cloud/instances/{name}" for name in files.names("/var/lib/cloud/instances")
+    ]
+    return [clean(path, 200) for path in found[:8]]

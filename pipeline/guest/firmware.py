@@ -7,7 +7,8 @@ https://uefi.org/specs/UEFI/2.10/03_Boot_Manager.html (removable media boot beha
 
 from __future__ import annotations
 
-from typing import Any
+from dataclasses import dataclass
+from typing import Literal
 
 from pipeline.content.partitions import PartitionTable
 from pipeline.guest.survey import boots_from_bios
@@ -30,14 +31,20 @@ def efi_loaders(esp: Files) -> list[str]:
     return found
 
 
-def facts(table: PartitionTable, loaders: list[str]) -> dict[str, Any]:
-    """``firmware`` ("bios", "uefi", "both", or None: nothing starts it) and what it rests on."""
+@dataclass(frozen=True)
+class Firmware:
+    """Which firmware starts the disk, and what that rests on; fields are facts of the section."""
+
+    firmware: Literal["bios", "uefi", "both"] | None  # None: nothing starts it
+    efi_loaders: tuple[str, ...]
+    efi_fallback: bool | None
+
+
+def facts(table: PartitionTable, loaders: list[str]) -> Firmware:
+    """What starts a disk with this table and these loaders in its EFI system partition."""
     bios = boots_from_bios(table)
-    known = {(True, True): "both", (True, False): "bios", (False, True): "uefi"}
+    which: Literal["bios", "uefi", "both"] | None = "bios" if bios else None
+    if loaders:
+        which = "both" if bios else "uefi"
     fallback = any(path.rsplit("/", 1)[1].lower() in FALLBACK for path in loaders)
-    return {
-        "firmware": known.get((bios, bool(loaders))),
-        "boot_code": table.boot_code,
-        "efi_loaders": loaders,
-        "efi_fallback": fallback if loaders else None,
-    }
+    return Firmware(which, tuple(loaders), fallback if loaders else None)

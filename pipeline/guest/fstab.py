@@ -1,4 +1,9 @@
-"""/etc/fstab: what a guest mounts, and whether it will find it (fstab(5))."""
+"""/etc/fstab: what a guest mounts, and whether it will find it (fstab(5), systemd.mount(5)).
+
+A line is *required* when the start fails without it: a local file system without nofail, noauto or
+x-systemd.automount.  Swap and network file systems only make the start wait: systemd wants them, it
+does not require them.
+"""
 
 from __future__ import annotations
 
@@ -9,15 +14,23 @@ from dataclasses import dataclass
 from pipeline.guest.survey import Survey, Volume
 from pipeline.text import clean
 
-BY_NAME = re.compile(r"/dev/(?:sd|hd|vd|xvd)[a-z]+\d*|/dev/nvme\d+n\d+(?:p\d+)?|/dev/cciss/\S+")
-"""Names that depend on the bus of a disk: another hypervisor gives others."""
+BY_NAME = re.compile(
+    r"/dev/(?:sd|hd|vd|xvd)[a-z]+\d*|/dev/nvme\d+n\d+(?:p\d+)?|/dev/mmcblk\d+(?:p\d+)?|"
+    r"/dev/cciss/\S+|/dev/disk/by-(?:id|path|diskseq)/\S+"
+)
+"""Names that depend on the bus, the slot or the serial number of a disk: another machine has others.
 
-_FIRST_DISK = re.compile(r"/dev/(?:(?:sd|hd|vd|xvd)a(\d*)|nvme0n1(?:p(\d+))?)")
+by-id names of LVM, LUKS, RAID and device-mapper volumes come from what is on the disk, and stay.
+"""
+_STAYS = re.compile(r"/dev/disk/by-id/(?:lvm-pv-uuid|dm-uuid|dm-name|md-uuid|md-name)-")
+_FIRST_DISK = re.compile(r"/dev/(?:(?:sd|hd|vd|xvd)a(\d*)|nvme0n1(?:p(\d+))?|mmcblk0(?:p(\d+))?)")
 _NETWORK = frozenset(
     {"nfs", "nfs4", "cifs", "smbfs", "smb3", "ceph", "glusterfs", "fuse.sshfs", "9p", "virtiofs"}
-    | {"vboxsf", "vmhgfs", "fuse.vmhgfs-fuse", "prl_fs"}
+    | {"vboxsf", "vmhgfs", "fuse.vmhgfs-fuse", "prl_fs", "afs", "ncpfs", "davfs", "lustre"}
 )
-_OPTIONAL = frozenset({"nofail", "noauto", "_netdev"})
+_OPTIONAL = frozenset({"nofail", "noauto", "x-systemd.automount", "nobootwait"})
+_BY_TAG = ("UUID", "LABEL", "PARTUUID", "PARTLABEL")
+_REMOVABLE = re.compile(r"/dev/(?:sr\d+|scd\d+|cdrom\d*|dvd\w*|fd\d+|floppy\w*)")
 MAX_LINES = 200
 
 
@@ -31,9 +44,19 @@ class Line:
     options: tuple[str, ...]
 
     @property
+    def optional(self) -> bool:
+        """Whether the first start goes on at once when it is not there."""
+        return not _OPTIONAL.isdisjoint(self.options)
+
+    @property
+    def network(self) -> bool:
+        """Whether it is mounted once there is a network."""
+        return self.type in _NETWORK or "_netdev" in self.options
+
+    @property
     def required(self) -> bool:
-        """Whether the first start waits for it."""
-        return not _OPTIONAL.intersection(self.options)
+        """Whether the first start fails without it."""
+        return not self.optional and not self.network and self.type != "swap"
 
     @property
     def words(self) -> str:
@@ -52,7 +75,9 @@ def parse(text: str) -> tuple[Line, ...]:
         kind = parts[2] if len(parts) > 2 else "auto"
         options = tuple(parts[3].split(",")) if len(parts) > 3 else ()
         found.append(Line(spec.replace('="', "=").rstrip('"'), mountpoint, kind, options))
-    return tuple(found[:MAX_LINES])
+        if len(found) == MAX_LINES:
+            break
+    return tuple(found)
 
 
 def _plain(text: str) -> str:
@@ -60,31 +85,55 @@ def _plain(text: str) -> str:
     return re.sub(r"\\([0-7]{3})", lambda match: chr(int(match[1], 8)), text)
 
 
+def is_by_name(spec: str) -> bool:
+    """Whether a device is called by a name that another machine does not give it."""
+    return BY_NAME.fullmatch(spec) is not None and _STAYS.match(spec) is None
+
+
+# --------------------------------------------------------------------------------- which volume it is
+
+
 def find(spec: str, volumes: Iterable[Volume]) -> Volume | None:
-    """The volume that a line means: by UUID, label, partition UUID, LVM name, or device name."""
-    key, sign, value = spec.partition("=")
+    """The volume that a line means: by UUID, label, partition, LVM name, or device name."""
+    key, sign, value = _tag(spec).partition("=")
     disk = _FIRST_DISK.fullmatch(spec)
+    path = _path_of(spec)
     for volume in volumes:
-        if sign and _same(key.upper(), value, volume):
-            return volume
-        if disk and volume.partition is not None:
-            if str(volume.partition) == (disk[1] or disk[2]):
+        if sign:
+            if _same(key.upper(), value, volume):
                 return volume
-        elif spec.startswith("/dev/") and _path_of(spec) == volume.device:
+        elif disk and volume.partition is not None:
+            if str(volume.partition) == (disk[1] or disk[2] or disk[3]):
+                return volume
+        elif spec.startswith("/dev/") and path == volume.device:
             return volume
     return None
 
 
+def _tag(spec: str) -> str:
+    r"""``/dev/disk/by-uuid/X`` as ``UUID=X``; udev writes odd characters as ``\x20``."""
+    match = re.fullmatch(r"/dev/disk/by-(uuid|label|partuuid|partlabel)/(.+)", spec)
+    if match is None:
+        return spec
+    plain = re.sub(r"\\x([0-9a-fA-F]{2})", lambda code: chr(int(code[1], 16)), match[2])
+    return f"{match[1].upper()}={plain}"
+
+
 def _same(key: str, value: str, volume: Volume) -> bool:
-    known = {"UUID": volume.uuid, "LABEL": volume.label, "PARTUUID": volume.partition_uuid}
+    known = {
+        "UUID": volume.uuid,
+        "LABEL": volume.label,
+        "PARTUUID": volume.partition_uuid,
+        "PARTLABEL": volume.partition_label,
+    }
     seen = known.get(key)
-    if key == "LABEL":
-        return seen == value
+    if key in ("LABEL", "PARTLABEL"):
+        return seen is not None and seen == value
     return seen is not None and seen.lower() == value.lower()
 
 
 def _path_of(spec: str) -> str:
-    """``/dev/mapper/vg-lv`` and ``/dev/disk/by-…`` in the form that a survey uses."""
+    """``/dev/mapper/vg-lv`` in the form that a survey uses."""
     if spec.startswith("/dev/mapper/"):
         # device-mapper doubles the hyphens within names and puts a single one between them
         parts = re.split(r"(?<!-)-(?!-)", spec.removeprefix("/dev/mapper/"), maxsplit=1)
@@ -92,38 +141,57 @@ def _path_of(spec: str) -> str:
     return spec
 
 
-def by_name(lines: Sequence[Line]) -> list[str]:
+# -------------------------------------------------------------------------- what a new machine lacks
+
+
+def by_name(lines: Sequence[Line]) -> tuple[str, ...]:
     """Lines that name a device and that the guest cannot start without.
 
     Swap is left out: a guest starts without it.
     """
-    return [
-        line.words
-        for line in lines
-        if line.required and line.type != "swap" and BY_NAME.fullmatch(line.spec)
-    ]
+    return tuple(line.words for line in lines if line.required and is_by_name(line.spec))
 
 
-def absent(lines: Sequence[Line], survey: Survey) -> list[str] | None:
-    """Lines that the first start waits for, but that this disk does not hold; None: cannot tell."""
-    found = [line for line in lines if line.required and line.type in _NETWORK]
-    wanted = [line for line in lines if line.required and line.type not in _NETWORK]
-    missing = [line for line in wanted if _elsewhere(line.spec, survey)]
-    if missing and _hides_something(survey):
+def absent(lines: Sequence[Line], survey: Survey) -> tuple[str, ...] | None:
+    """Required lines for what this disk does not hold; None: nobody can tell."""
+    return _missing((line for line in lines if line.required), survey)
+
+
+def slow(lines: Sequence[Line], survey: Survey) -> tuple[str, ...] | None:
+    """Lines whose absence the first start only waits for: network file systems, swap elsewhere."""
+    waiting = [line for line in lines if not line.optional and not line.required]
+    network = tuple(line.words for line in waiting if line.type in _NETWORK)
+    local = _missing((line for line in waiting if line.type not in _NETWORK), survey)
+    return None if local is None else (*local, *network)
+
+
+def _missing(lines: Iterable[Line], survey: Survey) -> tuple[str, ...] | None:
+    missing = [line for line in lines if on_disk(line.spec, survey) is False]
+    if missing and hides_something(survey):
         return None
-    return [line.words for line in (*missing, *found)]
+    return tuple(line.words for line in missing)
 
 
-def _elsewhere(spec: str, survey: Survey) -> bool:
-    key = spec.partition("=")[0].upper()
-    if key in ("UUID", "LABEL", "PARTUUID"):
-        return find(spec, survey.volumes) is None
-    if BY_NAME.fullmatch(spec) and not spec.startswith("/dev/cciss"):
-        return _FIRST_DISK.fullmatch(spec) is None or find(spec, survey.volumes) is None
-    return False
+def on_disk(spec: str, survey: Survey) -> bool | None:
+    """Whether the disk holds what a spec means; None: it means no device, or nobody can tell."""
+    tag = _tag(spec)
+    key = tag.partition("=")[0].upper()
+    if "=" in tag and key in _BY_TAG:
+        return find(spec, survey.volumes) is not None
+    if not spec.startswith("/dev/") or spec.startswith(("/dev/cciss", "/dev/loop", "/dev/zram")):
+        return None
+    if _REMOVABLE.fullmatch(spec):
+        return False
+    if is_by_name(spec):
+        if spec.startswith("/dev/disk/"):
+            return None  # it may be this disk's old name: that is said as a device name
+        return _FIRST_DISK.fullmatch(spec) is not None and find(spec, survey.volumes) is not None
+    if spec.startswith(("/dev/mapper/", "/dev/md")) or spec.count("/") == 3:
+        return find(spec, survey.volumes) is not None
+    return None
 
 
-def _hides_something(survey: Survey) -> bool:
+def hides_something(survey: Survey) -> bool:
     """Whether a volume's UUID may lie where the host cannot look."""
     return (
         survey.truncated

@@ -1,69 +1,75 @@
-"""Which kernels a guest has, and whether the one that starts can see a Xen disk and network.
+"""Which kernels a guest has, which of them starts, and the drivers of each.
 
-    modules.builtin ──▶ built-in      the kernel has it in itself
-    initramfs       ──▶ initramfs     there before the root file system is
-    /lib/modules    ──▶ module        only once the root file system is mounted
-                    ──▶ missing
-
-What the modules directory holds says nothing about the initramfs: dracut has left xen-blkfront out
-of it before, and servers on Xen stopped starting. So the initramfs itself is read.
-https://github.com/coreos/fedora-coreos-config/pull/1293
+The boot loader's default entry decides; without one the newest kernel in /boot is taken for it.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
 
-from pipeline import decompress
-from pipeline.content import cpio
-from pipeline.guest import boot
-from pipeline.guest.tree import Files, Found, TreeError
+from pipeline.guest import drivers
+from pipeline.guest.answers import Answer, ask, either
+from pipeline.guest.boot import uki
+from pipeline.guest.boot.entries import Configuration, Entry
+from pipeline.guest.boot.located import locate
+from pipeline.guest.section import Place
+from pipeline.guest.tree import Files
+from pipeline.guest.versions import version_key
 from pipeline.text import clean
 
-DRIVERS = {
-    "xen-blkfront": ("kernel/drivers/block", "CONFIG_XEN_BLKDEV_FRONTEND"),
-    "xen-netfront": ("kernel/drivers/net", "CONFIG_XEN_NETDEV_FRONTEND"),
-}
-LARGEST_INITRAMFS = 256 << 20  # bytes; a usual one has 10 to 60 MiB
-LARGEST_PLAIN = 1 << 30  # bytes that may come out of it
-_SUFFIXES = ("", ".xz", ".zst", ".gz")
-_CHUNK = 1 << 20
+MAX_KERNELS = 16
+MAX_READ = 3  # kernels whose initramfs is read; each costs up to half a second
 
 
 @dataclass(frozen=True)
 class Kernel:
-    """One kernel in /boot."""
+    """One kernel."""
 
     version: str
-    initramfs: str | None  # full path
+    initramfs: tuple[str, ...]  # full paths of those that are there
     default: bool
+    offset: int = 0  # of the initramfs within its file
+    size: int | None = None
 
 
-def kernels(files: Files, entries: tuple[boot.Entry, ...]) -> tuple[Kernel, ...]:
-    """The kernels in /boot, newest first; the boot loader's first entry is the default."""
+@dataclass(frozen=True)
+class KernelReport:
+    """A kernel as the facts have it: ``section.KernelFacts``."""
+
+    version: str
+    initramfs: str | None
+    default: bool
+    drivers: Answer[dict[str, Place]]
+
+
+def kernels(files: Files, configuration: Configuration | None) -> tuple[Kernel, ...]:
+    """The kernels in /boot and those that entries name, newest first."""
     names = files.names("/boot")
-    present = {re.sub(r"^(vmlinuz|kernel)-", "", name) for name in names if _is_kernel(name)}
-    ordered = sorted(present, key=boot.version_key, reverse=True)
-    default = next((entry for entry in entries if entry.version in present), None)
-    chosen = default.version if default else (ordered[0] if ordered else None)
-    return tuple(
-        Kernel(
-            version,
-            _initramfs(version, names, default if version == chosen else None),
-            version == chosen,
-        )
-        for version in ordered
-    )
+    found = {version: _in_boot(version, names) for version in _versions(names)}
+    entries = configuration.entries if configuration else ()
+    default = configuration.default_entry if configuration else None
+    for entry in sorted(entries, key=lambda entry: entry is not default):
+        if entry.kernel and (kernel := _of_entry(files, entry, names)):
+            found.setdefault(kernel.version, kernel)
+            if entry is default:
+                found[kernel.version] = replace(kernel, default=True)
+    ordered = sorted(found.values(), key=lambda item: version_key(item.version), reverse=True)
+    if ordered and not any(kernel.default for kernel in ordered) and default is None:
+        ordered[0] = replace(ordered[0], default=True)
+    kept = ordered[:MAX_KERNELS]
+    return (*kept, *(kernel for kernel in ordered[MAX_KERNELS:] if kernel.default))
 
 
-def _is_kernel(name: str) -> bool:
-    return name.startswith(("vmlinuz-", "kernel-")) and "rescue" not in name
+def _versions(names: list[str]) -> list[str]:
+    return [
+        re.sub(r"^(vmlinuz|kernel)-", "", name)
+        for name in names
+        if name.startswith(("vmlinuz-", "kernel-")) and "rescue" not in name
+    ]
 
 
-def _initramfs(version: str, names: list[str], entry: boot.Entry | None) -> str | None:
+def _in_boot(version: str, names: list[str]) -> Kernel:
     known = (
         f"initrd.img-{version}",
         f"initramfs-{version}.img",
@@ -71,130 +77,40 @@ def _initramfs(version: str, names: list[str], entry: boot.Entry | None) -> str 
         f"initramfs-{version}",
         f"initrd-{version}.img",
     )
-    said = entry.initramfs if entry and entry.initramfs in names else None
-    name = said or next((name for name in known if name in names), None)
-    return f"/boot/{name}" if name else None
+    name = next((name for name in known if name in names), None)
+    return Kernel(version, (f"/boot/{name}",) if name else (), False)
 
 
-def xen_drivers(files: Files, kernel: Kernel) -> tuple[dict[str, Any], str | None]:
-    """Where each Xen driver of a kernel is; and, when that is not all known, why.
-
-    A driver whose place is not known is left out.
-    """
-    modules = f"/lib/modules/{kernel.version}"
-    builtin = files.text(f"{modules}/modules.builtin", 1 << 20)
-    config = None if builtin else files.text(f"/boot/config-{kernel.version}", 1 << 20)
-    if builtin is None and config is None and not files.is_directory(modules):
-        return {}, f"there are no modules of the kernel {clean(kernel.version, 80)}"
-    found: dict[str, Any] = {}
-    for driver, (directory, option) in DRIVERS.items():
-        pattern = rf"/{driver.replace('-', '[-_]')}\.ko\s"
-        listed = builtin and re.search(pattern, builtin + "\n")
-        if listed or (config and f"\n{option}=y\n" in config):
-            found[driver] = "built-in"
-        else:
-            found[driver] = (
-                "module" if _has_module(files, modules, directory, driver) else "missing"
-            )
-    wanted = {driver for driver, place in found.items() if place != "built-in"}
-    if not wanted or kernel.initramfs is None:
-        return found, None
-    try:
-        inside = set(_in_initramfs(files, kernel.initramfs, wanted))
-    except (
-        cpio.NotReadableError,
-        decompress.DamagedStreamError,
-        decompress.StreamMemoryError,
-    ) as error:
-        known = {driver: place for driver, place in found.items() if driver not in wanted}
-        return known, f"{kernel.initramfs} cannot be read: {clean(str(error), 200)}"
-    return {
-        driver: "initramfs" if driver in inside else place for driver, place in found.items()
-    }, None
+def _of_entry(files: Files, entry: Entry, names: list[str]) -> Kernel | None:
+    """The kernel that an entry starts; None when its file is not there."""
+    path = locate(files, entry.kernel or "")
+    if path is None:
+        return None
+    if entry.unified:
+        part = uki.sections(files, path).get(".initrd")
+        where = (path,) if part else ()
+        return Kernel(
+            entry.version, where, False, part.offset if part else 0, part.size if part else None
+        )
+    found = files.find(path)  # /vmlinuz is a link to the newest
+    resolved = found.guest_path if found else path
+    version = replace(entry, kernel=resolved).version
+    here = tuple(at for name in entry.initramfs if (at := locate(files, name)) is not None)
+    return Kernel(version, here or _in_boot(version, names).initramfs, False)
 
 
-def _has_module(files: Files, modules: str, directory: str, driver: str) -> bool:
-    names = [f"{driver}.ko{suffix}" for suffix in _SUFFIXES]
-    files.prefetch(f"{modules}/{directory}", names)
-    return any(files.is_file(f"{modules}/{directory}/{name}") for name in names)
+def reports(files: Files, found: tuple[Kernel, ...]) -> tuple[KernelReport, ...]:
+    """The drivers of each; for kernels beyond the first few only those that start count."""
+    first = [kernel for kernel in found if not kernel.default][: MAX_READ - 1]
+    return tuple(_report(files, kernel, kernel.default or kernel in first) for kernel in found)
 
 
-def _in_initramfs(files: Files, path: str, wanted: set[str]) -> Iterator[str]:
-    """Which of the drivers the initramfs holds; stops reading when all were seen."""
-    found = files.find(path)
-    if found is None or found.entry.kind != "file":
-        raise cpio.NotReadableError("it is not a regular file")
-    if found.entry.size > LARGEST_INITRAMFS:
-        raise cpio.NotReadableError(f"it has {found.entry.size} bytes")
-    pattern = re.compile(r"(?:^|/)(" + "|".join(sorted(wanted)) + r")\.ko(?:\.\w+)?$")
-    left = set(wanted)
-    for name in _names(_GuestFile(found)):
-        match = pattern.search(name.replace("xen_", "xen-"))
-        if match and match[1] in left:
-            left.discard(match[1])
-            yield match[1]
-            if not left:
-                return
-
-
-def _names(reader: _GuestFile) -> Iterator[str]:
-    plain, at = cpio.plain_part(reader)
-    yield from plain
-    rest = _From(reader, at)
-    if not rest.size:
-        return
-    packing = cpio.packing(rest.read(0, 8))
-    if packing not in decompress.COMPRESSIONS:
-        raise cpio.NotReadableError(f"its compression ({packing or 'unknown'}) is not known here")
-    yield from cpio.names(_limited(decompress.pieces(packing, rest, decompress.Progressing())))
-
-
-def _limited(pieces: Iterator[bytes]) -> Iterator[bytes]:
-    total = 0
-    for piece in pieces:
-        total += len(piece)
-        if total > LARGEST_PLAIN:
-            raise cpio.NotReadableError(f"more than {LARGEST_PLAIN} bytes come out of it")
-        yield piece
-
-
-class _GuestFile:
-    """A file of the guest as a Reader; small reads are served from the last piece."""
-
-    def __init__(self, found: Found) -> None:
-        self._found = found
-        self._at = 0
-        self._piece = b""
-
-    @property
-    def size(self) -> int:
-        return self._found.entry.size
-
-    def read(self, offset: int, length: int) -> bytes:
-        parts = []
-        while length > 0 and offset < self.size:
-            if not self._at <= offset < self._at + len(self._piece):
-                self._at = offset
-                self._piece = self._found.tree.read(self._found.path, offset, _CHUNK)
-                if not self._piece:
-                    raise TreeError(f"{self._found.guest_path} ends before its size")
-            part = self._piece[offset - self._at :][:length]
-            parts.append(part)
-            offset += len(part)
-            length -= len(part)
-        return b"".join(parts)
-
-
-class _From:
-    """The rest of a reader from an offset on."""
-
-    def __init__(self, reader: _GuestFile, start: int) -> None:
-        self._reader = reader
-        self._start = start
-
-    @property
-    def size(self) -> int:
-        return max(0, self._reader.size - self._start)
-
-    def read(self, offset: int, length: int) -> bytes:
-        return self._reader.read(self._start + offset, length)
+def _report(files: Files, kernel: Kernel, look: bool) -> KernelReport:
+    shown = clean(kernel.initramfs[-1], 200) if kernel.initramfs else None
+    version = clean(kernel.version, 100)
+    if not look:
+        return KernelReport(version, shown, False, Answer(None))
+    source = drivers.Source(kernel.version, kernel.initramfs, kernel.offset, kernel.size)
+    answer: Answer[Answer[dict[str, Place]]] = ask(lambda: drivers.places(files, source))
+    inner = either(answer, Answer(None, answer.reason))
+    return KernelReport(version, shown, kernel.default, inner)

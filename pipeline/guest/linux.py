@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 import shlex
 from dataclasses import dataclass
+from typing import Literal
 
 from pipeline.guest.tree import Files
 from pipeline.text import clean
@@ -116,9 +117,21 @@ def architecture(files: Files) -> str | None:
     return None
 
 
-def machine_id(files: Files) -> str:
-    """``set``, ``empty``, ``uninitialized`` or ``missing`` (machine-id(5))."""
+def machine_id(files: Files) -> Literal["set", "empty", "uninitialized", "missing"]:
+    """What the image gives every server of it as its id (machine-id(5)).
+
+    Without one systemd takes D-Bus' id over, so that one is in the image as well.
+    """
     text = files.text("/etc/machine-id", 256)
+    found = _id_state(text)
+    if found == "set" or found == "uninitialized":
+        return found
+    if _id_state(files.text("/var/lib/dbus/machine-id", 256)) == "set":
+        return "set"
+    return found
+
+
+def _id_state(text: str | None) -> Literal["set", "empty", "uninitialized", "missing"]:
     if text is None:
         return "missing"
     text = text.strip()

@@ -7,13 +7,13 @@ libguestfs' own inspection is asked; it takes 3 to 6 seconds more under TCG.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, Literal
 
 from pipeline.guest import linux, windows
-from pipeline.guest.section import FIRMWARE, NAMES, HiveTree, Mounter, Root, Section
-from pipeline.guest.survey import SWAP, Survey, Volume
+from pipeline.guest.survey import Volume
 from pipeline.guest.tree import Files, TreeError
-from pipeline.text import clean
+from pipeline.guest.volumes import HiveTree, Volumes
 
 SYSTEM_MOUNTS = ("/boot", "/boot/efi", "/efi", "/usr", "/var", "/home", "/root", "/var/lib")
 """Mount points whose files say something about a guest; others are only listed."""
@@ -22,27 +22,42 @@ SUBVOLUMES = ("root", "@", "@rootfs", "@root")
 """Names that installers give the btrfs subvolume with the root file system."""
 
 
-def find(
-    survey: Survey, mounter: Mounter, mounted: dict[str, HiveTree], section: Section
-) -> list[Root]:
+@dataclass(frozen=True)
+class Root:
+    """A system's root file system."""
+
+    os: Literal["linux", "windows"]
+    files: Files
+    tree: HiveTree
+    volume: Volume | None  # None: placed by libguestfs' inspection
+    device: str
+
+
+@dataclass(frozen=True)
+class Systems:
+    """The systems on a disk, and who placed them."""
+
+    roots: tuple[Root, ...]
+    found_by: Literal["partition table", "inspect_os"]
+
+
+def find(volumes: Volumes) -> Systems:
     """Mount what may hold a system, one after the other; a volume that fails is noted."""
-    found = []
-    for volume in survey.volumes:
-        if volume.esp or not volume.mountable:
-            continue
-        try:
-            kind = volume.type or mounter.kind(volume.device)
-            if kind is None or kind == SWAP or kind == "vfat":
-                continue
-            tree = mounter.mount(volume.device, kind)
-            mounted[volume.device] = tree
-            root = _root_in(tree, volume)
-        except TreeError as error:
-            section.unknown[f"volume {volume.device}"] = clean(str(error), 300)
-            continue
-        if root is not None:
-            found.append(root)
-    return found
+    found = tuple(root for volume in volumes.survey.volumes if (root := _root(volumes, volume)))
+    if found or not _placeless(volumes):
+        return Systems(found, "partition table")
+    return Systems(_inspected(volumes), "inspect_os")
+
+
+def _root(volumes: Volumes, volume: Volume) -> Root | None:
+    if volume.esp or not volume.mountable or volume.type == "vfat":
+        return None
+    try:
+        tree = volumes.tree(volume)
+        return None if tree is None else _root_in(tree, volume)
+    except TreeError as error:
+        volumes.note_failure(volume.device, str(error))
+        return None
 
 
 def _root_in(tree: HiveTree, volume: Volume) -> Root | None:
@@ -58,54 +73,49 @@ def _root_in(tree: HiveTree, volume: Volume) -> Root | None:
     return None
 
 
-def placeless(survey: Survey, section: Section) -> bool:
+def _placeless(volumes: Volumes) -> bool:
     """Whether something is there that the host could not place, so libguestfs is asked."""
-    failed = any(name.startswith("volume ") for name in section.unknown)
-    return failed or survey.truncated or any(volume.opaque for volume in survey.volumes)
+    survey = volumes.survey
+    opaque = any(volume.opaque for volume in survey.volumes)
+    return bool(volumes.failures) or survey.truncated or opaque
 
 
-def inspected(mounter: Mounter, section: Section) -> list[Root]:
+def _inspected(volumes: Volumes) -> tuple[Root, ...]:
     """The systems that libguestfs finds, mounted as it says."""
     try:
-        return [_as_inspected(mounter, item) for item in mounter.inspect()]
+        return tuple(_as_inspected(volumes, item) for item in volumes.mounter.inspect())
     except TreeError as error:
-        section.unknown["volume (inspect_os)"] = clean(str(error), 300)
-        return []
+        volumes.note_failure("(inspect_os)", str(error))
+        return ()
 
 
-def _as_inspected(mounter: Mounter, item: Mapping[str, Any]) -> Root:
+def _as_inspected(volumes: Volumes, item: Mapping[str, Any]) -> Root:
     points = {str(point): str(device) for point, device in item["mountpoints"].items()}
     kinds = item["kinds"]
     device = points.get("/", str(item["root"]))
-    tree = mounter.mount(device, kinds.get(device) or "auto")
+    tree = volumes.mounted(device, kinds.get(device) or "auto")
     files = Files(tree)
     for point in sorted(set(points) & set(SYSTEM_MOUNTS)):
-        files.attach(point, mounter.mount(points[point], kinds.get(points[point]) or "auto"))
-    family = "windows" if windows.looks_like_root(files) else "linux"
+        other = points[point]
+        files.attach(point, volumes.mounted(other, kinds.get(other) or "auto"))
+    family: Literal["linux", "windows"] = "windows" if windows.looks_like_root(files) else "linux"
     return Root(family, files, tree, None, device)
 
 
-def none_or_several(roots: list[Root], survey: Survey, section: Section) -> None:
-    """Say that there are several systems, that there is none, or why nobody can tell."""
-    section.facts["systems"] = len(roots)
-    if roots:
-        reason = f"there are {len(roots)} systems: {', '.join(root.device for root in roots)}"
-        for name in NAMES:
-            if name not in ("systems", "found_by", *FIRMWARE):
-                section.fail(name, reason)
-        return
-    hidden = [name.removeprefix("volume ") for name in section.unknown]
-    if hidden:
-        unknown_system(section, f"{', '.join(hidden)} could not be read")
-    elif survey.encrypted:
-        unknown_system(section, "the system is encrypted")
-    elif survey.incomplete_groups:
-        names = ", ".join(survey.incomplete_groups)
-        unknown_system(section, f"the volume group {names} needs another disk")
-
-
-def unknown_system(section: Section, reason: str) -> None:
-    """Nothing is known about the system, for this reason."""
-    for name in NAMES:
-        if name not in ("found_by", *FIRMWARE):
-            section.fail(name, reason)
+def reason_for_none(volumes: Volumes) -> str | None:
+    """Why a system may be there although none was found; None: there is certainly none."""
+    survey = volumes.survey
+    if volumes.failures:
+        named = (f"{device} could not be read: {why}" for device, why in volumes.failures.items())
+        return "; ".join(named)
+    if survey.encrypted:
+        return "the system is encrypted"
+    unclean = [v for v in survey.volumes if v.mountable and v.clean is False and v.type != "vfat"]
+    if unclean:
+        listed = ", ".join(
+            f"{volume.device} ({volume.type}): {volume.detail}" for volume in unclean
+        )
+        return f"nothing was found before the replay of a journal; {listed}"
+    if survey.incomplete_groups:
+        return f"the volume group {', '.join(survey.incomplete_groups)} needs another disk"
+    return None

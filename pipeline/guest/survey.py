@@ -12,15 +12,16 @@ start dozens of programs in it).
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from pipeline.content import filesystems, lvm, partitions
-from pipeline.content.partition_types import BIOS_BOOT, EFI_SYSTEM, MBR_EFI_SYSTEM
+from pipeline.content.partition_types import BIOS_BOOT, DYNAMIC_DISK, EFI_SYSTEM, MBR_EFI_SYSTEM
 from pipeline.content.partitions import PartitionTable
 from pipeline.source import Reader
 
 ENCRYPTED = frozenset({"crypto_LUKS", "BitLocker"})
 SWAP = "swap"
+_FRAMES = ("extended", "Linux extended")
 _DISK = "/dev/sda"
 MAX_VOLUMES = 64  # of one disk; the rest is not looked at, and that is said
 
@@ -41,6 +42,7 @@ class Volume:
     detail: str | None = None  # why it is not clean
     group: str | None = None  # the volume group it belongs to
     esp: bool = False
+    partition_label: str | None = None  # GPT's own
 
     @property
     def mountable(self) -> bool:
@@ -71,14 +73,30 @@ class Survey:
         return tuple(volume for volume in self.volumes if volume.type in types)
 
     @property
+    def dynamic(self) -> bool:
+        """Whether it is a Windows dynamic disk."""
+        return bool(self.table.of_type(*DYNAMIC_DISK))
+
+    def is_last(self, volume: Volume) -> bool | None:
+        """Whether nothing lies behind a volume's partition, so that it can grow; None: not known."""
+        if volume.partition is None:
+            return True if volume.group is None else None
+        ends = {part.number: part.end for part in self.table.partitions}
+        others = [part.start for part in self.table.partitions if part.type_name not in _FRAMES]
+        return all(start < ends.get(volume.partition, 0) for start in others)
+
+    @property
     def encrypted(self) -> tuple[Volume, ...]:
         """The volumes that need a key."""
         return self.of_type(*ENCRYPTED)
 
 
-def survey(reader: Reader) -> Survey:
-    """Look at a guest-visible disk.  Reads some dozen KiB; raises nothing for what it finds."""
-    table = partitions.parse(reader)
+def survey(reader: Reader, table: PartitionTable | None = None) -> Survey:
+    """Look at a guest-visible disk.  Reads some dozen KiB; raises nothing for what it finds.
+
+    ``table`` is its partition table where somebody has read that already.
+    """
+    table = partitions.parse(reader) if table is None else table
     pieces = list(_pieces(reader, table))
     volumes: list[Volume] = []
     groups: list[str] = []
@@ -125,9 +143,8 @@ def _pieces(reader: Reader, table: PartitionTable) -> list[Volume]:
         esp = part.type in (EFI_SYSTEM, MBR_EFI_SYSTEM)
         device = f"{_DISK}{part.number}"
         identifier = part.uuid or f"{table.identifier}-{part.number:02x}"  # MBR's, as Linux has it
-        found.append(
-            _volume(reader, device, part.start, part.size, part.number, identifier, esp=esp)
-        )
+        volume = _volume(reader, device, part.start, part.size, part.number, identifier, esp=esp)
+        found.append(replace(volume, partition_label=part.name or None))
     return found
 
 

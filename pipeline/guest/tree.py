@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Any, Literal, NoReturn, Protocol
 
 TEXT_LIMIT = 256 * 1024  # bytes of a configuration file that are looked at
 MAX_LINKS = 16  # links that one path may go through; Linux allows 40
@@ -25,6 +25,7 @@ class Entry:
     kind: Literal["file", "directory", "link", "other"]
     size: int
     mode: int = 0o644
+    modified: int | None = None  # seconds since 1970; None: who answers does not tell
 
 
 class TreeError(Exception):
@@ -53,6 +54,19 @@ class Tree(Protocol):
     def free(self) -> Mapping[str, int]:
         """Bytes ``free`` and ``size``, and ``free_inodes``."""
         ...
+
+
+@dataclass(frozen=True)
+class Unreadable:
+    """Stands at the mount point of a volume that cannot be read: every question fails and says why."""
+
+    reason: str
+
+    def stat(self, *_: Any, **__: Any) -> NoReturn:
+        """Fails."""
+        raise TreeError(self.reason)
+
+    names = readlink = read = free = stat
 
 
 @dataclass(frozen=True)
@@ -158,6 +172,14 @@ class Files:
             return None
         wanted = min(limit, found.entry.size)
         return found.tree.read(found.path, 0, wanted) if wanted else b""
+
+    def read_at(self, path: str, offset: int, length: int) -> bytes | None:
+        """Up to ``length`` bytes at ``offset`` of a regular file, or None when there is none."""
+        found = self.find(path)
+        if found is None or found.entry.kind != "file":
+            return None
+        wanted = min(length, found.entry.size - offset)
+        return found.tree.read(found.path, offset, wanted) if wanted > 0 else b""
 
     def text(self, path: str, limit: int = TEXT_LIMIT) -> str | None:
         """``read`` as text; bytes that are not UTF-8 become escapes."""

@@ -1,18 +1,26 @@
 r"""What a Windows guest is, from its registry and a few files.
 
     SOFTWARE  Microsoft\Windows NT\CurrentVersion          ProductName, InstallationType, build
+              …\Setup\State                                ImageState: how far sysprep is
     SYSTEM    Select: Current                              which ControlSet00N is in force
               ControlSet00N\Control\ProductOptions         ProductType: WinNT, ServerNT, LanmanNT
+              ControlSet00N\Services\NAME                  Start: 0 boot … 4 disabled
+              ControlSet00N\Control\Terminal Server        fDenyTSConnections: 0 lets remote desktop in
+              ControlSet00N\Control\Session Manager        PendingFileRenameOperations, PagingFiles
     hiberfil.sys                                           its first bytes: "hibr" while hibernated
 
 InstallationType cannot tell a domain controller from another server; ProductType can (LanmanNT).
 https://learn.microsoft.com/windows-server/administration/performance-tuning (ProductOptions);
+https://learn.microsoft.com/windows-hardware/manufacture/desktop/windows-setup-states;
+https://learn.microsoft.com/windows-hardware/drivers/install/hklm-system-currentcontrolset-services-registry-tree;
 https://github.com/libyal/winreg-kb
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 from pipeline.guest.tree import Files, TreeError
@@ -23,7 +31,10 @@ LARGEST_HIVE = 256 << 20  # bytes; SOFTWARE usually has 60 to 100 MiB
 ReadHive: TypeAlias = Callable[
     [str, Sequence[tuple[Sequence[str], Sequence[str]]]], Sequence[Mapping[str, Any]]
 ]
-"""Values of a registry hive: path within the tree, then (keys from its root, value names)."""
+"""Values of a registry hive: path within the tree, then (keys from its root, value names).
+
+A string comes as text, a number as int, anything else as the hexadecimal of its first bytes.
+"""
 
 _VERSION = ("Microsoft", "Windows NT", "CurrentVersion")
 _VERSION_VALUES = (
@@ -34,8 +45,65 @@ _VERSION_VALUES = (
     "CurrentMajorVersionNumber",
     "CurrentMinorVersionNumber",
     "CurrentVersion",
+    "InstallDate",
 )
+_STATE = ("Microsoft", "Windows", "CurrentVersion", "Setup", "State")
 _PE_MACHINES = {0x014C: "i386", 0x8664: "x86_64", 0xAA64: "aarch64", 0x01C4: "arm"}
+_STARTS = ("boot", "system", "auto", "demand", "disabled")
+
+DRIVERS = (
+    "viostor", "vioscsi", "netkvm", "balloon",  # virtio
+    "vmbus", "storvsc", "netvsc",  # Hyper-V
+    "stornvme", "nvme", "storahci", "atapi", "intelide",
+    "ena", "gve", "awsnvme",
+    "xenbus", "xenvbd", "xenvif", "xennet", "xenfilt",
+    "pvscsi", "vmxnet3ndis6", "LSI_SAS", "LSI_SCSI", "megasas",
+)  # fmt: skip
+"""Services of drivers that hypervisors and clouds ask for, in the writing of the facts."""
+
+AGENTS = {
+    "cloudbase-init": "cloudbase-init",
+    "Ec2Config": "ec2config",
+    "Amazon EC2Launch": "ec2launch",
+    "AmazonSSMAgent": "amazon-ssm-agent",
+    "GCEAgent": "google-guest-agent",
+    "WindowsAzureGuestAgent": "azure-guest-agent",
+    "RdAgent": "azure-guest-agent",
+    "QEMU-GA": "qemu-guest-agent",
+    "VMTools": "vmware-tools",
+    "XenSvc": "xen-guest-agent",
+    "xenagent": "xen-guest-agent",
+    "VBoxService": "virtualbox-guest",
+}
+_AGENT_PLACES = (
+    ("ec2launch", "/ProgramData/Amazon/EC2-Windows/Launch"),
+    ("ec2launch", "/Program Files/Amazon/EC2Launch"),
+)
+
+
+@dataclass(frozen=True)
+class Windows:
+    """``section.WindowsFacts`` without what the disk tells."""
+
+    product_name: str | None
+    installation_type: str | None
+    edition: str | None
+    version: str | None
+    arch: str | None
+    product_type: str | None
+    fast_startup: bool | None
+    hibernated: bool
+    evaluation: bool | None
+    installed_at: int | None
+    drivers: dict[str, str]
+    agents: tuple[str, ...]
+    remote_desktop: bool | None
+    network_level_authentication: bool | None
+    sysprep_state: str | None
+    pending_reboot: tuple[str, ...]
+    page_files: tuple[str, ...]
+    clock_is_utc: bool | None
+    time_zone: str | None
 
 
 def looks_like_root(files: Files) -> bool:
@@ -57,37 +125,120 @@ def fold(files: Files, path: str) -> str | None:
     return done
 
 
-def facts(files: Files, read_hive: ReadHive) -> dict[str, Any]:
-    """The ``windows`` fact, with ``product_name``, ``version`` and ``arch`` among it."""
-    software = _hive(files, read_hive, "SOFTWARE", [(_VERSION, _VERSION_VALUES)])[0]
-    return {
-        "product_name": _text(software.get("ProductName")),
-        "installation_type": _text(software.get("InstallationType")),
-        "edition": _text(software.get("EditionID")),
-        "version": _version(software),
-        "arch": _arch(files),
-        **_system(files, read_hive),
-        "hibernated": _hibernated(files),
-    }
+def facts(files: Files, read_hive: ReadHive) -> Windows:
+    """All about a Windows guest.  Raises ``TreeError``."""
+    software, state = _hive(
+        files, read_hive, "SOFTWARE", [(_VERSION, _VERSION_VALUES), (_STATE, ("ImageState",))]
+    )
+    system = _system(files, read_hive)
+    edition = _text(software.get("EditionID"))
+    fast, deny = (
+        system.number("power", "HiberbootEnabled"),
+        system.number("desktop", "fDenyTSConnections"),
+    )
+    nla, utc = (
+        system.number("rdp", "UserAuthentication"),
+        system.number("zone", "RealTimeIsUniversal"),
+    )
+    return Windows(
+        _text(software.get("ProductName")),
+        _text(software.get("InstallationType")),
+        edition,
+        _version(software),
+        _arch(files),
+        _text(system.values["options"].get("ProductType")),
+        None if fast is None else bool(fast),
+        _hibernated(files),
+        None if edition is None else edition.lower().endswith("eval"),
+        _number(software.get("InstallDate")),
+        system.drivers,
+        _agents(files, system.services),
+        None if deny is None else deny == 0,
+        None if nla is None else nla == 1,
+        _text(state.get("ImageState")),
+        tuple(_pending(files, system)),
+        tuple(_page_files(system)),
+        bool(utc),
+        _text(system.values["zone"].get("TimeZoneKeyName")),
+    )
 
 
-def _system(files: Files, read_hive: ReadHive) -> dict[str, Any]:
+@dataclass(frozen=True)
+class _System:
+    """What the SYSTEM hive says."""
+
+    values: Mapping[str, Mapping[str, Any]]  # by the name in _KEYS
+    services: Mapping[str, int]  # service: Start
+
+    def number(self, name: str, value: str) -> int | None:
+        found = self.values[name].get(value)
+        return found if isinstance(found, int) else None
+
+    @property
+    def drivers(self) -> dict[str, str]:
+        named = {name: self.services[name] for name in DRIVERS if name in self.services}
+        return {name: _STARTS[start] for name, start in named.items() if start < len(_STARTS)}
+
+
+_KEYS: Mapping[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
+    "options": (("Control", "ProductOptions"), ("ProductType",)),
+    "power": (("Control", "Session Manager", "Power"), ("HiberbootEnabled",)),
+    "session": (("Control", "Session Manager"), ("PendingFileRenameOperations",)),
+    "memory": (("Control", "Session Manager", "Memory Management"), ("PagingFiles",)),
+    "desktop": (("Control", "Terminal Server"), ("fDenyTSConnections",)),
+    "rdp": (("Control", "Terminal Server", "WinStations", "RDP-Tcp"), ("UserAuthentication",)),
+    "zone": (("Control", "TimeZoneInformation"), ("RealTimeIsUniversal", "TimeZoneKeyName")),
+}
+
+
+def _system(files: Files, read_hive: ReadHive) -> _System:
     current = _hive(files, read_hive, "SYSTEM", [(("Select",), ("Current",))])[0].get("Current")
     chosen = f"ControlSet{current if isinstance(current, int) and 0 < current < 1000 else 1:03}"
-    options, power = _hive(
-        files,
-        read_hive,
-        "SYSTEM",
-        [
-            ((chosen, "Control", "ProductOptions"), ("ProductType",)),
-            ((chosen, "Control", "Session Manager", "Power"), ("HiberbootEnabled",)),
-        ],
-    )
-    fast = power.get("HiberbootEnabled")
-    return {
-        "product_type": _text(options.get("ProductType")),
-        "fast_startup": None if fast is None else bool(fast),
+    names = (*DRIVERS, *AGENTS)
+    wanted: list[tuple[Sequence[str], Sequence[str]]] = [
+        ((chosen, *keys), values) for keys, values in _KEYS.values()
+    ]
+    wanted += [((chosen, "Services", name), ("Start",)) for name in names]
+    found = _hive(files, read_hive, "SYSTEM", wanted)
+    starts = {
+        name: item["Start"]
+        for name, item in zip(names, found[len(_KEYS) :], strict=True)
+        if isinstance(item.get("Start"), int)
     }
+    return _System(dict(zip(_KEYS, found[: len(_KEYS)], strict=True)), starts)
+
+
+def _agents(files: Files, services: Mapping[str, int]) -> tuple[str, ...]:
+    found = [agent for service, agent in AGENTS.items() if services.get(service, 4) != 4]
+    found += [name for name, path in _AGENT_PLACES if fold(files, path) is not None]
+    return tuple(dict.fromkeys(found))
+
+
+def _pending(files: Files, system: _System) -> list[str]:
+    """What waits for a restart."""
+    found = []
+    if fold(files, "/Windows/WinSxS/pending.xml") is not None:
+        found.append("component servicing (WinSxS\\pending.xml)")
+    renames = _strings(system.values["session"].get("PendingFileRenameOperations"))
+    if any(renames):
+        found.append("files to be renamed at the next start")
+    return found
+
+
+def _page_files(system: _System) -> list[str]:
+    r"""``C:\pagefile.sys`` of "C:\pagefile.sys 0 0"; "?:" is the system's own choice."""
+    listed = _strings(system.values["memory"].get("PagingFiles"))
+    return [clean(re.sub(r"(?: \d+)+$", "", item), 120) for item in listed if item][:8]
+
+
+def _strings(value: Any) -> list[str]:
+    """The strings of a REG_MULTI_SZ, which comes as hexadecimal."""
+    if not isinstance(value, str):
+        return []
+    try:
+        return bytes.fromhex(value).decode("utf-16-le", "replace").split("\0")
+    except ValueError:
+        return [value]
 
 
 def _hive(
@@ -103,6 +254,10 @@ def _hive(
     if found.entry.size > LARGEST_HIVE:
         raise TreeError(f"the registry hive {name} has {found.entry.size} bytes")
     return read_hive(found.path, wanted)
+
+
+def _number(value: Any) -> int | None:
+    return value if isinstance(value, int) and value > 0 else None
 
 
 def _text(value: Any) -> str | None:

@@ -99,7 +99,7 @@ def part(number, kind, bootable=False):
 def test_which_firmware_starts_a_disk(scheme, code, parts, loaders, expected):
     table = PartitionTable(scheme, tuple(parts), boot_code=code)
 
-    assert firmware.facts(table, loaders)["firmware"] == expected
+    assert firmware.facts(table, loaders).firmware == expected
 
 
 def test_loaders_whatever_their_case(tmp_path):
@@ -110,7 +110,7 @@ def test_loaders_whatever_their_case(tmp_path):
     loaders = firmware.efi_loaders(files)
 
     assert loaders == ["/efi/boot/bootx64.efi"]
-    assert firmware.facts(PartitionTable("gpt"), loaders)["efi_fallback"] is True
+    assert firmware.facts(PartitionTable("gpt"), loaders).efi_fallback is True
 
 
 # ---------------------------------------------------------------------------------------- Windows
@@ -134,16 +134,27 @@ def test_what_a_windows_is(server, tmp_path, kind):
 
     found = windows.facts(files, files.find("/").tree.hive)
 
-    assert found == {
-        "product_name": "Windows Server 2022 Standard",
-        "installation_type": "Server",
-        "edition": "ServerStandard",
-        "version": "10.0.20348",
-        "arch": "x86_64",
-        "product_type": kind,
-        "fast_startup": False,
-        "hibernated": False,
-    }
+    assert found == windows.Windows(
+        product_name="Windows Server 2022 Standard",
+        installation_type="Server",
+        edition="ServerStandard",
+        version="10.0.20348",
+        arch="x86_64",
+        product_type=kind,
+        fast_startup=False,
+        hibernated=False,
+        evaluation=False,
+        installed_at=None,
+        drivers={},
+        agents=(),
+        remote_desktop=None,
+        network_level_authentication=None,
+        sysprep_state=None,
+        pending_reboot=(),
+        page_files=(),
+        clock_is_utc=False,
+        time_zone=None,
+    )
 
 
 @pytest.mark.needs("module:hivex")

@@ -433,7 +433,7 @@ def test_the_headline_says_what_was_done_and_what_was_not_judged():
     text = summary(replace(healthy(keep="y.vhd"), artifact=made))
 
     assert text.startswith("disk.qcow2: converted, not judged in full\n")
-    assert "29 requirements were not judged" in text
+    assert re.search(r"\d+ requirements were not judged", text)
     assert "machine-id" not in text  # rule ids by the dozen belong in the report
 
 

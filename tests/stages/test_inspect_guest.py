@@ -114,6 +114,18 @@ def test_debian_in_a_qcow2(tmp_path_factory):
 
 @pytest.mark.appliance
 @pytest.mark.timeout(400)
+@pytest.mark.needs(*LAUNCH)
+def test_a_boot_partition_on_ext2_is_read(tmp_path_factory):
+    guest = launched(tmp_path_factory, "ext2-boot")["guest"]
+
+    assert guest["unknown"] == {}
+    assert guest["boot"]["config"] == "/boot/grub/grub.cfg"
+    assert guest["boot"]["missing"] == []
+    assert guest["xen_drivers"]["xen-blkfront"] == "initramfs"
+
+
+@pytest.mark.appliance
+@pytest.mark.timeout(400)
 @pytest.mark.needs(*LAUNCH, "mkntfs", "ntfs-3g", "fusermount", "module:hivex")
 def test_a_windows_domain_controller(tmp_path_factory):
     facts = launched(tmp_path_factory, "windows-dc")

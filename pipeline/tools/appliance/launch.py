@@ -47,7 +47,7 @@ _POLL_S = 0.1
 _DIRECTORY_MAX = 74  # characters: libguestfs appends 33 to it, and a socket's path has 107
 
 _OPTIONS = {
-    "ext2": "ro,noload",
+    "ext2": "ro",  # it has no journal, and the kernel refuses noload for it
     "ext3": "ro,noload",
     "ext4": "ro,noload",
     "xfs": "ro,norecovery,nouuid",

@@ -20,7 +20,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from pipeline.errors import ToolError
-from pipeline.guest.boot import version_key
+from pipeline.guest.versions import version_key
 from pipeline.text import clean, size
 from pipeline.tools import command
 from pipeline.tools.appliance import kvm

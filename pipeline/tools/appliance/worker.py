@@ -91,7 +91,7 @@ class Worker:
         self.handle.umount(at)
 
     def stat(self, directory: str, names: list[str]) -> list[list[Any] | None]:
-        """Kind, size and mode of each name in ``directory``; None for what is not there."""
+        """Kind, size, mode and last change of each name; None for what is not there."""
         found = self.handle.lstatnslist(directory, names)
         return [_entry(item) if item["st_ino"] != -1 else None for item in found]
 
@@ -203,7 +203,7 @@ def _entry(item: dict[str, int]) -> list[Any]:
     for test, name in ((stat.S_ISREG, "file"), (stat.S_ISDIR, "directory"), (stat.S_ISLNK, "link")):
         if test(mode):
             kind = name
-    return [kind, item["st_size"], stat.S_IMODE(mode)]
+    return [kind, item["st_size"], stat.S_IMODE(mode), item["st_mtime_sec"]]
 
 
 def serve(channel: socket.socket) -> None:

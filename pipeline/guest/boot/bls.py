@@ -1,0 +1,140 @@
+"""Entries of the Boot Loader Specification: one text file an entry, type 1.
+
+    /loader/entries/NAME.conf    title  version  linux  initrd…  options…  sort-key  machine-id
+    /loader/loader.conf          default PATTERN (systemd-boot)
+
+Order (specification, "Sorting"): entries with a sort-key first, by it; then machine-id; then versions
+from the newest on.  GRUB's blscfg takes the files' names from the newest on.
+https://uapi-group.org/specifications/specs/boot_loader_specification/
+"""
+
+from __future__ import annotations
+
+import fnmatch
+from collections.abc import Mapping
+
+from pipeline.guest.boot import uki
+from pipeline.guest.boot.entries import MAX_ENTRIES, Configuration, Entry
+from pipeline.guest.boot.script import expand
+from pipeline.guest.tree import Files
+from pipeline.guest.versions import version_key
+from pipeline.text import clean
+
+_GRUB = ("/boot/loader/entries",)
+_PARTITIONS = ("/boot/efi", "/efi", "/boot")
+"""Where a guest mounts the EFI system partition, or the extended boot loader partition."""
+
+
+def grub_entries(files: Files, variables: Mapping[str, str]) -> list[Entry]:
+    """What GRUB's blscfg puts into the menu, in its order."""
+    found = [entry for place in _GRUB for entry, _ in _read(files, place, variables)]
+    found.sort(key=lambda entry: (not entry.rescue, version_key(entry.id)), reverse=True)
+    return found
+
+
+def systemd_boot(files: Files) -> list[Configuration]:
+    """What systemd-boot would show, if anything of it is there: entries of all its partitions."""
+    plain: list[tuple[Entry, dict[str, str]]] = []
+    unified: list[Entry] = []
+    for top in _PARTITIONS:
+        plain += _read(files, f"{top}/loader/entries", {})
+        unified += uki.entries(files, top)
+    plain.sort(key=lambda item: _spec_order(*item))
+    entries = [*(entry for entry, _ in plain), *unified]
+    path, text = _loader_conf(files)
+    if text is not None or _installed(files):
+        return [_configuration("systemd-boot", path, entries, _fields(text or ""))]
+    if entries:
+        return [_configuration("bls" if plain else "uki", entries[0].source, entries, {})]
+    return []
+
+
+def _loader_conf(files: Files) -> tuple[str, str | None]:
+    for top in _PARTITIONS:
+        text = files.text(f"{top}/loader/loader.conf", 16384)
+        if text is not None:
+            return f"{top}/loader/loader.conf", text
+    return "/efi/loader/loader.conf", None
+
+
+def _installed(files: Files) -> bool:
+    return any(
+        name.lower().startswith("systemd-boot")
+        for top in _PARTITIONS
+        for name in files.names(f"{top}/EFI/systemd")
+    )
+
+
+def _configuration(
+    loader: str, path: str, entries: list[Entry], fields: Mapping[str, str]
+) -> Configuration:
+    kept = tuple(entries[:MAX_ENTRIES])
+    pattern = fields.get("default", "")
+    if not kept:
+        return Configuration(loader, path)
+    for index, entry in enumerate(kept):
+        if pattern and fnmatch.fnmatchcase(entry.id.lower(), _with_suffix(pattern)):
+            return Configuration(loader, path, kept, index, clean(f"default {pattern}", 200))
+    how = f"default {pattern} names no entry, so the first one" if pattern else "the first entry"
+    return Configuration(loader, path, kept, 0, clean(how, 200))
+
+
+def _with_suffix(pattern: str) -> str:
+    """Older releases wrote the pattern without .conf."""
+    pattern = pattern.lower()
+    return pattern if pattern.endswith((".conf", ".efi", "*")) else f"{pattern}.conf"
+
+
+def _spec_order(entry: Entry, fields: Mapping[str, str]) -> tuple[object, ...]:
+    backwards = tuple(
+        (-kind, -number, _inverted(word)) for kind, number, word in version_key(entry.version)
+    )
+    key = fields.get("sort-key", "")
+    return (not key, key, fields.get("machine-id", ""), (*backwards, (1, 0, "")), entry.id)
+
+
+def _inverted(word: str) -> str:
+    return "".join(chr(0x10FFFF - ord(letter)) for letter in word)
+
+
+def _read(
+    files: Files, directory: str, variables: Mapping[str, str]
+) -> list[tuple[Entry, dict[str, str]]]:
+    found = []
+    for path in list(files.matching(directory, ".conf"))[:MAX_ENTRIES]:
+        fields = _fields(files.text(path, 16384) or "")
+        if "linux" in fields or "efi" in fields or "uki" in fields:
+            found.append((_entry(path, fields, variables), fields))
+    return found
+
+
+def _entry(path: str, fields: Mapping[str, str], variables: Mapping[str, str]) -> Entry:
+    name = path.rsplit("/", 1)[1]
+    initramfs = expand(fields.get("initrd", ""), variables).split()
+    return Entry(
+        clean(fields.get("title", name), 200),
+        fields.get("linux") or fields.get("uki"),
+        expand(fields.get("options", ""), variables).strip(),
+        tuple(initramfs),
+        path,
+        name if not path.startswith("/boot/loader") else name.removesuffix(".conf"),
+        _version(fields),
+        unified="uki" in fields,
+    )
+
+
+def _version(fields: Mapping[str, str]) -> str | None:
+    """The field "version" is free text; it counts where the kernel's path does not tell more."""
+    kernel = fields.get("linux", "").rsplit("/", 1)[-1]
+    return fields.get("version") if kernel in ("linux", "vmlinuz", "") else None
+
+
+def _fields(text: str) -> dict[str, str]:
+    found: dict[str, str] = {}
+    for line in text.splitlines():
+        parts = line.split(None, 1)
+        if len(parts) != 2 or parts[0].startswith("#"):
+            continue
+        key, value = parts[0], parts[1].strip()
+        found[key] = f"{found[key]} {value}" if key in found else value
+    return found

@@ -1,0 +1,178 @@
+"""Network configuration that fits only the machine that the image came from.
+
+    seen.py      what one file says          plain.py    ifcfg, interfaces(5), keyfiles, networkd
+    netplan.py   YAML                        (here)      which files there are, what cloud-init rewrites
+
+A file in /etc hides one of the same name in /run and /usr/lib, as systemd and NetworkManager have it.
+"""
+
+from __future__ import annotations
+
+import fnmatch
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from pipeline.guest import units
+from pipeline.guest.network import netplan, plain
+from pipeline.guest.network.seen import MAC, Seen, without_comments
+from pipeline.guest.tree import Files
+from pipeline.guest.units import Units
+from pipeline.text import clean
+
+_GENERATED = re.compile(
+    r"#.*(?:created by cloud-init|generated (?:from|by) .*(?:datasource|cloud-init))", re.IGNORECASE
+)
+_WRITTEN = re.compile(r"/(?:50-cloud-init|10-cloud-init-|cloud-init-)[^/]*$")
+_RULES = ("/etc/udev/rules.d", "/usr/lib/udev/rules.d", "/lib/udev/rules.d")
+_CLIENTS = (
+    ("systemd-networkd", ("systemd-networkd.service",)),
+    ("NetworkManager", ("NetworkManager.service",)),
+    ("ifupdown", ("networking.service",)),
+    ("network-scripts", ("network.service",)),
+    ("wicked", ("wicked.service", "wickedd.service")),
+    ("dhcpcd", ("dhcpcd.service",)),
+)
+MAX_FILES = 64  # of one directory
+
+_Look = Callable[[str], Seen]
+
+
+@dataclass(frozen=True)
+class Network:
+    """``section.NetworkFacts``."""
+
+    hardware_addresses: tuple[str, ...]
+    static_addresses: tuple[str, ...]
+    persistent_rules: tuple[str, ...]
+    rewritten: tuple[str, ...]
+    dhcp: tuple[str, ...]
+    interface_names: tuple[str, ...]
+    clients: tuple[str, ...]
+    no_auto_default: bool
+
+
+def facts(files: Files, started: Units, *, cloud_init: bool) -> Network:
+    """What is bound to one machine.
+
+    With ``cloud_init`` what it wrote is told apart: it writes that anew for each server.
+    """
+    own: list[tuple[str, Seen]] = []
+    rewritten: list[tuple[str, Seen]] = []
+    for path, text, look in _files(files):
+        found = rewritten if cloud_init and _from_cloud_init(path, text) else own
+        found.append((path, look(text)))
+    bound = [
+        *((path, value) for path, seen in rewritten for value in (*seen.hardware, *seen.static))
+    ]
+    return Network(
+        _words((path, value) for path, seen in own for value in seen.hardware),
+        _words((path, value) for path, seen in own for value in seen.static),
+        tuple(_rules(files)),
+        _words(iter(bound)),
+        tuple(clean(path, 200) for path, seen in (*own, *rewritten) if seen.dhcp),
+        _words((path, value) for path, seen in own for value in seen.names),
+        tuple(name for name, of in _CLIENTS if units.state(files, started, of) == "enabled"),
+        _no_auto_default(files),
+    )
+
+
+def _words(found: Iterator[tuple[str, str]]) -> tuple[str, ...]:
+    return tuple(clean(f"{path}: {value}", 200) for path, value in found)
+
+
+def _from_cloud_init(path: str, text: str) -> bool:
+    return bool(_WRITTEN.search(path)) or any(_GENERATED.match(x) for x in text[:1000].splitlines())
+
+
+def _files(files: Files) -> Iterator[tuple[str, str, _Look]]:
+    for path, look in _places(files):
+        text = files.text(path)
+        if text is not None:
+            yield path, text, look
+    yield from _ifupdown(files)
+    for path in _layered(files, "systemd/network", (".network", ".link")):
+        drop_ins = [f"{path}.d"] if path.startswith("/etc") else [f"{path}.d", _in_etc(f"{path}.d")]
+        parts = [path, *(each for top in drop_ins for each in files.matching(top, ".conf"))]
+        yield path, "\n".join(files.text(part) or "" for part in parts[:MAX_FILES]), plain.networkd
+
+
+def _places(files: Files) -> Iterator[tuple[str, _Look]]:
+    for directory in ("/etc/sysconfig/network-scripts", "/etc/sysconfig/network"):
+        for name in files.names(directory)[:MAX_FILES]:
+            ignored = name == "ifcfg-lo" or name.endswith(("~", ".bak", ".rpmsave", ".rpmnew"))
+            if name.startswith("ifcfg-") and not ignored:
+                yield f"{directory}/{name}", plain.ifcfg
+    for path in _layered(files, "netplan", (".yaml", ".yml")):
+        yield path, netplan.look
+    for path in _layered(files, "NetworkManager/system-connections", ("",)):
+        yield path, plain.keyfile
+
+
+def _layered(files: Files, directory: str, suffixes: tuple[str, ...]) -> list[str]:
+    """The files of a directory below /usr/lib, /run and /etc; the later hides the same name."""
+    found: dict[str, str] = {}
+    for top in ("/usr/lib", "/run", "/etc"):
+        for path in list(files.matching(f"{top}/{directory}", *suffixes))[:MAX_FILES]:
+            if files.is_file(path):
+                found[path.rsplit("/", 1)[1]] = path
+    return [found[name] for name in sorted(found)]
+
+
+def _in_etc(path: str) -> str:
+    return re.sub(r"^/(?:usr/lib|run)/", "/etc/", path)
+
+
+def _ifupdown(files: Files) -> Iterator[tuple[str, str, _Look]]:
+    todo, seen = ["/etc/network/interfaces"], set[str]()
+    while todo and len(seen) < MAX_FILES:
+        path = todo.pop(0)
+        text = None if path in seen else files.text(path)
+        seen.add(path)
+        if text is None:
+            continue
+        yield path, text, plain.interfaces
+        for word, pattern in plain.sources(text):
+            todo += _sourced(files, word, pattern)
+    if len(seen) == 1:  # an interfaces file that is not there reads nothing; look all the same
+        for path in list(files.matching("/etc/network/interfaces.d", ""))[:MAX_FILES]:
+            if path not in seen and (text := files.text(path)) is not None:
+                yield path, text, plain.interfaces
+
+
+def _sourced(files: Files, word: str, pattern: str) -> list[str]:
+    """The files that a source line means: a pattern, or a directory of plain names (interfaces(5))."""
+    path = pattern if pattern.startswith("/") else f"/etc/network/{pattern}"
+    if word == "source-directory":
+        names = (name for name in files.names(path) if re.fullmatch(r"[\w-]+", name))
+        return [f"{path.rstrip('/')}/{name}" for name in names][:MAX_FILES]
+    directory, _, last = path.rpartition("/")
+    if not re.search(r"[*?\[]", last):
+        return [path]
+    return [f"{directory}/{each}" for each in files.names(directory) if fnmatch.fnmatch(each, last)]
+
+
+def _rules(files: Files) -> Iterator[str]:
+    """Rules of udev that give an interface its name by its hardware address, whatever the file's name."""
+    for directory in _RULES:
+        for path in list(files.matching(directory, ".rules"))[:256]:
+            if directory != _RULES[0] and "persistent-net" not in path:
+                continue  # what a distribution ships names no card
+            text = without_comments((files.text(path) or "").replace("\\\n", " "))
+            if any(_names_by_address(line) for line in text.splitlines()):
+                yield clean(path, 200)
+
+
+def _names_by_address(line: str) -> bool:
+    about = re.search(r"ATTRS?\{(?:address|permaddr)\}|ENV\{(?:ID_NET_NAME_MAC|MAC)", line)
+    return bool(about and "NAME" in line and MAC.search(line))
+
+
+def _no_auto_default(files: Files) -> bool:
+    paths = ["/etc/NetworkManager/NetworkManager.conf"]
+    for top in ("/usr/lib/NetworkManager/conf.d", "/etc/NetworkManager/conf.d"):
+        paths += list(files.matching(top, ".conf"))[:MAX_FILES]
+    return any(
+        re.search(r"^\s*no-auto-default\s*=\s*\*", files.text(path) or "", re.MULTILINE)
+        for path in paths
+    )

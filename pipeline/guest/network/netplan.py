@@ -1,0 +1,49 @@
+"""netplan: YAML with one mapping a kind of interface (https://netplan.readthedocs.io/en/stable/netplan-yaml/)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pipeline.guest import yamlfile
+from pipeline.guest.network.seen import MAC, Seen, bound_name, fixed, is_loopback, together
+
+_KINDS = ("ethernets", "wifis", "modems", "bonds", "bridges", "vlans", "vrfs")
+MAX_INTERFACES = 64
+
+
+def look(text: str) -> Seen:
+    """What a file of /etc/netplan says."""
+    network = yamlfile.mapping(text).get("network")
+    parts = []
+    for kind in _KINDS:
+        for name, settings in list(_map(_map(network).get(kind)).items())[:MAX_INTERFACES]:
+            if isinstance(settings, dict) and not is_loopback(str(name)):
+                parts.append(_interface(str(name), settings, physical=kind == "ethernets"))
+    return together(parts)
+
+
+def _map(value: Any) -> dict[str, Any]:
+    return value if isinstance(value, dict) else {}
+
+
+def _interface(name: str, settings: dict[str, Any], *, physical: bool) -> Seen:
+    wanted = _map(settings.get("match"))
+    hardware = tuple(MAC.findall(str(wanted.get("macaddress", ""))))
+    listed = settings.get("addresses")
+    addresses = [_address(item) for item in (listed if isinstance(listed, list) else [])]
+    by_name = name if not wanted and physical else str(wanted.get("name", ""))
+    return Seen(
+        hardware,
+        tuple(address for address in addresses[:MAX_INTERFACES] if fixed(address)),
+        any(_yes(settings.get(key)) for key in ("dhcp4", "dhcp6")),
+        bound_name(by_name),
+    )
+
+
+def _address(item: Any) -> str:
+    """An address alone, or a mapping with it as the only key (label, lifetime)."""
+    return str(next(iter(item), "")) if isinstance(item, dict) else str(item)
+
+
+def _yes(value: Any) -> bool:
+    return value is True or str(value).lower() in ("yes", "true", "on")

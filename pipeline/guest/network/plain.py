@@ -1,0 +1,128 @@
+"""Plain text: ifcfg files (Red Hat, SUSE), interfaces(5), NetworkManager keyfiles, systemd-networkd."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+from pipeline.guest.linux import assignments
+from pipeline.guest.network.seen import (
+    MAC,
+    Seen,
+    bound_name,
+    fixed,
+    is_loopback,
+    together,
+    without_comments,
+)
+
+
+def ifcfg(text: str) -> Seen:
+    """An ifcfg file: shell assignments."""
+    values = assignments(text)
+    device = values.get("DEVICE", values.get("NAME", ""))
+    if is_loopback(device):
+        return Seen()
+    dynamic = values.get("BOOTPROTO", "").lower() in ("dhcp", "bootp", "dhcp4", "dhcp6")
+    addresses = [value for key, value in values.items() if re.fullmatch(r"IPADDR\w*", key)]
+    return Seen(
+        tuple(MAC.findall(values.get("HWADDR", ""))),
+        () if dynamic else tuple(value for value in addresses if fixed(value)),
+        dynamic,
+        bound_name(device),
+    )
+
+
+def interfaces(text: str) -> Seen:
+    """What ifupdown reads: stanzas that begin with iface, auto, mapping, source."""
+    text = without_comments(text.replace("\\\n", " "))
+    parts = []
+    for stanza in re.split(
+        r"^[ \t]*(?=(?:iface|mapping|auto|allow-\w+)\s)", text, flags=re.MULTILINE
+    ):
+        head = re.match(r"iface\s+(\S+)(?:\s+(inet6?)\s+(\w+))?", stanza)
+        if head is None or is_loopback(head[1]):
+            continue
+        hardware = re.findall(r"^[ \t]*hwaddress\s+(?:ether\s+)?(\S+)", stanza, re.MULTILINE)
+        addresses = re.findall(r"^[ \t]*address\s+(\S+)", stanza, re.MULTILINE)
+        static = addresses if head[3] in ("static", None) else []
+        parts.append(
+            Seen(
+                tuple(value for value in hardware if MAC.fullmatch(value)),
+                tuple(value for value in static if fixed(value)),
+                head[3] in ("dhcp", "auto"),
+                bound_name(head[1]),
+            )
+        )
+    return together(parts)
+
+
+def sources(text: str) -> Iterator[tuple[str, str]]:
+    """``source`` and ``source-directory`` lines: the word, and the path or pattern."""
+    for line in without_comments(text).splitlines():
+        words = line.split()
+        if len(words) > 1 and words[0] in ("source", "source-directory"):
+            yield from ((words[0], path) for path in words[1:])
+
+
+def _sections(text: str) -> Iterator[tuple[str, str, str]]:
+    """Section, key and value of each line of an ini file; keys may come again."""
+    section = ""
+    for line in without_comments(text).splitlines():
+        header = re.match(r"\s*\[([^\]]+)\]", line)
+        if header:
+            section = header[1]
+            continue
+        key, sign, value = (part.strip() for part in line.partition("="))
+        if sign:
+            yield section, key, value
+
+
+def keyfile(text: str) -> Seen:
+    """A NetworkManager connection (nm-settings-keyfile(5))."""
+    rows = list(_sections(text))
+    known = {(section, key): value for section, key, value in rows}
+    name = known.get(("connection", "interface-name"), "")
+    if known.get(("connection", "type")) == "loopback" or is_loopback(name):
+        return Seen()
+    manual = {
+        section for (section, key), value in known.items() if (key, value) == ("method", "manual")
+    }
+    static = [
+        re.split(r"[,;\s]", value)[0]
+        for section, key, value in rows
+        if section in manual and re.fullmatch(r"address(?:es)?\d*", key)
+    ]
+    bound = known.get(("ethernet", "mac-address"), known.get(("802-3-ethernet", "mac-address"), ""))
+    return Seen(
+        tuple(MAC.findall(bound)),
+        tuple(value for value in static if fixed(value)),
+        any((key, value) == ("method", "auto") for _, key, value in rows),
+        bound_name(name),
+    )
+
+
+def networkd(text: str) -> Seen:
+    """A .network or .link file, its drop-ins behind it (systemd.network(5)).
+
+    What matches by Kind= or Virtualization= is about containers and tunnels, not about a card.
+    """
+    hardware: list[str] = []
+    static: list[str] = []
+    names: list[str] = []
+    dhcp = False
+    for section, key, value in _sections(text):
+        if section == "Match" and key in ("MACAddress", "PermanentMACAddress"):
+            hardware = [*hardware, *MAC.findall(value)] if value else []
+        elif section == "Match" and key in ("Name", "OriginalName"):
+            names += value.split()
+        elif section == "Match" and key in ("Kind", "Virtualization") and value:
+            return Seen()
+        elif section in ("Network", "Address") and key == "Address":
+            static = [*static, value] if value else []
+        elif (section, key) == ("Network", "DHCP"):
+            dhcp = value.lower() not in ("no", "false", "none", "0", "")
+    if names and all(is_loopback(name) for name in names):
+        return Seen()
+    bound = tuple(name for each in names for name in bound_name(each))
+    return Seen(tuple(hardware), tuple(value for value in static if fixed(value)), dhcp, bound)
