@@ -26,7 +26,7 @@ class InspectGuest:
     """Disk in, guest facts out."""
 
     name = "inspect_guest"
-    version = 1
+    version = 2
     reusable = True
 
     def options(self, job: Job) -> Mapping[str, Any]:
