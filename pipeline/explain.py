@@ -157,7 +157,8 @@ def _rules_of_vendor_code(code: str) -> tuple[str, ...]:
 
 
 def _rule(name: str) -> RuleExplanation:
-    requirement = profile.find_requirement(name)
+    plain = profile.find_requirement(name)
+    requirement = replace(plain, words=filled(plain, {}))  # its own values, where no profile has it
     uses = []
     for each in _profiles():
         used = each.requirement(name)

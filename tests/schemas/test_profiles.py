@@ -87,10 +87,13 @@ def test_all_is_every_cloud_s_newest_and_generic():
     assert "generic" in profile.newest()
 
 
-def test_every_requirement_stands_in_a_profile():
+def test_every_requirement_stands_in_a_profile_or_among_the_operators_of_a_policy():
     listed = {item.rule for name in profile.names() for item in profile.load(name).requirements}
+    policy = json.loads((SCHEMAS / "profiles/policy.json").read_bytes())
+    operators = {Path(entry["$ref"]).stem for entry in policy["allOf"]}
 
-    assert set(profile.rules()) == listed
+    assert set(profile.rules()) == listed | operators
+    assert not listed & operators
 
 
 def test_the_alias_is_the_newest_rackspace_profile():
