@@ -46,6 +46,14 @@ LINUX: dict[str, Any] = {
     "filesystems": [],
     "network": {"hardware_addresses": [], "persistent_rules": [], "static_addresses": []},
     "lvm": {"root": False, "devices_file": False},
+    "drivers": dict.fromkeys(
+        (
+            *("virtio_pci", "virtio_blk", "virtio_scsi", "virtio_net", "nvme", "ena"),
+            *("hv_vmbus", "hv_storvsc", "hv_netvsc"),
+        ),
+        "initramfs",
+    ),
+    "agents": [],
     "xen_drivers": {"xen-blkfront": "initramfs", "xen-netfront": "module"},
     "cloud_init": {"installed": True, "disabled": False, "datasource_list": None},
     "ssh": {"server": True, "enabled": True, "authorized_keys": [], "host_keys": []},
