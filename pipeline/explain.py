@@ -386,8 +386,11 @@ def target_words(target: Target) -> str:
     """What a source becomes for a cloud, for people."""
     kind = " ".join(part for part in (target.variant, target.format.upper()) if part)
     creator = f", creator {target.creator}" if target.creator else ""
+    rounded = f", size in whole {words.size(target.size_multiple)}" if target.size_multiple else ""
+    packed = f", packed as {target.packing}" if target.packing else ""
     segments = words.size(target.segment_size)
-    return f"{kind}{creator}, suffix {target.suffix}, large objects in segments of {segments}"
+    what = f"{kind}{creator}{rounded}{packed}"
+    return f"{what}, suffix {target.suffix}, large objects in segments of {segments}"
 
 
 _OPERATORS: Mapping[str, str] = {

@@ -168,3 +168,22 @@ def test_nothing_that_was_not_read_is_passed(name):
     assert asked <= {*known_guest.passed, *known_guest.not_applicable} | {
         item.rule for item in known_guest.findings
     }
+
+
+@pytest.mark.parametrize(
+    ("name", "unit"), [("azure-gen1", 1 << 20), ("azure-gen2", 1 << 20), ("gce", GIB)]
+)
+def test_where_a_size_has_to_be_whole_the_target_rounds_it_up(name, unit):
+    target = PROFILES[name].target
+
+    assert PROFILES[name].parameters["size-multiple"]["multipleOf"] == unit
+    assert target.size_multiple == unit
+    assert target.outcome(4 * GIB + 512)["virtual_size"] == 4 * GIB + unit
+
+
+@pytest.mark.parametrize("name", CLOUDS)
+def test_what_is_made_is_what_the_cloud_accepts(name):
+    target = PROFILES[name].target
+    made = {"format": target.format, "variant": target.variant, "details": {}, "creator": None}
+
+    assert format_findings(known(made))[""].split().count(name) == 1
