@@ -1,8 +1,8 @@
 """The guest-visible disk of any container, served by a confined qemu-nbd.
 
-    Source.fd ──inherited──▶ qemu-nbd ──unix socket in a private directory──▶ libnbd handles
-                             read-only, no network,                          one a reading thread, each
-                             format and backing=null told                    with several requests in flight
+    Source.fd ──inherited──▶ qemu-nbd ──unix socket in a private directory──▶ nbd_client.py
+                             read-only, no network,                          a connection for each thread,
+                             format and backing=null told                    several requests in flight
 
 Raw images and fixed VHDs need no server: ``pipeline.fileview`` reads them where they lie.
 """
