@@ -28,6 +28,7 @@ from pipeline.guest.tree import Entry, TreeError
 from pipeline.text import clean
 from pipeline.tools import command
 from pipeline.tools.appliance import probe as guest_probe
+from pipeline.tools.appliance.kernel import QuickKernel
 from pipeline.tools.appliance.kvm import Accelerator
 from pipeline.tools.command import Limits, Stop
 
@@ -123,7 +124,7 @@ class MountedTree:
         return b"".join(parts)
 
     def free(self) -> Mapping[str, int]:
-        """Free bytes and inodes."""
+        """Free bytes."""
         found: Mapping[str, int] = self._channel.ask("free", at=self._at)
         return found
 
@@ -229,32 +230,46 @@ def open_appliance(
     missing on this machine, before anything is started.
     """
     python = guest_probe.require_ready()
-    first = guest_probe.accelerator()
-    tries = [first] if first.name == "tcg" else [first, Accelerator("tcg", "KVM did not start")]
+    tries = _tries()
     with contextlib.ExitStack() as stack:
-        for number, accelerator in enumerate(tries, start=1):
+        for number, (accelerator, kernel) in enumerate(tries, start=1):
             try:
                 appliance = stack.enter_context(
-                    _started(python, accelerator, server, scratch, cancellation)
+                    _started(python, accelerator, kernel, server, scratch, cancellation)
                 )
                 break
             except ToolError:
                 if number == len(tries):
                     raise
+                if kernel is not None:
+                    kernel.give_up()
         yield appliance
+
+
+def _tries() -> list[tuple[Accelerator, QuickKernel | None]]:
+    """How the appliance may be started, the best way first, the stock one last.
+
+    Only under emulation does it matter how long a kernel unpacks itself.
+    """
+    first = guest_probe.accelerator()
+    if first.name == "kvm":
+        return [(first, None), (Accelerator("tcg", "KVM did not start"), None)]
+    quick = guest_probe.quick_kernel()
+    return [*([(first, quick)] if quick is not None else []), (first, None)]
 
 
 @contextlib.contextmanager
 def _started(
     python: str,
     accelerator: Accelerator,
+    kernel: QuickKernel | None,
     server: Path,
     scratch: Path,
     cancellation: Stop | None,
 ) -> Iterator[Appliance]:
     settings = ["force_tcg"] if accelerator.name == "tcg" else []
     arguments = {"socket_path": str(server), "settings": settings, "memory": MEMORY_MIB}
-    with _worker(python, scratch, cancellation) as channel:
+    with _worker(python, scratch, cancellation, kernel) as channel:
         channel.allow(LAUNCH_KVM_S if accelerator.name == "kvm" else LAUNCH_TCG_S)
         started = time.monotonic()
         try:
@@ -262,7 +277,8 @@ def _started(
         except (TreeError, ToolError) as error:
             if isinstance(error, ToolError) and error.code != _STOPPED:
                 raise
-            if accelerator.name == "kvm":  # TCG is tried next, and talks if it fails as well
+            if accelerator.name == "kvm" or kernel is not None:
+                # Another way is tried next, and talks if it fails as well.
                 raise guest_probe.launch_failure(str(error)) from error
             raise _not_launched(python, scratch, cancellation, settings, str(error)) from error
         channel.allow(FACTS_S)
@@ -270,12 +286,15 @@ def _started(
 
 
 @contextlib.contextmanager
-def _worker(python: str, scratch: Path, cancellation: Stop | None) -> Iterator[_Channel]:
+def _worker(
+    python: str, scratch: Path, cancellation: Stop | None, kernel: QuickKernel | None = None
+) -> Iterator[_Channel]:
     ours, theirs = socket.socketpair()
     with ours, theirs, _private_directory(scratch) as private:
         argv = [python, "-I", str(WORKER), str(theirs.fileno())]
         env = {
             **guest_probe.environment(),
+            **(kernel.environment if kernel is not None else {}),
             "TMPDIR": str(private),
             "XDG_RUNTIME_DIR": str(private),
             "HOME": str(private),

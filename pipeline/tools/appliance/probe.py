@@ -23,7 +23,8 @@ from pipeline.errors import ToolError
 from pipeline.guest.versions import version_key
 from pipeline.text import clean, size
 from pipeline.tools import command
-from pipeline.tools.appliance import kvm
+from pipeline.tools.appliance import kernel, kvm
+from pipeline.tools.appliance.kernel import QuickKernel
 from pipeline.tools.appliance.kvm import Accelerator
 from pipeline.tools.command import Limits
 
@@ -262,9 +263,28 @@ def accelerator(machine: Machine | None = None) -> Accelerator:
 
     here = machine or Machine()
     fixed = here.fixed_appliance
-    kernel = fixed / "kernel" if fixed else chosen_kernel(here)
-    readable = kernel is not None and os.access(kernel, os.R_OK)
-    return kvm.accelerator(kernel if readable else None, user_cache_path("imgprep") / "kvm.json")
+    started = fixed / "kernel" if fixed else chosen_kernel(here)
+    readable = started is not None and os.access(started, os.R_OK)
+    return kvm.accelerator(started if readable else None, user_cache_path("imgprep") / "kvm.json")
+
+
+def quick_kernel(machine: Machine | None = None) -> QuickKernel | None:
+    """The kernel that libguestfs would take, unpacked; None where the user chose one, or there is no room."""
+    from platformdirs import user_cache_path
+
+    here = machine or Machine()
+    if any(_PASSED.fullmatch(name) for name in here.env):
+        return None
+    chosen = chosen_kernel(here)
+    cache = user_cache_path("imgprep") / "appliance"
+    if chosen is None or shutil.disk_usage(_existing(cache)).free < 2 * APPLIANCE_SPACE:
+        return None
+    version = next(name for name, path in _kernels(here) if path == chosen)
+    return kernel.quick(chosen, here.modules / version, cache)
+
+
+def _existing(path: Path) -> Path:
+    return next(item for item in (path, *path.parents) if item.exists())
 
 
 def _kvm_check(machine: Machine) -> Check:
