@@ -56,6 +56,7 @@ bench:  ## measure against the by-hand commands; the figures go into BENCHMARKS.
 
 fuzz: setup-test  ## fuzz every parser for longer (FUZZ="--seconds 60"; see tests/fuzz/run.py --help)
 	$(BIN)/python tests/fuzz/run.py $(FUZZ)
+	DAMAGES=5000 $(BIN)/python -m pytest -q -n 2 --timeout 7200 tests/tools/test_damaged_guests.py -k damages
 
 clean:  ## remove what make run and make test made (not .venv)
 	rm -rf out .cache build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -206,7 +206,7 @@ class Receipt:
 class Options:
     """What the user may choose about a job.  The names are those of the command line."""
 
-    guest: Literal["auto", "require", "off"] = "auto"
+    guest: Literal["auto", "require", "direct", "appliance", "off"] = "auto"
     name: str | None = None
     format: str | None = None
     if_exists: Literal["fail", "skip", "replace"] = "fail"

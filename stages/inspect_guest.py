@@ -1,7 +1,7 @@
-"""Look into the guest: its volumes on the host, its files through one appliance launch.
+"""Look into the guest: its volumes on the host, its files by the lowest rung of a ladder that can.
 
-    gate ─▶ survey of the raw view (10 ms) ─▶ nothing to read? done without an appliance
-                                          └─▶ qemu-nbd (read-only, format told) ─▶ appliance ─▶ facts
+    gate ─▶ survey of the bytes ─▶ nothing to read? done
+                               └─▶ direct reader (50 ms) ─▶ appliance, for what that cannot read ─▶ facts
 
 A guest that could not be read is never a guest that passed: its section then holds only a status and
 a reason, and every requirement about it is unknown.
@@ -9,17 +9,20 @@ a reason, and every requirement about it is unknown.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from pipeline import formats, profile
 from pipeline.errors import ToolError
 from pipeline.model import Job, Outcome, StageStatus
+from pipeline.source import Reader
 from pipeline.stage import Context
 from pipeline.text import clean
 
 if TYPE_CHECKING:
     from pipeline.guest.survey import Survey
+    from pipeline.tools.appliance.launch import Appliance
 
 
 class InspectGuest:
@@ -30,13 +33,13 @@ class InspectGuest:
     reusable = True
 
     def options(self, job: Job) -> Mapping[str, Any]:
-        """Whether the guest is looked at."""
+        """Whether the guest is looked at, and how."""
         return {"guest": job.options.guest}
 
     def run(self, context: Context) -> Outcome:
         """Inspect the guest.
 
-        Raises ``ToolError`` when the appliance fails and the user requires the guest's facts.
+        Raises ``ToolError`` when no rung can read it and the user requires the guest's facts.
         """
         if context.job.options.guest == "off":
             return _skipped("guest inspection was turned off (--guest=off)")
@@ -71,35 +74,82 @@ def _inspected(context: Context) -> Outcome:
         return _skipped(f"the disk begins like another image ({nested})")
     seen = survey.survey(view)
     known = facts.without_appliance(seen)
-    return Outcome(facts={"guest": known}) if known is not None else _launched(context, seen)
-
-
-def _launched(context: Context, seen: Survey) -> Outcome:
-    from pipeline.guest import facts
-    from pipeline.tools.appliance import launch as guest
-
-    context.progress(0, None, "starting the appliance")
+    if known is not None:
+        return Outcome(facts={"guest": known})
     try:
-        opened = guest.open_appliance(
-            context.disk.serve(), scratch=context.scratch, cancellation=context.cancellation
+        return _read(context, view, seen)
+    except ToolError as error:
+        return _failed(context, error)
+
+
+def _read(context: Context, view: Reader, seen: Survey) -> Outcome:
+    """The facts by the ladder.  Raises ``ToolError`` when the system could not be read."""
+    from pipeline.guest import facts
+    from pipeline.tools.reader import client
+    from pipeline.tools.rungs import Ladder
+
+    mode = context.job.options.guest
+    with contextlib.ExitStack() as stack:
+        direct = None
+        if mode != "appliance":
+            direct = stack.enter_context(
+                client.open_reader(
+                    view, cancellation=context.cancellation, unlocked=mode == "direct"
+                )
+            )
+        appliance = _Appliance(context, stack)
+        ladder = Ladder(seen, direct, None if mode == "direct" else appliance.launch)
+        section = facts.credited(facts.collect(seen, ladder), seen, ladder.rungs)
+        if ladder.failure is not None:
+            if direct is None or section["os"] is None:
+                raise ladder.failure
+            context.note(f"not all of the guest was read: {ladder.failure.message}", warning=True)
+        tools = {} if direct is None or not direct.version else {"libfsext": direct.version}
+        return Outcome(
+            facts={"guest": {**section, **appliance.facts}}, tools={**tools, **appliance.tools}
         )
-        with opened as appliance:
-            section = facts.collect(seen, appliance)
-            section["appliance"] = {
+
+
+class _Appliance:
+    """The appliance that the ladder may want, and what is said about it."""
+
+    def __init__(self, context: Context, stack: contextlib.ExitStack) -> None:
+        self._context = context
+        self._stack = stack
+        self.facts: dict[str, Any] = {}
+        self.tools: dict[str, str] = {}
+
+    def launch(self) -> Appliance:
+        """Start it; it ends with the stack."""
+        from pipeline.tools.appliance import launch as guest
+
+        context = self._context
+        context.progress(0, None, "starting the appliance")
+        appliance = self._stack.enter_context(
+            guest.open_appliance(
+                context.disk.serve(), scratch=context.scratch, cancellation=context.cancellation
+            )
+        )
+        self.tools = {"libguestfs": appliance.version}
+        self.facts = {
+            "appliance": {
                 "accelerator": appliance.accelerator,
                 "launch_seconds": round(appliance.launch_seconds, 3),
             }
-            return Outcome(facts={"guest": section}, tools={"libguestfs": appliance.version})
-    except ToolError as error:
-        if context.job.options.guest == "require":
-            raise
-        reason = f"{error.message}; {error.hint}" if error.hint else error.message
-        context.note(f"the guest could not be inspected: {reason}", warning=True)
-        return Outcome(
-            status=StageStatus.FAILED,
-            reason=reason,
-            facts={"guest": {"status": "failed", "reason": reason, "code": error.code}},
-        )
+        }
+        return appliance
+
+
+def _failed(context: Context, error: ToolError) -> Outcome:
+    if context.job.options.guest == "require":
+        raise error
+    reason = f"{error.message}; {error.hint}" if error.hint else error.message
+    context.note(f"the guest could not be inspected: {reason}", warning=True)
+    return Outcome(
+        status=StageStatus.FAILED,
+        reason=reason,
+        facts={"guest": {"status": "failed", "reason": reason, "code": error.code}},
+    )
 
 
 def _skipped(reason: str) -> Outcome:

@@ -78,7 +78,7 @@ class Directory:
         return data
 
     def free(self) -> dict[str, int]:
-        return {"free": 1 << 30, "size": 1 << 31, "free_inodes": 1000}
+        return {"free": 1 << 30, "free_inodes": 1000}
 
     def hive(self, path: str, wanted: Any) -> list[dict[str, Any]]:
         import hivex
@@ -156,7 +156,7 @@ class Memory:
         return data[offset : offset + length]
 
     def free(self) -> dict[str, int]:
-        return {"free": 1 << 30, "size": 1 << 31, "free_inodes": 1000}
+        return {"free": 1 << 30, "free_inodes": 1000}
 
     def hive(self, path: str, wanted: Any) -> list[dict[str, Any]]:
         raise TreeError("there are no hives here")

@@ -20,6 +20,8 @@ class Guest(StrEnum):
 
     AUTO = "auto"
     REQUIRE = "require"
+    DIRECT = "direct"
+    APPLIANCE = "appliance"
     OFF = "off"
 
 
@@ -104,7 +106,8 @@ GuestMode = Annotated[
     Guest,
     typer.Option(
         "--guest",
-        help="Look at the system inside: auto (if this machine can), require (fail if it cannot), "
+        help="Look at the system inside: auto (directly, by a virtual machine what cannot be read so), "
+        "require (fail if it cannot be read), direct (never a virtual machine), appliance (always one), "
         "off (requirements on it stay unknown).",
     ),
 ]

@@ -35,6 +35,15 @@ _TOKEN = re.compile(r'#[^\n]*|"(?:[^"\\]|\\.)*"|[{}\[\]=,]|[^\s{}\[\]=,"#]+')
 
 
 @dataclass(frozen=True)
+class Place:
+    """A run of a logical volume in one of the group's physical volumes."""
+
+    physical: str  # UUID of the physical volume, without hyphens
+    offset: int  # bytes from its start
+    length: int
+
+
+@dataclass(frozen=True)
 class LogicalVolume:
     """One logical volume."""
 
@@ -42,6 +51,7 @@ class LogicalVolume:
     size: int  # bytes
     offset: int | None  # from the start of the physical volume; None: not in one piece there
     pieces: tuple[tuple[int, int], ...] | None = None  # (offset, bytes) there; None: also elsewhere
+    places: tuple[Place, ...] | None = None  # the same wherever they are; None: it is not linear
 
 
 @dataclass(frozen=True)
@@ -63,7 +73,7 @@ def parse(reader: Reader, offset: int) -> VolumeGroup | None:
     try:
         tree = _parse(found.text)
         name, group = next((key, item) for key, item in tree.items() if isinstance(item, dict))
-        return _group(name, group, _own_name(reader, offset, group), intact=found.intact)
+        return _group(name, group, identifier(reader, offset), intact=found.intact)
     except (StopIteration, KeyError, ValueError, TypeError, IndexError, AttributeError):
         return None
 
@@ -83,6 +93,12 @@ def _label(reader: Reader, offset: int) -> bytes | None:
         if sector[:8] == b"LABELONE" and sector[24:32] == b"LVM2 001":
             return sector[min(int.from_bytes(sector[20:24], "little"), SECTOR) :]
     return None
+
+
+def identifier(reader: Reader, offset: int) -> str | None:
+    """The UUID, without hyphens, of the physical volume at byte ``offset``."""
+    header = _label(reader, offset)
+    return None if header is None else header[:32].decode("ascii", "replace")
 
 
 @dataclass(frozen=True)
@@ -167,24 +183,18 @@ def _count(value: object) -> int:
     return number
 
 
-def _own_name(reader: Reader, offset: int, group: Mapping[str, Any]) -> str | None:
-    """Which of the group's ``pvN`` this physical volume is, by its UUID."""
-    raw = (_label(reader, offset) or b"")[:32].decode("ascii", "replace")
-    for name, item in group["physical_volumes"].items():
-        if str(item["id"]).replace("-", "") == raw:
-            return str(name)
-    return None
-
-
 def _group(name: str, group: Mapping[str, Any], own: str | None, *, intact: bool) -> VolumeGroup:
     if not _NAME.fullmatch(name):
         raise ValueError(f"{name} is no name of a volume group")
     extent = _count(group["extent_size"]) * SECTOR
     physical = group["physical_volumes"]
-    start = _count(physical[own]["pe_start"]) * SECTOR if own else None
+    starts = {
+        key: (str(item["id"]).replace("-", ""), _count(item.get("pe_start", 0)) * SECTOR)
+        for key, item in physical.items()
+    }
     every = group.get("logical_volumes", {})
     volumes = tuple(
-        _volume(key, item, extent, own, start)
+        _volume(key, item, extent, starts, own)
         for key, item in every.items()
         if _NAME.fullmatch(key) and "VISIBLE" in item.get("status", [])
     )
@@ -204,19 +214,30 @@ def _is_linear(segment: Mapping[str, Any]) -> bool:
 
 
 def _volume(
-    name: str, item: Mapping[str, Any], extent: int, own: str | None, start: int | None
+    name: str,
+    item: Mapping[str, Any],
+    extent: int,
+    starts: Mapping[str, tuple[str, int]],
+    own: str | None,
 ) -> LogicalVolume:
     segments = _segments(item)
     size = sum(_count(segment["extent_count"]) for segment in segments) * extent
-    pieces: list[tuple[int, int]] = []
+    places: list[Place] = []
     at = 0
     for segment in segments:
-        if not _is_linear(segment) or segment["stripes"][0] != own or start is None:
+        if not _is_linear(segment) or segment["stripes"][0] not in starts:
             return LogicalVolume(name, size, None)
         if _count(segment["start_extent"]) != at:
             raise ValueError(f"the segments of {name} do not follow each other")
         count = _count(segment["extent_count"])
-        pieces.append((start + _count(segment["stripes"][1]) * extent, count * extent))
+        physical, start = starts[segment["stripes"][0]]
+        places.append(
+            Place(physical, start + _count(segment["stripes"][1]) * extent, count * extent)
+        )
         at += count
-    offset = pieces[0][0] if len(pieces) == 1 else None
-    return LogicalVolume(name, size, offset, tuple(pieces))
+    pieces = tuple((place.offset, place.length) for place in places)
+    if any(place.physical != own for place in places):
+        return LogicalVolume(name, size, None, None, tuple(places))
+    return LogicalVolume(
+        name, size, pieces[0][0] if len(pieces) == 1 else None, pieces, tuple(places)
+    )

@@ -10,7 +10,7 @@ A fact that is not known is None, and ``unknown`` says why; None without a reaso
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
 from pipeline.guest import databases, firmware, mounts, roots, system, windows
@@ -60,6 +60,20 @@ def collect(survey: Survey, mounter: Mounter) -> GuestFacts:
     failures = {f"volume {device}": reason for device, reason in volumes.failures.items()}
     section["unknown"] = {**section["unknown"], **failures}
     return section
+
+
+def credited(section: GuestFacts, survey: Survey, rungs: Mapping[str, Sequence[str]]) -> GuestFacts:
+    """The section with who read each volume (``rungs``, by device), and so who found the system."""
+    volumes: list[dict[str, Any]] = [
+        {**entry, "read_by": list(rungs.get(volume.device, ()))}
+        for entry, volume in zip(section["filesystems"] or (), survey.volumes, strict=True)
+    ]
+    roots = [entry["read_by"] for entry in volumes if entry["use"] in ("/", "C:")]
+    found_by = section["found_by"]
+    if found_by != "inspect_os":
+        readers = roots[0] if roots else sorted({rung for used in rungs.values() for rung in used})
+        found_by = readers[0] if readers else None
+    return cast(GuestFacts, {**section, "filesystems": volumes, "found_by": found_by})
 
 
 # ---------------------------------------------------------------------------------------- the system

@@ -196,5 +196,5 @@ def hides_something(survey: Survey) -> bool:
     return (
         survey.truncated
         or bool(survey.encrypted)
-        or any(volume.opaque or volume.offset is None for volume in survey.volumes)
+        or any(volume.opaque or volume.pieces is None for volume in survey.volumes)
     )

@@ -29,6 +29,7 @@ class FileSystemFacts(TypedDict):
     label: str | None
     use: str | None  # mount point, "swap", "lvm", "esp"
     clean: bool | None
+    read_by: NotRequired[list[str]]  # "direct", "appliance": who read its files
 
 
 class RootFileSystemFacts(TypedDict):

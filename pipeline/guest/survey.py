@@ -1,7 +1,7 @@
 """Every volume of a disk that may hold files, found from bytes on the host.
 
     disk ─┬─ partition 1 ── vfat             /dev/sda1
-          ├─ partition 2 ── LVM2_member ─┬─  /dev/vg/root   (where it is, when it is in one piece)
+          ├─ partition 2 ── LVM2_member ─┬─  /dev/vg/root   (in any number of linear pieces)
           │                              └─  /dev/vg/swap
           └─ partition 3 ── crypto_LUKS      said, not opened
 
@@ -12,9 +12,11 @@ start dozens of programs in it).
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from pipeline.content import filesystems, lvm, partitions
+from pipeline.content.joined import Joined
 from pipeline.content.partition_types import BIOS_BOOT, DYNAMIC_DISK, EFI_SYSTEM, MBR_EFI_SYSTEM
 from pipeline.content.partitions import PartitionTable
 from pipeline.source import Reader
@@ -43,11 +45,17 @@ class Volume:
     group: str | None = None  # the volume group it belongs to
     esp: bool = False
     partition_label: str | None = None  # GPT's own
+    spread: tuple[tuple[int, int], ...] | None = None  # where it lies when in several pieces
+
+    @property
+    def pieces(self) -> tuple[tuple[int, int], ...] | None:
+        """Offset on the disk and length of each piece; None when nobody knows."""
+        return self.spread if self.offset is None else ((self.offset, self.size),)
 
     @property
     def mountable(self) -> bool:
-        """Whether it may hold a guest's files (a volume that is not in one piece may)."""
-        return self.type in filesystems.MOUNTABLE or self.offset is None
+        """Whether it may hold a guest's files (one whose pieces are not known may)."""
+        return self.type in filesystems.MOUNTABLE or self.pieces is None
 
     @property
     def opaque(self) -> bool:
@@ -101,14 +109,15 @@ def survey(reader: Reader, table: PartitionTable | None = None) -> Survey:
     volumes: list[Volume] = []
     groups: list[str] = []
     incomplete: list[str] = []
+    members = _members(reader, pieces)
     for volume in pieces[:MAX_VOLUMES]:
         volumes.append(volume)
         if volume.type == "LVM2_member" and volume.offset is not None:
             group = lvm.parse(reader, volume.offset)
             if group is not None and group.name not in groups:
                 groups.append(group.name)
-                volumes.extend(_logical(reader, group, volume.offset))
-                if group.physical_volumes > _members(pieces):
+                volumes.extend(_logical(reader, group, members))
+                if group.physical_volumes > len(members):
                     incomplete.append(group.name)
     truncated = len(pieces) > MAX_VOLUMES or len(volumes) > MAX_VOLUMES
     kept = tuple(volumes[:MAX_VOLUMES])
@@ -158,8 +167,13 @@ def _volume(
     group: str | None = None,
     *,
     esp: bool = False,
+    spread: tuple[tuple[int, int], ...] | None = None,
 ) -> Volume:
-    seen = None if offset is None else filesystems.describe(reader, offset, size)
+    seen = None
+    if offset is not None:
+        seen = filesystems.describe(reader, offset, size)
+    elif spread:
+        seen = filesystems.describe(Joined(reader, spread), 0, size)
     return Volume(
         device,
         offset,
@@ -173,21 +187,45 @@ def _volume(
         seen.detail if seen else None,
         group,
         esp,
+        spread=spread,
     )
 
 
-def _logical(reader: Reader, group: lvm.VolumeGroup, start: int) -> list[Volume]:
-    return [
-        _volume(
-            reader,
-            f"/dev/{group.name}/{volume.name}",
-            None if volume.offset is None else start + volume.offset,
-            volume.size,
-            group=group.name,
-        )
-        for volume in group.logical_volumes
-    ]
+def _logical(reader: Reader, group: lvm.VolumeGroup, members: Mapping[str, int]) -> list[Volume]:
+    found = []
+    for volume in group.logical_volumes:
+        pieces = _pieces_on_disk(volume, members) or ()
+        offset = pieces[0][0] if len(pieces) == 1 else None
+        spread = pieces if len(pieces) > 1 else None
+        device = f"/dev/{group.name}/{volume.name}"
+        found.append(_volume(reader, device, offset, volume.size, group=group.name, spread=spread))
+    return found
 
 
-def _members(pieces: list[Volume]) -> int:
-    return sum(piece.type == "LVM2_member" for piece in pieces)
+def _pieces_on_disk(
+    volume: lvm.LogicalVolume, members: Mapping[str, int]
+) -> tuple[tuple[int, int], ...] | None:
+    """Offset and length of each piece, neighbours joined; None when one is not on this disk."""
+    if volume.places is None:
+        return None
+    found: list[tuple[int, int]] = []
+    for place in volume.places:
+        if place.physical not in members:
+            return None
+        at = members[place.physical] + place.offset
+        if found and sum(found[-1]) == at:
+            found[-1] = (found[-1][0], found[-1][1] + place.length)
+        else:
+            found.append((at, place.length))
+    return tuple(found)
+
+
+def _members(reader: Reader, pieces: list[Volume]) -> dict[str, int]:
+    """Where each physical volume begins, by its UUID."""
+    found = {}
+    for piece in pieces:
+        if piece.type == "LVM2_member" and piece.offset is not None:
+            name = lvm.identifier(reader, piece.offset)
+            if name is not None:
+                found[name] = piece.offset
+    return found

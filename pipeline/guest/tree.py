@@ -52,7 +52,7 @@ class Tree(Protocol):
         ...
 
     def free(self) -> Mapping[str, int]:
-        """Bytes ``free`` and ``size``, and ``free_inodes``."""
+        """Bytes ``free`` for everybody, and ``free_inodes`` where there are any to count."""
         ...
 
 

@@ -22,7 +22,7 @@ class HiveTree(Tree, Protocol):
 
 
 class Mounter(Protocol):
-    """What brings a volume's files: ``pipeline.tools.appliance.launch.Appliance``."""
+    """What brings a volume's files: ``pipeline.tools.rungs.Ladder``, or one of its rungs."""
 
     def mount(self, device: str, kind: str) -> HiveTree:
         """The volume's files, read-only.  Raises ``TreeError``."""

@@ -24,6 +24,7 @@ from pipeline.tools.appliance import launch as guest
 from pipeline.tools.appliance.probe import Check as GuestCheck
 from pipeline.tools.command import Stop
 from pipeline.tools.limits import MIB, Limits
+from pipeline.tools.reader import client
 
 PYTHON = (3, 11)
 LOW_SPACE = 2048 * MIB
@@ -80,8 +81,8 @@ def diagnose(
     return (
         _python(),
         *(_program(program) for program in PROGRAMS),
-        _nbd_module(),
         _confinement(),
+        _reader(),
         *(_guest(check) for check in guest.diagnose(launch=launch, cancellation=cancellation)),
         *(_space(purpose, path) for purpose, path in places.items()),
     )
@@ -139,16 +140,6 @@ def _numbers(version: str) -> tuple[int, ...]:
     return tuple(int(part) for part in version.split(".") if part.isdigit())
 
 
-def _nbd_module() -> Check:
-    needed_for = "reading through qemu-nbd"
-    try:
-        import nbd
-    except ImportError as error:
-        remedy = "apt-get install python3-libnbd, and make .venv anew from the system's Python"
-        return Check("libnbd for Python", "error", text.clean(str(error)), needed_for, remedy)
-    return Check("libnbd for Python", "ok", str(nbd.NBD().get_version()), needed_for)
-
-
 def _confinement() -> Check:
     needed_for = "keeping a hijacked image parser from everything but the one image"
     found = confine.detect()
@@ -168,10 +159,27 @@ _CONFINE_REMEDY = (
 )
 
 
+def _reader() -> Check:
+    """Whether guests can be read without an appliance, found out by starting the reader."""
+    purpose = "looking into the guest system without an appliance"
+    try:
+        locked = client.try_out()
+    except ToolError as error:
+        return Check("direct reader", "warning", error.message, purpose, error.hint)
+    if locked:
+        return Check("direct reader", "ok", "starts, and is locked in", purpose, "")
+    remedy = "a kernel with system-call filters on x86_64 or aarch64; --guest=direct uses it all the same"
+    return Check("direct reader", "warning", "it cannot be locked in here", purpose, remedy)
+
+
 def _guest(check: GuestCheck) -> Check:
-    status: Status = "ok" if check.ok else "error" if check.required else "warning"
-    needed_for = "looking into the guest system" if check.required else "speed of guest inspection"
-    return Check(check.name, status, check.seen, needed_for, check.remedy)
+    """A part of the appliance: without it, what the direct reader cannot read stays unknown."""
+    needed_for = (
+        "guests on btrfs, F2FS, striped or thin LVM, or with features that are not read directly"
+    )
+    if not check.required:
+        needed_for = "the speed of the appliance"
+    return Check(check.name, "ok" if check.ok else "warning", check.seen, needed_for, check.remedy)
 
 
 def _space(purpose: str, path: Path) -> Check:

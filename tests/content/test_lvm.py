@@ -32,8 +32,11 @@ def test_logical_volumes_and_where_they_begin(volume):
             ("swap_1", 4 * MIB),
         ]
         for item, byte in zip(group.logical_volumes, (8, 4), strict=True):
-            assert item.offset is not None
-            assert source.read(item.offset, 4) == bytes([byte]) * 4
+            [piece] = item.pieces
+            [place] = item.places
+            assert (place.physical, place.length) == (lvm.identifier(source, 0), item.size)
+            assert piece == (place.offset, place.length)
+            assert source.read(place.offset, 4) == bytes([byte]) * 4
 
 
 def changed(volume, before: bytes, after: bytes):
@@ -49,11 +52,11 @@ def changed(volume, before: bytes, after: bytes):
     [(b'"striped"', b'"raid1"'), (b'stripe_count = 1\nstripes = [\n"pv0", 0\n', b"stripes = [")],
     ids=["another type", "no stripes"],
 )
-def test_a_volume_that_is_not_in_one_piece_has_no_offset(volume, before, after):
+def test_a_volume_that_is_not_linear_has_no_pieces(volume, before, after):
     group = changed(volume, before, after)
 
     assert group is not None
-    assert group.logical_volumes[0].offset is None
+    assert group.logical_volumes[0].pieces is None
 
 
 @pytest.mark.parametrize(

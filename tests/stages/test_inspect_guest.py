@@ -1,4 +1,4 @@
-"""The stage on phony guests in real containers, one launch each, and everything that keeps it from one."""
+"""The stage on phony guests in real containers, by every rung, and everything that keeps it from them."""
 
 import json
 import os
@@ -11,6 +11,7 @@ import pytest
 from phony import builder
 
 from pipeline import profile
+from pipeline.beside import Beside
 from pipeline.disk import GuestDisk
 from pipeline.errors import ToolError
 from pipeline.model import Job, Options, StageStatus
@@ -22,7 +23,7 @@ from stages.inspect_guest import InspectGuest
 
 MIB = 1 << 20
 SCHEMA = Path(__file__).resolve().parents[2] / "schemas" / "facts.schema.json"
-BUILD = ("mke2fs", "sfdisk", "zstd", "qemu-nbd", "module:nbd")
+BUILD = ("mke2fs", "sfdisk", "zstd", "qemu-nbd")
 LAUNCH = (*BUILD, "qemu-system-x86_64", "supermin")
 
 
@@ -36,6 +37,7 @@ def inspect(path, scratch, **options):
             source=source,
             profile=profile.load("rackspace"),
             scratch=scratch,
+            beside=Beside(scratch, "test"),
             notebook=None,
             cancellation=Cancellation(),
             monitor=notes.append,
@@ -68,7 +70,7 @@ def judged(facts, *rules):
     return found
 
 
-def launched(tmp_path_factory, name, container="raw"):
+def read(tmp_path_factory, name, container="raw", mode="require"):
     directory = tmp_path_factory.mktemp(name)
     image = builder().build(name, directory)
     if container != "raw":
@@ -77,28 +79,47 @@ def launched(tmp_path_factory, name, container="raw"):
         subprocess.run(argv, check=True, timeout=60)
         image = packed
     (directory / "scratch").mkdir()
-    outcome, facts = inspect(image, directory / "scratch", guest="require")
+    outcome, facts = inspect(image, directory / "scratch", guest=mode)
     assert outcome.status is StageStatus.DONE
-    assert outcome.tools["libguestfs"].startswith("1.")
-    return facts
+    return outcome, facts
 
 
-# ---------------------------------------------------------------------------------- with a launch
+def readers(facts):
+    """Who read which volume."""
+    return {item["device"]: item["read_by"] for item in facts["guest"]["filesystems"]}
+
+
+# -------------------------------------------------------------------------- by the direct reader
+
+
+@pytest.mark.needs(*BUILD, "qemu-img")
+def test_debian_in_a_qcow2(tmp_path_factory):
+    outcome, facts = read(tmp_path_factory, "debian", "qcow2")
+
+    assert outcome.tools == {"libfsext": outcome.tools["libfsext"]}
+    assert readers(facts) == {"/dev/sda1": ["direct"]}
+    require_debian(facts)
 
 
 @pytest.mark.appliance
 @pytest.mark.timeout(400)
 @pytest.mark.needs(*LAUNCH, "qemu-img")
-def test_debian_in_a_qcow2(tmp_path_factory):
-    facts = launched(tmp_path_factory, "debian", "qcow2")
+def test_debian_in_a_qcow2_by_the_appliance(tmp_path_factory):
+    outcome, facts = read(tmp_path_factory, "debian", "qcow2", "appliance")
+
+    assert outcome.tools["libguestfs"].startswith("1.")
+    assert (facts["guest"]["found_by"], readers(facts)) == (
+        "appliance",
+        {"/dev/sda1": ["appliance"]},
+    )
+    require_debian(facts)
+
+
+def require_debian(facts):
     guest = facts["guest"]
 
     assert (guest["os"], guest["distro"], guest["version"]) == ("linux", "debian", "12")
-    assert (guest["firmware"], guest["arch"], guest["found_by"]) == (
-        "bios",
-        "x86_64",
-        "partition table",
-    )
+    assert (guest["firmware"], guest["arch"]) == ("bios", "x86_64")
     assert guest["xen_drivers"]["xen-blkfront"] == "initramfs"
     assert guest["unknown"] == {}
     assert guest["filesystems"][0]["use"] == "/"
@@ -112,11 +133,10 @@ def test_debian_in_a_qcow2(tmp_path_factory):
     }
 
 
-@pytest.mark.appliance
-@pytest.mark.timeout(400)
-@pytest.mark.needs(*LAUNCH)
+@pytest.mark.needs(*BUILD)
 def test_a_boot_partition_on_ext2_is_read(tmp_path_factory):
-    guest = launched(tmp_path_factory, "ext2-boot")["guest"]
+    _, facts = read(tmp_path_factory, "ext2-boot")
+    guest = facts["guest"]
 
     assert guest["unknown"] == {}
     assert guest["boot"]["config"] == "/boot/grub/grub.cfg"
@@ -124,12 +144,12 @@ def test_a_boot_partition_on_ext2_is_read(tmp_path_factory):
     assert guest["xen_drivers"]["xen-blkfront"] == "initramfs"
 
 
-@pytest.mark.appliance
-@pytest.mark.timeout(400)
-@pytest.mark.needs(*LAUNCH, "mkntfs", "ntfs-3g", "fusermount", "module:hivex")
+@pytest.mark.needs(*BUILD, "mkntfs", "ntfs-3g", "fusermount", "module:hivex")
 def test_a_windows_domain_controller(tmp_path_factory):
-    facts = launched(tmp_path_factory, "windows-dc")
+    _, facts = read(tmp_path_factory, "windows-dc", mode="direct")
     guest = facts["guest"]
+
+    assert guest["found_by"] == "direct"
 
     assert (guest["os"], guest["product_name"]) == ("windows", "Windows Server 2022 Standard")
     assert (guest["version"], guest["arch"], guest["firmware"]) == ("10.0.20348", "x86_64", "bios")
@@ -145,12 +165,12 @@ def test_a_windows_domain_controller(tmp_path_factory):
     }
 
 
-@pytest.mark.appliance
-@pytest.mark.timeout(400)
-@pytest.mark.needs(*LAUNCH, "mkfs.xfs", "mkfs.vfat", "mcopy")
+@pytest.mark.needs(*BUILD, "mkfs.xfs", "mkfs.vfat", "mcopy")
 def test_a_fedora_that_starts_with_uefi_only(tmp_path_factory):
-    facts = launched(tmp_path_factory, "fedora-uefi")
+    _, facts = read(tmp_path_factory, "fedora-uefi", mode="direct")
     guest = facts["guest"]
+
+    assert guest["found_by"] == "direct"
 
     assert (guest["distro"], guest["firmware"]) == ("fedora", "uefi")
     assert guest["efi_loaders"] == ["/EFI/BOOT/BOOTX64.EFI"]
@@ -164,12 +184,12 @@ def test_a_fedora_that_starts_with_uefi_only(tmp_path_factory):
     }
 
 
-@pytest.mark.appliance
-@pytest.mark.timeout(400)
-@pytest.mark.needs(*LAUNCH, "mkswap")
+@pytest.mark.needs(*BUILD, "mkswap")
 def test_a_root_on_lvm(tmp_path_factory):
-    facts = launched(tmp_path_factory, "lvm")
+    _, facts = read(tmp_path_factory, "lvm", mode="direct")
     guest = facts["guest"]
+
+    assert guest["found_by"] == "direct"
 
     assert guest["os"] == "linux"
     assert [(item["device"], item["use"]) for item in guest["filesystems"]] == [
@@ -184,12 +204,43 @@ def test_a_root_on_lvm(tmp_path_factory):
     }
 
 
+# ------------------------------------------------------------------------------ up the ladder
+
+
+@pytest.mark.appliance
+@pytest.mark.timeout(400)
+@pytest.mark.needs(*LAUNCH)
+def test_what_the_direct_reader_must_not_read_is_read_by_the_appliance(tmp_path_factory):
+    _, facts = read(tmp_path_factory, "two-rungs")
+
+    assert (facts["guest"]["os"], facts["guest"]["found_by"]) == ("linux", "appliance")
+    assert readers(facts) == {"/dev/sda1": ["direct"], "/dev/sda2": ["appliance"]}
+    assert facts["guest"]["xen_drivers"]["xen-blkfront"] == "initramfs"
+    assert facts["guest"]["unknown"] == {}
+
+
+@pytest.mark.needs(*BUILD)
+def test_without_an_appliance_it_is_unknown_and_the_reason_is_said(tmp_path, scratch):
+    outcome, facts = inspect(builder().build("two-rungs", tmp_path), scratch, guest="direct")
+
+    assert outcome.status is StageStatus.DONE
+    assert readers(facts) == {"/dev/sda1": ["direct"], "/dev/sda2": []}
+    assert "bit 0x8000" in facts["guest"]["unknown"]["volume /dev/sda2"]
+    assert judged(facts, "windows-guest", "guest-no-system") == {
+        "windows-guest": "unknown",
+        "guest-no-system": "unknown",
+    }
+
+
 @pytest.mark.appliance
 @pytest.mark.timeout(400)
 @pytest.mark.needs(*LAUNCH, "mkfs.btrfs")
 def test_a_root_in_a_subvolume(tmp_path_factory):
-    guest = launched(tmp_path_factory, "btrfs")["guest"]
+    outcome, facts = read(tmp_path_factory, "btrfs")
+    guest = facts["guest"]
 
+    assert outcome.tools["libguestfs"].startswith("1.")
+    assert guest["found_by"] == "appliance"
     assert (guest["os"], guest["firmware"]) == ("linux", "bios")
     assert guest["ssh"]["authorized_keys"] == ["/home/admin/.ssh/authorized_keys"]
 
@@ -292,7 +343,7 @@ def no_kernel(monkeypatch):
 
 @pytest.mark.needs(*LAUNCH)
 def test_an_appliance_that_cannot_start_makes_the_guest_unknown(tmp_path, scratch, no_kernel):
-    outcome, facts = inspect(builder().build("debian", tmp_path), scratch)
+    outcome, facts = inspect(builder().build("debian", tmp_path), scratch, guest="appliance")
 
     assert outcome.status is StageStatus.FAILED
     assert (facts["guest"]["status"], facts["guest"]["code"]) == ("failed", "guest-kernel-missing")
@@ -303,6 +354,6 @@ def test_an_appliance_that_cannot_start_makes_the_guest_unknown(tmp_path, scratc
 @pytest.mark.needs(*LAUNCH)
 def test_an_appliance_that_is_required_and_cannot_start_is_an_error(tmp_path, scratch, no_kernel):
     with pytest.raises(ToolError) as caught:
-        inspect(builder().build("debian", tmp_path), scratch, guest="require")
+        inspect(builder().build("two-rungs", tmp_path), scratch, guest="require")
 
     assert (caught.value.code, caught.value.exit_code) == ("guest-kernel-missing", 3)

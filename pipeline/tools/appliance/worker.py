@@ -132,11 +132,10 @@ class Worker:
         return base64.b64encode(data).decode()
 
     def free(self, at: str) -> dict[str, int]:
-        """Free and all bytes and inodes of a mounted file system."""
+        """Free bytes and inodes of a mounted file system."""
         seen = self.handle.statvfs(at)
         return {
             "free": seen["bavail"] * seen["bsize"],
-            "size": seen["blocks"] * seen["frsize"],
             "free_inodes": seen["favail"],
         }
 

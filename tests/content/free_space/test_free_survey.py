@@ -303,7 +303,7 @@ def join(path: Path) -> None:
     head = text[first : text.index("segment_count", first)].replace("b {", "root {", 1)
     body = segment.format(n=1, at=0, count=3, place=2) + segment.format(n=2, at=3, count=2, place=0)
     text = f"{text[:first]}{head}segment_count = 2\n{body}}}\n{text[end:]}"
-    guests._write_label(path, len(data), MIB, text.encode() + b"\0")
+    guests._write_label(path, guests._lvm_id("vg", "pv"), len(data), MIB, text.encode() + b"\0")
 
 
 @pytest.mark.needs("mke2fs", "debugfs")
@@ -322,7 +322,7 @@ def test_a_volume_group_in_doubt_is_kept(before, after, words, ext4, tmp_path):
     assert before in data
     text = data[data.index(b"vg {") :].split(b"\0", 1)[0].replace(before, after)
     if b"thin" in after:
-        guests._write_label(path, len(data), MIB, text + b"\0")
+        guests._write_label(path, guests._lvm_id("vg", "pv"), len(data), MIB, text + b"\0")
     else:
         path.write_bytes(data.replace(before, after))
 
@@ -341,7 +341,7 @@ def test_a_volume_group_that_holds_itself_ends(tmp_path):
     text = (
         data[data.index(b"vg {") :].split(b"\0", 1)[0].replace(b"pe_start = 2048", b"pe_start = 0")
     )
-    guests._write_label(path, len(data), MIB, text + b"\0")
+    guests._write_label(path, guests._lvm_id("vg", "pv"), len(data), MIB, text + b"\0")
 
     (area,) = survey(path).areas
 
