@@ -87,7 +87,11 @@ def dirty(path: Path, size: int) -> Path:
 
 
 def files(directory: Path, count: int, seed: int = 0) -> list[str]:
-    """Make files in ``directory``; the names of those that are to be deleted, which hold the marker."""
+    """Make files in ``directory``; the names of those that are to be deleted, which hold the marker.
+
+    These have blocks of their own: NTFS and ext4 keep the smallest files among their metadata, where
+    they stay after they were deleted.
+    """
     chance = random.Random(seed)
     directory.mkdir(parents=True, exist_ok=True)
     gone = []
@@ -96,7 +100,8 @@ def files(directory: Path, count: int, seed: int = 0) -> list[str]:
         name = f"f{number}"
         if number % 3 == 0:
             gone.append(name)
-            (directory / name).write_bytes((MARKER * (size // len(MARKER) + 1))[: max(size, 100)])
+            length = max(size, 2000)
+            (directory / name).write_bytes((MARKER * (length // len(MARKER) + 1))[:length])
         else:
             (directory / name).write_bytes(chance.randbytes(size))
     return gone
@@ -121,9 +126,10 @@ def debugfs(path: Path, commands: Iterable[str]) -> str:
 
 
 def xfs(path: Path, options: Iterable[str], size: int = 304 * MIB) -> Path:
-    """An XFS with files."""
+    """An XFS with files, none of which was deleted: only Linux can do that."""
     tree = path.with_name(f"{path.name}.tree")
-    files(tree, 60)
+    for name in files(tree, 90):
+        (tree / name).unlink()
     lines = [f"{item.name} ---644 0 0 {item}" for item in sorted(tree.iterdir())]
     proto = path.with_name(f"{path.name}.proto")
     proto.write_text("/\n0 0\nd--755 0 0\n" + "\n".join(lines) + "\n$\n")

@@ -116,6 +116,7 @@ def do(
     if_exists: opt.IfExistsMode = opt.IfExists.FAIL,
     create: opt.Create = False,
     unpack: opt.Unpack = False,
+    reclaim: opt.Reclaim = False,
     directory: Path | None = typer.Option(
         None,
         "--dir",
@@ -153,7 +154,13 @@ def do(
         found = manifest.load(Path(_only_one(images)))
         place = directory or Path(images[0]).with_suffix(".batch")
     else:
-        chosen = Options(guest=guest.value, if_exists=if_exists.value, create=create, unpack=unpack)
+        chosen = Options(
+            guest=guest.value,
+            if_exists=if_exists.value,
+            create=create,
+            unpack=unpack,
+            reclaim=reclaim,
+        )
         found = manifest.of_images(images, to, tuple(profile), chosen)
         place = directory or Path("imgprep.batch")
     out = output.parse(reports, json=json)
