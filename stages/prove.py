@@ -15,10 +15,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 from pipeline import profile
 from pipeline.content import disk as disk_content
+from pipeline.content import free_space
+from pipeline.content.free_space import held
 from pipeline.disk import GuestDisk
 from pipeline.errors import ConversionFailed
 from pipeline.facts import ContainerFacts
@@ -35,7 +38,7 @@ from pipeline.model import (
     StageStatus,
     Status,
 )
-from pipeline.source import Reader, Source
+from pipeline.source import Extent, Reader, Source
 from pipeline.stage import Context, StageFailed
 from pipeline.targets import choice
 from pipeline.targets.artifact import OpenArtifact, open_artifact
@@ -142,6 +145,9 @@ def _look(context: Context, artifact: Artifact, opened: OpenArtifact) -> JsonObj
     container = container_facts(opened, name=_name(artifact))
     with _disk_of(context, artifact, opened, container) as view:
         found = disk_content.inspect(view, is_file=container["format"] == "raw")
+        everywhere = (Extent(0, view.size, "data"),)
+        space = held.facts(view, free_space.survey(view), everywhere)
+    found = replace(found, free_space=space)
     return {"container": container, "disk": disk_facts(found, ())}
 
 

@@ -112,6 +112,8 @@ def test_stored_and_read_back(disk, imgprep, tmp_path):
     assert made.MARKER not in stored.read_bytes()
     assert contents(stored, tmp_path)[: len(wanted)] == wanted
     assert done.report["receipt"]["verified"] == "readback"
+    assert done.report["facts"]["result"]["disk"]["free_space"]["deleted"] == 0
+    assert "deleted-data" in done.report["result"]["passed"]
     assert done.report["job"]["options"]["reclaim"] is True
 
 
