@@ -31,7 +31,7 @@ MEMORY_OF_AN_APPLIANCE = 1 << 30
 """Bytes: 512 MiB of its own, qemu, and the page cache that it wants."""
 
 CONNECTIONS = 8
-"""To stores, of all jobs together; one job alone takes so many at most."""
+"""To stores, of all jobs together, at most; where there are few cores, two of each."""
 
 SHARE_OF_FREE_SPACE = 0.9
 _POLL_S = 0.1
@@ -45,7 +45,7 @@ class Limits:
 
     appliances: int
     scratch: int  # bytes
-    connections: int  # of one job
+    connections: int | None  # of one job; None: as many as it likes, because it is alone
     rate: int | None = None  # bytes a second to stores, of all jobs together
 
     @classmethod
@@ -55,7 +55,7 @@ class Limits:
         return cls(
             appliances=max(1, min(cores(), free_memory() // MEMORY_OF_AN_APPLIANCE)),
             scratch=int(space.f_bavail * space.f_frsize * SHARE_OF_FREE_SPACE),
-            connections=max(1, CONNECTIONS // jobs),
+            connections=max(1, min(CONNECTIONS, 2 * cores()) // jobs) if jobs > 1 else None,
             rate=rate,
         )
 

@@ -19,7 +19,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import msgspec
 
@@ -52,16 +52,30 @@ class FactsCache:
         self._directory = directory
         self._tools = digest([_tool(name) for name in TOOLS])
 
+    @classmethod
+    def opened(cls, directory: Path | None) -> Self | None:
+        """The cache, where there shall and can be one: nothing depends on it."""
+        if directory is None:
+            return None
+        try:
+            return cls(directory)
+        except OSError:
+            return None
+
     def key(self, content_id: str, stage: Stage, job: Job) -> str:
         """What an outcome is known by."""
         asked = dict(stage.options(job))
         return digest([content_id, stage.name, stage.version, asked, self._tools, __version__])
 
     @contextmanager
-    def entry(self, key: str, stop: Cancellation) -> Iterator[int]:
-        """The entry's file, locked; waits for whoever is about to fill it."""
+    def entry(self, key: str, stop: Cancellation) -> Iterator[int | None]:
+        """The entry's file, locked; waits for whoever is about to fill it.  None: there is no room."""
         path = self._directory / f"{key}.json"
-        handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        except OSError:
+            yield None
+            return
         try:
             while not _is_ours(handle):
                 if stop.wait(_POLL_S):
@@ -97,6 +111,8 @@ class Remembering:
         """The outcome, from the cache or from the stage."""
         key = self._cache.key(context.disk.content_id, self._stage, context.job)
         with self._cache.entry(key, context.cancellation) as handle:
+            if handle is None:
+                return self._stage.run(context)
             known = _read(handle)
             if known is not None:
                 return replace(known, reason=known.reason or KNOWN)

@@ -55,7 +55,7 @@ CREATE TABLE tasks (
     size INTEGER NOT NULL,             -- of the source on the disk, bytes
     state TEXT NOT NULL,
     chosen INTEGER NOT NULL DEFAULT 0, -- 1: the batch that works now shall do it
-    attempts INTEGER NOT NULL DEFAULT 0,
+    attempts INTEGER NOT NULL DEFAULT 0, -- begun so often since it last ended
     verdict TEXT,
     exit_code INTEGER,
     reason TEXT,                       -- an error's code and message, or why it was skipped
@@ -140,8 +140,12 @@ class Ledger:
         with self.transaction() as run:
             run.execute(f"UPDATE tasks SET chosen = listed AND state IN ({marks})", wanted)  # noqa: S608
             # whoever ran them is gone: we hold the lock
-            run.execute("UPDATE tasks SET state = 'pending' WHERE chosen OR state = 'running'")
-            run.execute("UPDATE tasks SET attempts = 0, reason = NULL WHERE chosen")
+            run.execute("UPDATE tasks SET state = 'pending' WHERE state = 'running'")
+            run.execute(
+                "UPDATE tasks SET state = 'pending', attempts = 0 "
+                "WHERE chosen AND state != 'pending'"
+            )
+            run.execute("UPDATE tasks SET reason = NULL WHERE chosen")
         ((count, size),) = self._ask("SELECT count(*), total(size) FROM tasks WHERE chosen")
         return int(count), int(size)
 
@@ -151,6 +155,13 @@ class Ledger:
             "WHERE chosen AND state = 'pending' AND position > ? ORDER BY position LIMIT ?",
             (after, limit),
         )
+
+    def destinations(self) -> list[str]:
+        """Where the chosen tasks' results go, each place once."""
+        found = self._ask(
+            "SELECT DISTINCT json_extract(job, '$.destination') FROM tasks WHERE chosen"
+        )
+        return [place for (place,) in found if place is not None]
 
     # --- what is being done
 

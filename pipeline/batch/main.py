@@ -11,8 +11,8 @@ from pathlib import Path
 from pipeline.batch import ledger as ledgers
 from pipeline.batch.budget import Limits
 from pipeline.batch.cache import FactsCache
-from pipeline.batch.events import Watch
-from pipeline.batch.ledger import TO_DO, State
+from pipeline.batch.events import BatchNote, Watch
+from pipeline.batch.ledger import TO_DO, Ledger, State
 from pipeline.batch.local import local_workers
 from pipeline.batch.machine import default_jobs
 from pipeline.batch.messages import Executor, StagesOf
@@ -34,6 +34,7 @@ class Plan:
     policy: Policy = field(default_factory=Policy)
     rate: int | None = None  # bytes a second to stores, of all jobs together
     cache: Path | None = None  # of facts; None: nothing is remembered
+    scheduler: str | None = None  # of a Dask cluster; None: processes here
 
 
 def run(plan: Plan, tasks: Sequence[Task] | None, watch: Watch, stop: Stop) -> int:
@@ -47,7 +48,7 @@ def run(plan: Plan, tasks: Sequence[Task] | None, watch: Watch, stop: Stop) -> i
             ledger.adopt(tasks)
         to_do, size = ledger.begin(plan.states)
         if to_do:
-            with _executor(plan, to_do) as executor:
+            with _executor(plan, ledger, to_do, watch) as executor:
                 runner = Runner(ledger, executor, plan.stages_of, watch, stop, plan.policy)
                 runner.run(sum(ledger.counts().values()), to_do, size)
         if stop.level and ledger.counts()[State.PENDING]:
@@ -56,12 +57,30 @@ def run(plan: Plan, tasks: Sequence[Task] | None, watch: Watch, stop: Stop) -> i
 
 
 @contextmanager
-def _executor(plan: Plan, to_do: int) -> Iterator[Executor]:
+def _executor(plan: Plan, ledger: Ledger, to_do: int, watch: Watch) -> Iterator[Executor]:
+    if plan.scheduler is not None:
+        from pipeline.batch.cluster import cluster
+
+        remember = plan.cache is not None
+        places = ledger.destinations()
+        opened = cluster(plan.scheduler, places, rate=plan.rate, remember=remember)
+        with opened as (workers, notes):
+            for note in notes:
+                watch(BatchNote(note))
+            yield workers
+        return
+    with _processes(plan, to_do) as processes:
+        yield processes
+
+
+@contextmanager
+def _processes(plan: Plan, to_do: int) -> Iterator[Executor]:
     jobs = min(plan.jobs or default_jobs(), to_do)
     here = plan.directory.absolute()
     limits = Limits.of_machine(here, jobs, plan.rate)
     settings = Settings(here / "jobs", here / "shared", limits, plan.cache)
     with local_workers(jobs, settings) as workers:
         yield workers
-    if plan.cache:
-        FactsCache(plan.cache).trim()
+    cache = FactsCache.opened(plan.cache)
+    if cache is not None:
+        cache.trim()

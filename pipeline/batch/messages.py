@@ -1,7 +1,7 @@
 """What whoever runs jobs tells the batch, and what he has to offer.
 
 runner ──submit(task, job)──▶ Executor: local processes, or a Dask cluster
-       ◀──wait()── Started, Happened…, then Finished or Lost
+       ◀──wait()── Started, Happened…, then Finished, Lost or Returned
 """
 
 from __future__ import annotations
@@ -61,7 +61,14 @@ class Lost:
     reason: str
 
 
-Message: TypeAlias = Started | Happened | Finished | Lost
+@dataclass(frozen=True)
+class Returned:
+    """A task comes back as it was: nobody had begun it when a stop was asked for."""
+
+    task: int
+
+
+Message: TypeAlias = Started | Happened | Finished | Lost | Returned
 
 
 class Executor(Protocol):

@@ -60,6 +60,7 @@ class _Seen:
     """What was met already."""
 
     base: Path
+    here: bool
     problems: list[Problem] = field(default_factory=list)
     results: dict[tuple[object, ...], tuple[tuple[int, int], str]] = field(default_factory=dict)
     judges: dict[str, _Judge | None] = field(default_factory=dict)
@@ -78,9 +79,12 @@ class _Seen:
         self.problems.append(Problem(entry.place, text))
 
 
-def make(manifest: Manifest) -> tuple[Task, ...]:
-    """Every task of a manifest, in its order.  Raises ``ManifestError`` with all problems."""
-    seen = _Seen(manifest.base)
+def make(manifest: Manifest, *, here: bool = True) -> tuple[Task, ...]:
+    """Every task of a manifest, in its order.  Raises ``ManifestError`` with all problems.
+
+    ``here``: jobs run on this machine, so its credentials count; a cluster's workers have their own.
+    """
+    seen = _Seen(manifest.base, here)
     tasks = [
         task
         for entry in manifest.entries
@@ -162,7 +166,7 @@ def _place(entry: Entry, seen: _Seen) -> Destination | None:
     if name is None:
         return None
     if name not in seen.places:
-        seen.places[name] = seen.tried(entry, partial(_opened, name))
+        seen.places[name] = seen.tried(entry, partial(_opened if seen.here else parse, name))
     return seen.places[name]
 
 

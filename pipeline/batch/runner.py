@@ -16,7 +16,7 @@ import time
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import islice
 
 from pipeline.batch.events import (
@@ -36,13 +36,14 @@ from pipeline.batch.messages import (
     Happened,
     Lost,
     Message,
+    Returned,
     StagesOf,
     Started,
     Work,
 )
 from pipeline.batch.stopping import DRAINING, STOPPING, Stop
 from pipeline.errors import EnvironmentFailed
-from pipeline.model import ExitCode, JsonObject
+from pipeline.model import ExitCode, Job, JsonObject
 
 GRACE_S = 8.0
 """Seconds that running jobs have to stop in order: less than the ten that a container has."""
@@ -68,7 +69,7 @@ class _Running:
     row: Row
     attempts: int = 1
     avoid: str | None = None  # the worker that had failed with it
-    worker: str = ""
+    begun: int = 0  # times: a cluster gives the task of a dead worker to another by itself
 
 
 @dataclass(order=True)
@@ -177,7 +178,7 @@ class Runner:
         for one in chosen:
             self._running[one.row.id] = one
             stages = self._stages_of[one.row.job.destination is not None]
-            self._executor.submit(Work(one.row.id, one.row.job, stages), avoid=one.avoid)
+            self._executor.submit(Work(one.row.id, _job(one), stages), avoid=one.avoid)
 
     def _next(self) -> Iterator[_Running]:
         """What waited long enough, then what was not begun yet."""
@@ -193,7 +194,7 @@ class Runner:
     # --- taking results
 
     def _take(self, messages: Sequence[Message]) -> None:
-        ends = [message for message in messages if isinstance(message, Finished | Lost)]
+        ends = [message for message in messages if isinstance(message, Finished | Lost | Returned)]
         for message in messages:
             if isinstance(message, Started):
                 self._has_started(message)
@@ -210,17 +211,21 @@ class Runner:
     def _has_started(self, message: Started) -> None:
         one = self._running.get(message.task)
         if one is not None:
-            one.worker = message.worker
+            one.begun += 1
             job = one.row.job
             self._watch(TaskStarted(message.task, job.source, job.profile, message.worker))
 
-    def _end(self, one: _Running, end: Finished | Lost) -> None:
+    def _end(self, one: _Running, end: Finished | Lost | Returned) -> None:
+        if isinstance(end, Returned):
+            self._ledger.again(one.row.id)
+            return
         report = end.report if isinstance(end, Finished) else died_report(one.row.job, end.reason)
         if report["verdict"] == "interrupted":
             self._ledger.again(one.row.id)
             self._tell(one, State.PENDING, report, None)
             return
-        if is_temporary(report) and one.attempts < self._policy.attempts:
+        mine = _may_be_mine(one, report)
+        if mine or (is_temporary(report) and one.attempts < self._policy.attempts):
             self._later(one, end.worker, report)
             return
         state = _state(report)
@@ -251,6 +256,26 @@ class Runner:
         with suppress(EnvironmentFailed), self._ledger.transaction():
             for task in self._running:
                 self._ledger.again(task)
+
+
+def _may_be_mine(one: _Running, report: JsonObject) -> bool:
+    """Whether the object in the way may be what this task stored when it was begun before."""
+    error = report["error"]
+    in_the_way = error is not None and error["code"] == "object-exists"
+    return in_the_way and one.begun > 1 and one.attempts == 1
+
+
+def _job(one: _Running) -> Job:
+    """The job; of one that was begun before, what is stored already may be its own.
+
+    Who stored it may have died before he could say so, and his notes with him.  An object of equal
+    content is what this job would make: it is no reason to fail.
+    """
+    job = one.row.job
+    begun = one.row.attempts > 0 or one.attempts > 1
+    if begun and job.options.if_exists == "fail":
+        return replace(job, options=replace(job.options, if_exists="skip"))
+    return job
 
 
 def _state(report: JsonObject) -> State:

@@ -114,17 +114,18 @@ def do(
     tell: Callable[[Event], None],
     cancellation: Cancellation,
     settings: Settings,
+    progress_s: float = PROGRESS_S,
 ) -> JsonObject:
     """One job, whoever is the worker; its report as JSON.  A bug of ours is a report, too."""
     directory = settings.jobs if work.job.destination is not None else None
-    budget = Budget(settings.shared, settings.limits)
-    cache = FactsCache(settings.cache) if settings.cache else None
     try:
+        budget = Budget(settings.shared, settings.limits)
+        cache = FactsCache.opened(settings.cache)
         with ExitStack() as held:
             report = run_job(
                 _with_connections(work.job, settings.limits),
                 shared(work.stages(), budget, cache, held),
-                thinned(tell),
+                thinned(tell, progress_s),
                 cancellation=cancellation,
                 job_dir=directory,
                 pace=lambda length: budget.pace(length, cancellation),
@@ -142,7 +143,7 @@ def _with_connections(job: Job, limits: Limits) -> Job:
     return replace(job, options=replace(job.options, connections=limits.connections))
 
 
-def thinned(tell: Callable[[Event], None]) -> Callable[[Event], None]:
+def thinned(tell: Callable[[Event], None], progress_s: float) -> Callable[[Event], None]:
     """A monitor that tells of progress now and then, and nothing that the report says as well."""
     last = 0.0
 
@@ -152,7 +153,7 @@ def thinned(tell: Callable[[Event], None]) -> Callable[[Event], None]:
             return
         if isinstance(event, Progress):
             now = time.monotonic()
-            if now - last < PROGRESS_S and event.done != event.total:
+            if now - last < progress_s and event.done != event.total:
                 return
             last = now
         tell(event)

@@ -67,6 +67,14 @@ MaxFailures = Annotated[
     ),
 ]
 FailFast = Annotated[bool, typer.Option("--fail-fast", help="The same as --max-failures 1.")]
+Scheduler = Annotated[
+    str | None,
+    typer.Option(
+        "--scheduler",
+        metavar="ADDRESS",
+        help="Have the jobs done by a Dask cluster, as tcp://host:8786 [needs imgprep[cluster]].",
+    ),
+]
 LimitRate = Annotated[
     str | None,
     typer.Option(
@@ -125,6 +133,7 @@ def do(
         "the manifest, imgprep.batch without one].",
     ),
     jobs: Jobs = None,
+    scheduler: Scheduler = None,
     only: str | None = typer.Option(
         None,
         "--only",
@@ -164,9 +173,9 @@ def do(
         found = manifest.of_images(images, to, tuple(profile), chosen)
         place = directory or Path("imgprep.batch")
     out = output.parse(reports, json=json)
-    tasks = _told(lambda: plan.make(found))
+    tasks = _told(lambda: plan.make(found, here=scheduler is None))
     most = 1 if fail_fast else max_failures
-    how = _plan(place, jobs, only, most, limit_rate, no_cache=no_cache)
+    how = _plan(place, jobs, only, most, limit_rate, scheduler, no_cache=no_cache)
     if dry_run:
         _show_plan(how, tasks, json=json)
         return
@@ -200,6 +209,7 @@ def status(directory: Directory, json: opt.Json = False) -> None:
 def retry(
     directory: Directory,
     jobs: Jobs = None,
+    scheduler: Scheduler = None,
     only: str = typer.Option("failed", "--only", metavar="STATE", help="What is done again."),
     max_failures: MaxFailures = None,
     fail_fast: FailFast = False,
@@ -214,7 +224,7 @@ def retry(
 ) -> None:
     """Do again what failed, without the manifest."""
     most = 1 if fail_fast else max_failures
-    plan = _plan(directory, jobs, only, most, limit_rate, no_cache=no_cache)
+    plan = _plan(directory, jobs, only, most, limit_rate, scheduler, no_cache=no_cache)
     from pipeline.batch.ledger import read_ledger
 
     with read_ledger(directory):  # an error where there is none: retry makes no new batch
@@ -251,6 +261,7 @@ def _plan(
     only: str | None,
     most: int | None,
     limit_rate: str | None,
+    scheduler: str | None,
     *,
     no_cache: bool,
 ) -> Plan:
@@ -268,6 +279,7 @@ def _plan(
         Policy(max_failures=most),
         _rate(limit_rate) if limit_rate else None,
         None if no_cache else cache.default_directory(),
+        scheduler,
     )
 
 

@@ -67,7 +67,13 @@ MAY_IMPORT = {
         "pipeline.stage",
     },
     "pipeline.batch": NOUNS
-    | {"pipeline.engine", "pipeline.profile", "pipeline.stage", "pipeline.stores"},
+    | {
+        "pipeline.engine",
+        "pipeline.profile",
+        "pipeline.stage",
+        "pipeline.stores",
+        "pipeline.tools",
+    },
     "pipeline.cli": {"pipeline", "stages"},
     "stages": WORK
     | {

@@ -1,0 +1,153 @@
+"""A batch on a real Dask cluster: the same ledger, workers that die, a scheduler that goes away."""
+
+import hashlib
+import json
+import signal
+import subprocess
+
+import pytest
+
+from tests.batch import clusters, images
+
+pytestmark = [
+    pytest.mark.needs("module:distributed", "qemu-img", "qemu-nbd"),
+    pytest.mark.xdist_group("cluster"),
+]
+
+
+def sha256(path):
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def manifest(tmp_path, count, megabytes=2):
+    listed = [
+        images.good(tmp_path / f"{n}.qcow2", seed=n, megabytes=megabytes, size=megabytes * 4 << 20)
+        for n in range(count)
+    ]
+    disc = images.iso(tmp_path / "disc.img")
+    return images.manifest(
+        tmp_path / "m.json", [*listed, disc], to=str(tmp_path / "s"), options={"guest": "off"}
+    )
+
+
+def states(imgprep, directory):
+    found = images.status(imgprep, directory)
+    return {task["source"].rpartition("/")[2]: task["state"] for task in found["tasks"]}
+
+
+def test_the_same_command_on_a_cluster_gives_the_same_objects(imgprep, tmp_path):
+    file = manifest(tmp_path, 3)
+    here = imgprep("batch", file, "--dir", tmp_path / "here")
+    assert here.code == 1, here.stderr
+    expected = {path.name: sha256(path) for path in (tmp_path / "s").iterdir()}
+    for path in (tmp_path / "s").iterdir():
+        path.unlink()
+    (tmp_path / "cluster").mkdir()
+    with clusters.running(tmp_path / "cluster", imgprep.env, 2) as found:
+        ended = imgprep("batch", file, "--scheduler", found.address, "--events", tmp_path / "e")
+
+    assert ended.code == 1, ended.stderr
+    assert {path.name: sha256(path) for path in (tmp_path / "s").iterdir()} == expected
+    told = [json.loads(line) for line in (tmp_path / "e").read_text().splitlines()]
+    assert {line["worker"] for line in told if line["event"] == "TaskStarted"} > set()
+    assert any(line["event"] == "TaskEvent" for line in told)
+    assert states(imgprep, tmp_path / "m.batch") == {
+        "0.qcow2": "done", "1.qcow2": "done", "2.qcow2": "done", "disc.img": "refused",
+    }  # fmt: skip
+
+
+def test_a_scheduler_that_is_not_there_is_told(imgprep, tmp_path):
+    ended = imgprep("batch", manifest(tmp_path, 1), "--scheduler", "tcp://127.0.0.1:9")
+
+    assert ended.code == 3
+    assert "scheduler-unreachable" in ended.stderr
+    assert set(states(imgprep, tmp_path / "m.batch").values()) == {"pending"}
+
+
+def test_everything_wrong_with_the_workers_is_told_before_anything_starts(imgprep, tmp_path):
+    file = manifest(tmp_path, 1)
+    (tmp_path / "cluster").mkdir()
+    other = tmp_path / "other" / "pipeline"  # an imgprep of another version
+    other.mkdir(parents=True)
+    (other / "__init__.py").write_text("raise ImportError('there is no imgprep here')\n")
+    with clusters.running(tmp_path / "cluster", imgprep.env, 0) as found:
+        found.add_worker("")
+        clusters.arrived(found, 1)
+        without = imgprep("batch", file, "--scheduler", found.address)
+        found.add_worker(env={"PYTHONPATH": str(other.parent)})
+        found.add_worker(env={"PATH": str(tmp_path)})
+        clusters.arrived(found, 3)
+        unfit = imgprep("batch", file, "--scheduler", found.address)
+
+    assert without.code == 3
+    assert "cluster-without-resource" in without.stderr
+    assert unfit.code == 3
+    assert "cluster-unfit" in unfit.stderr
+    assert "has no imgprep" in unfit.stderr
+    assert "has no qemu-img" in unfit.stderr
+    assert set(states(imgprep, tmp_path / "m.batch").values()) == {"pending"}
+
+
+def test_a_worker_that_dies_has_its_job_done_elsewhere(imgprep, tmp_path):
+    file = manifest(tmp_path, 4, megabytes=24)
+    (tmp_path / "cluster").mkdir()
+    with clusters.running(tmp_path / "cluster", imgprep.env, 2) as found:
+        process = imgprep.start("batch", file, "--scheduler", found.address)
+        images.wait_for(lambda: (tmp_path / "s").exists(), "the first upload")
+        found.workers[0].kill()
+        _, said = process.communicate(timeout=240)
+
+    assert process.returncode == 1, said
+    assert sorted(path.name for path in (tmp_path / "s").iterdir()) == [
+        f"{n}.vhd" for n in range(4)
+    ]
+    for number in range(4):
+        same = [
+            "qemu-img", "compare", "-f", "vpc", "-F", "qcow2",
+            tmp_path / "s" / f"{number}.vhd", tmp_path / f"{number}.qcow2",
+        ]  # fmt: skip
+        assert subprocess.run(same, capture_output=True, timeout=60).returncode == 0
+
+
+def test_a_scheduler_that_goes_away_loses_nothing(imgprep, tmp_path):
+    file = manifest(tmp_path, 4, megabytes=24)
+    (tmp_path / "cluster").mkdir()
+    with clusters.running(tmp_path / "cluster", imgprep.env, 1) as found:
+        process = imgprep.start("batch", file, "--scheduler", found.address)
+        images.wait_for(lambda: list((tmp_path / "s").glob("*.vhd")), "the first object")
+        found.scheduler.kill()
+        found.scheduler.wait()
+        _, said = process.communicate(timeout=120)
+        assert process.returncode == 3, said
+        assert "scheduler-lost" in said
+        assert set(states(imgprep, tmp_path / "m.batch").values()) <= {"done", "pending", "refused"}
+        found.start_scheduler()
+        found.add_worker()  # Dask's own ends when its scheduler does
+        clusters.arrived(found, 1)
+        again = imgprep("batch", file, "--scheduler", found.address, timeout=240)
+
+    assert again.code == 1, again.stderr
+    assert sorted(path.name for path in (tmp_path / "s").iterdir()) == [
+        f"{n}.vhd" for n in range(4)
+    ]
+
+
+def test_a_stop_reaches_what_runs_on_the_workers(imgprep, tmp_path):
+    file = manifest(tmp_path, 2, megabytes=150)
+    (tmp_path / "cluster").mkdir()
+    with clusters.running(tmp_path / "cluster", imgprep.env, 1) as found:
+        process = imgprep.start(
+            "batch", file, "--scheduler", found.address, "--events", tmp_path / "e"
+        )
+        images.wait_for(
+            lambda: (tmp_path / "e").exists() and "StageFinished" in (tmp_path / "e").read_text(),
+            "work",
+        )
+        process.send_signal(signal.SIGTERM)
+        process.send_signal(signal.SIGTERM)
+        _, said = process.communicate(timeout=60)
+        assert process.returncode == 143, said
+        again = imgprep("batch", file, "--scheduler", found.address, timeout=240)
+
+    assert again.code == 1, again.stderr
