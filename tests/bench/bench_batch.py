@@ -1,0 +1,120 @@
+"""Hundreds of images: one batch against a shell's loop, two processes against one after the other."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from bench_convert import IMGPREP, build, warm
+from harness import ROOT, Contest, Options, Table, mib, shell
+
+sys.path.insert(0, str(ROOT / "tests"))
+from tests.batch import clusters, images
+
+TITLE = "Batches"
+SMALL = 500
+LINES = 10_000
+
+
+def run(options: Options) -> list[Table]:
+    options.output.mkdir(parents=True, exist_ok=True)
+    return [small_images(options), conversions(options), long_manifest(options)]
+
+
+def small_images(options: Options) -> Table:
+    """500 small images, judged without a look at the guest."""
+    folder = options.cache / "small"
+    if not folder.exists():
+        folder.mkdir(parents=True)
+        for number in range(SMALL):
+            images.good(folder / f"{number}.qcow2", seed=number, size=4 << 20)
+    file, place = options.output / "small.json", options.output / "small.batch"
+    judged = {"guest": "off", "fail_on": "never"}
+    images.manifest(file, [f"{folder}/"], options=judged)
+    begin = f"'{IMGPREP}' batch '{file}' --jobs 2 -q --no-cache"
+    loop = f"ls '{folder}'/* | xargs -P2 -n1 '{IMGPREP}' check --guest=off --fail-on never -q"
+    with _cluster(options) as address:
+        contestants = {
+            "batch --jobs 2": shell(f"{begin} >/dev/null"),
+            "batch on Dask, two workers": shell(f"{begin} --scheduler {address} >/dev/null"),
+            "xargs -P2 imgprep check": shell(f"{loop} >/dev/null"),
+        }
+        contest = Contest(options.pairs, prepare=lambda: shutil.rmtree(place, ignore_errors=True))
+        contest.run(contestants)
+    return _table(f"{SMALL} images, check --guest=off", contest, contestants, SMALL)
+
+
+def conversions(options: Options) -> Table:
+    """Two real conversions into a directory: together never slower than one after the other."""
+    listed = [build(options.cache, 1, files) for files in (20, 21)]
+    for image in listed:
+        warm(image)
+    store = options.output / "store"
+    file, place = options.output / "two.json", options.output / "two.batch"
+    how = {"guest": "off", "fail_on": "never"}
+    images.manifest(file, listed, to=str(store), options=how)
+
+    def prepare() -> None:
+        shutil.rmtree(place, ignore_errors=True)
+        shutil.rmtree(store, ignore_errors=True)
+
+    contestants = {
+        f"batch --jobs {jobs}": shell(f"'{IMGPREP}' batch '{file}' --jobs {jobs} -q >/dev/null")
+        for jobs in (2, 1)
+    }
+    contest = Contest(options.pairs, prepare=prepare)
+    contest.run(contestants)
+    prepare()
+    return _table("Two images of 1 GiB into a directory", contest, contestants, 2)
+
+
+def long_manifest(options: Options) -> Table:
+    """What stands before the first job."""
+    folder = options.output / "many"
+    folder.mkdir(exist_ok=True)
+    for number in range(LINES):
+        (folder / f"{number}.raw").touch()
+    plain, rich = options.output / "plain.json", options.output / "rich.json"
+    images.manifest(plain, [f"{folder}/{number}.raw" for number in range(LINES)])
+    entries = [{"image": f"{folder}/{number}.raw", "name": f"n{number}"} for number in range(LINES)]
+    rich.write_text(json.dumps({"images": entries}, indent=1))
+    contestants = {
+        f"{LINES} {name}": shell(f"'{IMGPREP}' batch '{file}' --dry-run >/dev/null")
+        for name, file in (("paths", plain), ("entries with a name each", rich))
+    }
+    contest = Contest(options.pairs)
+    contest.run(contestants)
+    shutil.rmtree(folder)
+    return _table("A long manifest, --dry-run", contest, contestants, LINES)
+
+
+def _table(title: str, contest: Contest, contestants: dict[str, list[str]], count: int) -> Table:
+    last = list(contestants)[-1]
+    rows = [
+        (
+            name,
+            f"{contest.seconds(name):.2f}",
+            contest.spread(name),
+            f"{contest.cpu(name):.1f}",
+            f"{1000 * contest.cpu(name) / count:.0f}",
+            f"{contest.ratio(name, last):.2f}",
+            mib(contest.memory(name)),
+        )
+        for name in contestants
+    ]
+    columns = ("", "median s", "least to most", "CPU s", "CPU ms an image", "ratio", "peak memory")
+    return Table(title, columns, tuple(rows), ("CPU on Dask is that of the client alone",))
+
+
+@contextmanager
+def _cluster(options: Options) -> Iterator[str]:
+    """Two workers on loopback."""
+    directory = options.output / "dask"
+    shutil.rmtree(directory, ignore_errors=True)
+    directory.mkdir()
+    with clusters.running(Path(directory), {}, 2) as found:
+        yield found.address
