@@ -2,7 +2,7 @@
 
     DIR/shared/appliance-0 …   a slot is a file; who holds its lock may run an appliance
                scratch/<n>     bytes that somebody may write; its lock says that he is still there
-               rate            when the line is free again (CLOCK_MONOTONIC, seconds, a double)
+               rate-<boot id>  when the line is free again (CLOCK_MONOTONIC, seconds, a double)
 
 Files and their locks (flock(2)) instead of messages: the kernel gives them back when a process dies, in
 whatever way, and nobody has to be asked.  One machine only; each worker of a cluster has its own.
@@ -37,6 +37,7 @@ SHARE_OF_FREE_SPACE = 0.9
 _POLL_S = 0.1
 _BURST_S = 0.25
 _TIME = struct.Struct("<d")
+_BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
 
 @dataclass(frozen=True)
@@ -67,6 +68,7 @@ class Budget:
         self.limits = limits
         self._directory = directory
         self._lock = threading.Lock()
+        self._rate = directory / f"rate-{_BOOT_ID.read_text().strip()}"  # the clock begins anew
         (directory / "scratch").mkdir(mode=0o700, parents=True, exist_ok=True)
 
     @contextmanager
@@ -96,7 +98,7 @@ class Budget:
         """Wait as long as ``length`` bytes need at the rate that all share."""
         if self.limits.rate is None:
             return
-        with self._lock, _locked(self._directory / "rate") as handle:
+        with self._lock, _locked(self._rate) as handle:
             now = time.monotonic()
             (free,) = _TIME.unpack(os.pread(handle, _TIME.size, 0) or _TIME.pack(0.0))
             begin = max(min(free, now + 3600), now - _BURST_S)

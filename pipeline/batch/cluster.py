@@ -82,15 +82,20 @@ class Cluster:
         key = f"{self._topic}-{work.task}-{self._made}"
         others = [name for name in self._workers if name != avoid] if avoid else None
         perform, data = remote.packed(work, self._remote)
-        future = self._client.submit(
-            perform,
-            data,
-            key=key,
-            resources={RESOURCE: 1},
-            workers=others or None,
-            allow_other_workers=bool(others),
-            pure=False,
-        )
+        try:
+            future = self._client.submit(
+                perform,
+                data,
+                key=key,
+                resources={RESOURCE: 1},
+                workers=others or None,
+                allow_other_workers=bool(others),
+                pure=False,
+            )
+        except Exception as error:
+            if self._client.status == "running":
+                raise
+            raise self._lost() from error
         self._futures[key] = (work.task, future)
         future.add_done_callback(self._tell)
 
@@ -101,13 +106,14 @@ class Cluster:
             os.read(self._reader, 1 << 16)
         self._require_scheduler()
         messages: list[Message] = []
+        ended = []
         while not self._told.empty():
             told = self._told.get()
             if isinstance(told, Started | Happened | Returned):
                 messages.append(told)
             elif told.key in self._futures:
-                messages += self._ended(told)
-        return messages
+                ended.append(told)
+        return [*messages, *self._ended(ended)]
 
     def interrupt(self, signal_number: int) -> None:
         """Ask every running job to stop, and take back what has not begun."""
@@ -148,23 +154,37 @@ class Cluster:
         with suppress(OSError):  # it is full: then somebody is about to read
             os.write(self._writer, b"x")
 
-    def _ended(self, future: Any) -> Iterator[Message]:
-        if future.cancelled() and self._away_since is not None:
-            return  # by a scheduler that is gone, which is told as such
-        task, _ = self._futures.pop(future.key)
-        worker = self._where(future.key)
-        try:
-            yield Finished(task, worker, future.result(timeout=_RESULT_S))
-        except Exception as error:  # noqa: BLE001  # whatever a cluster says instead of a report
-            words = " ".join(str(error).split()) or type(error).__name__
-            yield Lost(task, worker, words[:500])
-        finally:
+    def _ended(self, futures: Sequence[Any]) -> Iterator[Message]:
+        if self._away_since is not None:  # taken back by a scheduler that is gone: told as such
+            futures = [future for future in futures if not future.cancelled()]
+        if not futures:
+            return
+        where = self._where([future.key for future in futures])
+        reports = self._reports([future for future in futures if future.status == "finished"])
+        for future in futures:
+            task, _ = self._futures.pop(future.key)
+            yield self._end(task, where.get(future.key, ""), future, reports.get(future.key))
             future.release()
 
-    def _where(self, key: str) -> str:
+    def _end(self, task: int, worker: str, future: Any, report: Any) -> Message:
+        try:
+            found = report if report is not None else future.result(timeout=_RESULT_S)
+            return Finished(task, worker, found)
+        except Exception as error:  # noqa: BLE001  # whatever a cluster says instead of a report
+            words = " ".join(str(error).split()) or type(error).__name__
+            return Lost(task, worker, words[:500])
+
+    def _reports(self, futures: Sequence[Any]) -> Mapping[str, Any]:
+        """The reports, fetched together; those that cannot be are asked for one by one."""
         with suppress(Exception):
-            return next(iter(self._client.who_has([key]).get(key, ())), "")
-        return ""
+            return dict(self._client.gather({future.key: future for future in futures}))
+        return {}
+
+    def _where(self, keys: Sequence[str]) -> Mapping[str, str]:
+        with suppress(Exception):
+            found = self._client.who_has(list(keys))
+            return {key: next(iter(workers), "") for key, workers in found.items()}
+        return {}
 
     # --- who is there
 
@@ -185,11 +205,14 @@ class Cluster:
         now = time.monotonic()
         self._away_since = self._away_since or now
         if self._client.status == "closed" or now - self._away_since > LOST_S:
-            raise EnvironmentFailed(
-                "scheduler-lost",
-                f"the Dask scheduler {self._address} has gone away",
-                hint="what ended is in the ledger; when the scheduler is back, the same command continues",
-            )
+            raise self._lost()
+
+    def _lost(self) -> EnvironmentFailed:
+        return EnvironmentFailed(
+            "scheduler-lost",
+            f"the Dask scheduler {self._address} has gone away",
+            hint="what ended is in the ledger; when the scheduler is back, the same command continues",
+        )
 
 
 def _places(info: Mapping[str, Any]) -> int:

@@ -27,6 +27,7 @@ from pipeline.model import Job, Options
 from pipeline.stores import open_store
 from pipeline.stores.destination import object_name, parse
 from pipeline.stores.location import Destination
+from pipeline.targets import choice
 
 T = TypeVar("T")
 
@@ -189,8 +190,7 @@ def _is_alone(
     result: tuple[object, ...] = (*inode, judge.name)
     name = None
     if place is not None:
-        suffix = _suffix(judge.profile, entry.options)
-        name = seen.tried(entry, partial(object_name, place, path, suffix, name=entry.options.name))
+        name = seen.tried(entry, partial(_name, entry.options, path, judge.profile, place))
         result = (place.url, name or path)
     if result not in seen.results:
         seen.results[result] = (inode, _where(entry, path))
@@ -204,14 +204,14 @@ def _is_alone(
     return False
 
 
+def _name(options: Options, path: str, judge: profile.Profile, place: Destination) -> str:
+    """What the object will be called.  Raises ``UsageError`` for a name or a format that is none."""
+    suffix = choice.chosen(judge.target, options.format).suffix
+    return object_name(place, path, suffix, name=options.name)
+
+
 def _where(entry: Entry, path: str) -> str:
     return f"{path!r} (line {entry.place.line})" if entry.place else repr(path)
-
-
-def _suffix(judge: profile.Profile, options: Options) -> str:
-    if options.format is None or options.format == judge.target.format:
-        return judge.target.suffix
-    return f".{options.format.partition('-')[0]}"
 
 
 def _task(

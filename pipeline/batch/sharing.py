@@ -17,12 +17,12 @@ from pipeline.batch.budget import Budget
 from pipeline.batch.cache import CACHED, FactsCache, Remembering
 from pipeline.model import Job, Outcome
 from pipeline.stage import Context, Stage
+from pipeline.targets import choice
 
 UNPACKED = 4
 """How much larger an unpacked image may be than its file; what is larger sees itself that it fits."""
 
 _WITHOUT_APPLIANCE = frozenset({"off", "direct"})
-_WITHOUT_FILE = frozenset({"vhd"})
 
 
 def shared(
@@ -66,7 +66,7 @@ class _Sharing:
         options = context.job.options
         if self.name == "identify" and options.unpack:
             return context.source.size * UNPACKED
-        wanted = options.format or context.profile.target.format
-        if self.name != "convert" or wanted in _WITHOUT_FILE or context.job.destination is None:
+        if self.name != "convert" or context.job.destination is None:
             return 0
-        return context.disk.size
+        target = choice.chosen(context.profile.target, options.format)
+        return 0 if choice.driver(target).planned else context.disk.size

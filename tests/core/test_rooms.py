@@ -72,6 +72,7 @@ MAY_IMPORT = {
         "pipeline.profile",
         "pipeline.stage",
         "pipeline.stores",
+        "pipeline.targets",
         "pipeline.tools",
     },
     "pipeline.cli": {"pipeline", "stages"},
