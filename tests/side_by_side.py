@@ -82,7 +82,7 @@ def everything(tree: Any, limit: int = 200, deepest: int = 8) -> dict[str, Any]:
 
     Damaged directories may hold themselves, so there is a deepest one.
     """
-    told: dict[str, Any] = {"free": answer(tree.free)}
+    told: dict[str, Any] = {"free": answer(lambda: tree.free()["free"])}
     todo = ["/"]
     while todo:
         directory = todo.pop()
@@ -93,6 +93,8 @@ def everything(tree: Any, limit: int = 200, deepest: int = 8) -> dict[str, Any]:
         for name, entry in zip(names, _stats(tree, directory, names[:limit]), strict=False):
             path = f"{directory.rstrip('/')}/{name}"
             told[f"stat {path}"] = _said(entry)
+            if getattr(entry, "modified", None) is not None:
+                told[f"modified {path}"] = entry.modified
             if isinstance(entry, str) or entry is None:
                 continue
             if entry.kind == "directory" and name != "lost+found" and path.count("/") < deepest:
@@ -120,7 +122,7 @@ def _said(entry: Any) -> Any:
     if entry is None or isinstance(entry, str):
         return entry
     size = entry.size if entry.kind in ("file", "link") else 0
-    return (entry.kind, size, entry.mode if entry.kind != "link" else 0, entry.modified)
+    return (entry.kind, size, entry.mode if entry.kind != "link" else 0)
 
 
 def _content(tree: Any, path: str, size: int) -> bytes:

@@ -8,8 +8,8 @@ from typing import Any, Protocol, TypeAlias
 
 MAX_NAMES = 100_000  # entries of one directory, as in the appliance
 
-Stat: TypeAlias = "tuple[str, int, int, int] | None"
-"""Kind, size, mode, last change in seconds since 1970; None: not there."""
+Stat: TypeAlias = "tuple[str, int, int, int | None] | None"
+"""Kind, size, mode, last change in seconds since 1970 or None; None: not there."""
 
 
 class NotThereError(Exception):

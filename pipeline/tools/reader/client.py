@@ -211,7 +211,7 @@ class DirectTree:
 def _entry(item: Any) -> Entry:
     if isinstance(item, list) and len(item) == 4 and item[0] in _KINDS:
         kind, size, mode, modified = item
-        if all(isinstance(number, int) for number in (size, mode, modified)):
+        if all(isinstance(number, int) for number in (size, mode, modified or 0)):
             return Entry(kind, size, mode, modified)
     raise UnableError("the direct reader answered nonsense (entry)")
 
