@@ -216,6 +216,7 @@ class Options:
     fail_on: Literal["error", "warning", "info", "never"] = "error"
     strict: bool = False
     allow: Mapping[str, str] = field(default_factory=dict)  # rule -> reason
+    expired: Mapping[str, str] = field(default_factory=dict)  # rule -> of a waiver of the past
     dry_run: bool = False
     unpack: bool = False
     allow_device: bool = False

@@ -7,11 +7,25 @@ allows.  Anything else is refused from the severity that ``--fail-on`` names.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from pipeline import profile
-from pipeline.model import Job, Outcome, StageStatus
+from pipeline.model import Job, Judgement, Outcome, StageStatus, Status
 from pipeline.stage import Context
+
+
+def _tell_expired(judgement: Judgement, expired: Mapping[str, str]) -> Judgement:
+    """What a waiver allows no longer says since when."""
+    return replace(
+        judgement,
+        findings=tuple(
+            replace(item, message=f"{item.message} {expired[item.rule]}")
+            if item.rule in expired and item.status is Status.FAIL
+            else item
+            for item in judgement.findings
+        ),
+    )
 
 
 class Check:
@@ -44,6 +58,7 @@ class Check:
             subject="result" if self._as_it_is else "source",
             waivers=chosen.allow,
         )
+        judgement = _tell_expired(judgement, chosen.expired)
         word, code = profile.verdict(judgement, fail_on=chosen.fail_on, strict=chosen.strict)
         refused = code != 0 or profile.stopped_at_gate(context.profile, judgement)
         return Outcome(

@@ -72,11 +72,13 @@ class CommandLine:
     def argv(self, *arguments: object) -> list[str]:
         return [sys.executable, "-m", "pipeline.cli.main", *map(str, arguments)]
 
-    def __call__(self, *arguments: object, timeout: float = 120, **env: str) -> Ended:
+    def __call__(
+        self, *arguments: object, timeout: float = 120, cwd: Path = ROOT, **env: str
+    ) -> Ended:
         done = subprocess.run(
             self.argv(*arguments),
-            cwd=ROOT,
-            env=self.env | env,
+            cwd=cwd,
+            env=self.env | {"PYTHONPATH": str(ROOT)} | env,
             capture_output=True,
             text=True,
             errors="surrogateescape",

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
+from pipeline.cli import completion, settings
 from pipeline.cli import options as opt
 from pipeline.errors import UsageError
 from pipeline.text import clean
@@ -21,7 +22,7 @@ ENVIRONMENT_FAILED = 3
 
 def add_to(app: typer.Typer) -> None:
     """Add this room's commands."""
-    for command in (profiles, explain, doctor):
+    for command in (profiles, explain, config, doctor):
         app.command()(command)
 
 
@@ -29,6 +30,7 @@ def profiles(
     name: str | None = typer.Argument(
         None,
         metavar="[NAME|FILE|lint]",
+        autocompletion=completion.profiles,
         help="Show this one: target, limits, every requirement. 'lint' checks a file of your own.",
         show_default=False,
     ),
@@ -91,6 +93,7 @@ def explain(
     name: str | None = typer.Argument(
         None,
         metavar="[RULE-OR-ERROR]",
+        autocompletion=completion.explained,
         help="A rule of a finding, the code of an error, a vendor's error code, or a note of a profile.",
         show_default=False,
     ),
@@ -105,6 +108,39 @@ def explain(
         typer.echo(words.index_text(), nl=False)
         return
     typer.echo("\n".join(words.text(item) for item in words.explain(name)), nl=False)
+
+
+def config(ctx: typer.Context, config: settings.ConfigFile = None, json: opt.Json = False) -> None:
+    """Show which settings hold here, and where each comes from.
+
+    Options come above IMGPREP_* variables, those above .imgprep.toml in the working directory or --config.
+    """
+    from datetime import UTC, datetime
+
+    del config
+    found = settings.current(ctx)
+    told = settings.sources(found)
+    today = datetime.now(UTC).astimezone().date()
+    waivers = [(item, item.holds(today)) for item in (found.waivers if found else ())]
+    if json:
+        data = {
+            "settings": {name: {"value": value, "from": origin} for name, value, origin in told},
+            "waivers": [
+                asdict(item) | {"expires": item.expires.isoformat(), "holds": holds}
+                for item, holds in waivers
+            ],
+        }
+        typer.echo(json_module.dumps(data, indent=2))
+        return
+    for name, value, origin in told:
+        shown = " ".join(value) if isinstance(value, list) else str(value).lower()
+        typer.echo(f"{name:<12} {clean('none' if value is None else shown):<28} {origin}")
+    for item, holds in waivers:
+        state = "until" if holds else "EXPIRED on"
+        typer.echo(
+            f"waiver       {item.rule}: {clean(item.reason)} ({clean(item.owner)}, {state} "
+            f"{item.expires.isoformat()})  {found.path if found else ''}:{item.line}"
+        )
 
 
 def doctor(

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import suppress
-from itertools import groupby
 from pathlib import Path
 
 import typer
 
+from pipeline.cli import baseline, output, running, settings
+from pipeline.cli import images as meant
 from pipeline.cli import options as opt
-from pipeline.cli import output, streams
+from pipeline.cli.running import Audience
 from pipeline.errors import UsageError
-from pipeline.model import Job, Options, Report, combined_exit_code
-from pipeline.stage import Stage
+from pipeline.model import Job, Options
 
 DEFAULT_PROFILE = "rackspace"
 
@@ -25,51 +24,65 @@ def add_to(app: typer.Typer) -> None:
 
 
 def inspect(
-    image: opt.Image,
+    image: opt.Images,
+    *,  # what follows need not have a default here: some have it in options.py
     guest: opt.GuestMode = opt.Guest.AUTO,
+    reports: opt.Reports,
     json: opt.Json = False,
     unpack: opt.Unpack = False,
     allow_device: opt.AllowDevice = False,
+    config: settings.ConfigFile = None,
     quiet: opt.Quiet = False,
+    verbose: opt.Verbose = 0,
+    log: opt.Log = None,
     events: opt.Events = None,
+    color: opt.ColorMode = opt.Color.AUTO,
 ) -> None:
-    """Say what IMAGE is, and judge nothing.
+    """Say what each IMAGE is, and judge nothing.
 
     Its container, its disk, its partitions and file systems, and the system inside.
     """
     from stages import for_inspect
 
-    job = Job(
-        image,
-        DEFAULT_PROFILE,
-        options=Options(guest=guest.value, unpack=unpack, allow_device=allow_device),
-    )
-    do(job, for_inspect(), output.parse([], json=json), quiet=quiet, events=events)
+    del config, color  # read before everything else
+    images = meant.expand(image)
+    options = Options(guest=guest.value, unpack=unpack, allow_device=allow_device)
+    jobs = [Job(path, DEFAULT_PROFILE, options=options) for path in images.paths]
+    out = output.parse(reports, json=json)
+    audience = Audience(quiet, events, verbose, log)
+    if images.several:
+        running.do_each(jobs, for_inspect(), out, audience)
+    running.do(jobs[0], for_inspect(), out, audience)
 
 
 def check(
-    image: opt.Image,
-    *,  # what follows need not have a default here: some have it in options.py
+    ctx: typer.Context,
+    image: opt.Images,
+    *,
     profile: opt.ProfileNames,
     any_profile: opt.AnyProfile = False,
     guest: opt.GuestMode = opt.Guest.AUTO,
     fail_on: opt.FailOnLevel = opt.FailOn.ERROR,
     strict: opt.Strict = False,
     allow: opt.Allow,
+    write_baseline: opt.Baseline = None,
     reports: opt.Reports,
     json: opt.Json = False,
     unpack: opt.Unpack = False,
     allow_device: opt.AllowDevice = False,
+    config: settings.ConfigFile = None,
     quiet: opt.Quiet = False,
+    verbose: opt.Verbose = 0,
+    log: opt.Log = None,
     events: opt.Events = None,
+    color: opt.ColorMode = opt.Color.AUTO,
 ) -> None:
-    """Judge IMAGE by the requirements of one cloud, of several, or of all.
+    """Judge each IMAGE by the requirements of one cloud, of several, or of all.
 
     Lists every finding at once: what was seen, what is expected, what to do. Changes nothing. With several
-    profiles the image is looked at once, and a table tells which of them take it.
+    images or profiles each image is looked at once, and a table tells who takes what.
     """
-    from stages import for_check
-
+    del config, color
     options = Options(
         guest=guest.value,
         fail_on=fail_on.value,
@@ -78,16 +91,36 @@ def check(
         unpack=unpack,
         allow_device=allow_device,
     )
-    chosen = _profiles(profile)
-    jobs = [Job(image, name, options=options) for name in chosen or [DEFAULT_PROFILE]]
+    images, names = meant.expand(image), _profiles(profile) or [DEFAULT_PROFILE]
+    jobs = _jobs(ctx, images, names, options)
     out = output.parse(reports, json=json)
-    if len(chosen) > 1 or "all" in profile:
-        _judge(jobs, out, quiet=quiet, events=events, any_profile=any_profile)
+    audience = Audience(quiet, events, verbose, log)
+    if write_baseline:
+        baseline.require_new(write_baseline)
+    if images.several or len(names) > 1 or "all" in profile:
+        found = running.judge(jobs, out, audience)
     else:
-        do(jobs[0], for_check(), out, quiet=quiet, events=events)
+        found = [running.judge_one(jobs[0], out, audience)]
+    if write_baseline:
+        baseline.tell(write_baseline, found)
+    raise typer.Exit(running.exit_code(found, any_profile=any_profile))
+
+
+def _jobs(
+    ctx: typer.Context, images: meant.Images, profiles: Sequence[str], options: Options
+) -> list[Job]:
+    """A job for each image and profile; what stands beside an image may make its jobs stricter."""
+    waived = {name: settings.with_waivers(ctx, options, name) for name in profiles}
+    tightening = {path: settings.tightening_beside(ctx, path, options) for path in images.paths}
+    return [
+        Job(path, name, options=settings.tightened(ctx, waived[name], tightening[path]))
+        for path in images.paths
+        for name in profiles
+    ]
 
 
 def convert(
+    ctx: typer.Context,
     image: opt.Image,
     target: str = typer.Argument(
         ..., metavar="OUTPUT", help="The file to write.", show_default=False
@@ -97,12 +130,17 @@ def convert(
     format_name: opt.FormatName = None,
     reclaim: opt.Reclaim = False,
     allow: opt.Allow,
+    reports: opt.Reports,
     json: opt.Json = False,
     unpack: opt.Unpack = False,
     allow_device: opt.AllowDevice = False,
     force: bool = typer.Option(False, "--force", help="Replace OUTPUT when it exists."),
+    config: settings.ConfigFile = None,
     quiet: opt.Quiet = False,
+    verbose: opt.Verbose = 0,
+    log: opt.Log = None,
     events: opt.Events = None,
+    color: opt.ColorMode = opt.Color.AUTO,
 ) -> None:
     """Write IMAGE as the cloud wants it to OUTPUT.
 
@@ -110,24 +148,24 @@ def convert(
     """
     from stages import for_convert
 
-    job = Job(
-        image,
-        profile,
-        options=Options(
-            guest="off",
-            format=format_name and format_name.value,
-            keep=target,
-            if_exists="replace" if force else "fail",
-            allow=waivers(allow),
-            unpack=unpack,
-            allow_device=allow_device,
-            reclaim=reclaim,
-        ),
+    del config, color
+    options = Options(
+        guest="off",
+        format=format_name and format_name.value,
+        keep=target,
+        if_exists="replace" if force else "fail",
+        allow=waivers(allow),
+        unpack=unpack,
+        allow_device=allow_device,
+        reclaim=reclaim,
     )
-    do(job, for_convert(), output.parse([], json=json), quiet=quiet, events=events)
+    job = Job(image, profile, options=settings.for_job(ctx, options, profile, image))
+    out = output.parse(reports, json=json)
+    running.do(job, for_convert(), out, Audience(quiet, events, verbose, log))
 
 
 def run(
+    ctx: typer.Context,
     image: opt.Image,
     destination: opt.Destination,
     *,
@@ -152,9 +190,12 @@ def run(
     json: opt.Json = False,
     unpack: opt.Unpack = False,
     allow_device: opt.AllowDevice = False,
-    verbose: opt.Verbose = False,
+    config: settings.ConfigFile = None,
     quiet: opt.Quiet = False,
+    verbose: opt.Verbose = 0,
+    log: opt.Log = None,
     events: opt.Events = None,
+    color: opt.ColorMode = opt.Color.AUTO,
 ) -> None:
     """Check, convert, store in DEST, and prove it.
 
@@ -162,114 +203,30 @@ def run(
     """
     from stages import for_run
 
-    streams.show_requests(verbose)
+    del config, color
     opt.require_place(destination, name)
-    job = Job(
-        image,
-        profile,
-        destination,
-        Options(
-            guest=guest.value,
-            name=name,
-            format=format_name and format_name.value,
-            if_exists=if_exists.value,
-            verify=verify.value,
-            keep=keep,
-            fail_on=fail_on.value,
-            strict=strict,
-            allow=waivers(allow),
-            dry_run=dry_run,
-            unpack=unpack,
-            allow_device=allow_device,
-            create=create or opt.is_local(destination),
-            connections=connections,
-            reclaim=reclaim,
-        ),
+    options = Options(
+        guest=guest.value,
+        name=name,
+        format=format_name and format_name.value,
+        if_exists=if_exists.value,
+        verify=verify.value,
+        keep=keep,
+        fail_on=fail_on.value,
+        strict=strict,
+        allow=waivers(allow),
+        dry_run=dry_run,
+        unpack=unpack,
+        allow_device=allow_device,
+        create=create or opt.is_local(destination),
+        connections=connections,
+        reclaim=reclaim,
     )
+    job = Job(image, profile, destination, settings.for_job(ctx, options, profile, image))
     out = output.parse(reports, json=json)
-    do(
-        job,
-        for_run(keep=keep is not None),
-        out,
-        quiet=quiet,
-        events=events,
-        job_dir=job_dir or state(),
-    )
-
-
-def do(
-    job: Job,
-    stages: Sequence[Stage],
-    out: output.Output,
-    *,
-    quiet: bool,
-    events: Path | None,
-    job_dir: Path | None = None,
-) -> None:
-    """Run one job and end the process with its exit code.
-
-    Without ``job_dir`` nothing is kept: there is nothing to resume in a job that stores nothing.
-    """
-    from pipeline.cli.monitors import monitors
-    from pipeline.cli.signals import cancel_on_signals
-    from pipeline.engine import run_job
-
-    opt.require_file(job.source)
-    opt.require_other_files(job.source, [*out.files, *([events] if events else [])])
-    report: Report
-    with (
-        cancel_on_signals() as cancellation,
-        monitors(quiet=quiet, events=events) as monitor,
-    ):
-        report = run_job(job, stages, monitor, cancellation=cancellation, job_dir=job_dir)
-    with suppress(BrokenPipeError):  # who only wanted the first lines gets the exit code as well
-        out.write(report)
-    raise typer.Exit(report.exit_code)
-
-
-def _judge(
-    jobs: Sequence[Job],
-    out: output.Output,
-    *,
-    quiet: bool,
-    events: Path | None,
-    any_profile: bool,
-) -> None:
-    """Judge by several profiles, and end the process with the exit code of all.
-
-    Jobs of one image stand together: it is looked at once.
-    """
-    from pipeline.cli.monitors import monitors
-    from pipeline.cli.signals import cancel_on_signals
-    from pipeline.engine import run_jobs
-    from stages import for_inspect
-    from stages.check import Check
-
-    reports: list[Report] = []
-    with (
-        cancel_on_signals() as cancellation,
-        monitors(quiet=quiet, events=events) as monitor,
-    ):
-        for source, group in groupby(jobs, key=lambda job: job.source):
-            opt.require_other_files(source, [*out.files, *([events] if events else [])])
-            reports += run_jobs(
-                tuple(group), for_inspect(), (Check(),), monitor, cancellation=cancellation
-            )
-    with suppress(BrokenPipeError):
-        out.write_several(reports)
-    raise typer.Exit(_exit_code(reports, any_profile=any_profile))
-
-
-def _exit_code(reports: Sequence[Report], *, any_profile: bool) -> int:
-    """With ``any_profile`` an image is fine that one profile takes."""
-    if not any_profile:
-        return combined_exit_code(report.exit_code for report in reports)
-    by_image: dict[str, list[int]] = {}
-    for report in reports:
-        by_image.setdefault(report.job["source"], []).append(report.exit_code)
-    return combined_exit_code(
-        0 if 0 in codes else combined_exit_code(codes) for codes in by_image.values()
-    )
+    audience = Audience(quiet, events, verbose, log)
+    stages = for_run(keep=keep is not None)
+    running.do(job, stages, out, audience, job_dir=job_dir or state())
 
 
 def _profiles(names: Sequence[str]) -> list[str]:

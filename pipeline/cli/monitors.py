@@ -34,11 +34,17 @@ WORDS = {
 
 
 @contextmanager
-def monitors(*, quiet: bool, events: Path | None) -> Iterator[Monitor]:
-    """Everything that shall watch, as one monitor."""
+def monitors(
+    *, quiet: bool, events: Path | None, verbose: int = 0, log: Path | None = None
+) -> Iterator[Monitor]:
+    """Everything that shall watch, as one monitor.  Who wants it verbose sees lines, no live display."""
     with ExitStack() as stack:
         watching: list[Monitor] = []
-        if not quiet:
+        if verbose or log is not None:
+            from pipeline.cli.verbosity import logging_to
+
+            watching.append(stack.enter_context(logging_to(verbose, log)))
+        if not quiet and not verbose:
             live = sys.stderr.isatty()
             watching.append(stack.enter_context(_live()) if live else _lines(sys.stderr))
         if events is not None:

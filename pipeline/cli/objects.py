@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pipeline.cli import jobs, output, streams
+from pipeline.cli import jobs, output, running, streams
 from pipeline.cli import options as opt
+from pipeline.cli.running import Audience
 from pipeline.errors import StoreError
 from pipeline.model import Job, Options
 from pipeline.text import clean, size
@@ -46,7 +47,7 @@ def upload(
     reports: opt.Reports,
     json: opt.Json = False,
     quiet: opt.Quiet = False,
-    verbose: opt.Verbose = False,
+    verbose: opt.Verbose = 0,
     events: opt.Events = None,
 ) -> None:
     """Store a prepared FILE in DEST as it is.
@@ -56,7 +57,6 @@ def upload(
     """
     from stages import for_upload
 
-    streams.show_requests(verbose)
     opt.require_place(destination, name)
     job = Job(
         file,
@@ -76,7 +76,8 @@ def upload(
         ),
     )
     out = output.parse(reports, json=json)
-    jobs.do(job, for_upload(), out, quiet=quiet, events=events, job_dir=job_dir or jobs.state())
+    audience = Audience(quiet, events, verbose)
+    running.do(job, for_upload(), out, audience, job_dir=job_dir or jobs.state())
 
 
 def cleanup(
@@ -88,7 +89,7 @@ def cleanup(
     ),
     job_dir: opt.JobDir = None,
     json: opt.Json = False,
-    verbose: opt.Verbose = False,
+    verbose: opt.Verbose = 0,
 ) -> None:
     """Remove what interrupted uploads left in DEST.
 
@@ -99,7 +100,7 @@ def cleanup(
     from pipeline.model import to_json
     from pipeline.stores.cleanup import cleanup as clean_up
 
-    streams.show_requests(verbose)
+    streams.show_requests(bool(verbose))
     active = jobs_at_work(job_dir or default_directory())
     try:
         found = clean_up(destination, job=job, dry_run=dry_run, force=force, active=active)

@@ -11,6 +11,7 @@ from typing import Annotated
 
 import typer
 
+from pipeline.cli import completion
 from pipeline.errors import UsageError
 from pipeline.stores.schemes import credentials, forms
 
@@ -31,6 +32,14 @@ class FailOn(StrEnum):
     ERROR = "error"
     WARNING = "warning"
     INFO = "info"
+    NEVER = "never"
+
+
+class Color(StrEnum):
+    """Whether the output is coloured."""
+
+    AUTO = "auto"
+    ALWAYS = "always"
     NEVER = "never"
 
 
@@ -71,11 +80,21 @@ Image = Annotated[
         show_default=False,
     ),
 ]
+Images = Annotated[
+    list[str],
+    typer.Argument(
+        metavar="IMAGE...",
+        help="Disk images: files, patterns ('*.qcow2'), or directories of images. They are never changed.",
+        show_default=False,
+    ),
+]
 ProfileName = Annotated[
     str,
     typer.Option(
         "--profile",
         metavar="NAME|FILE",
+        envvar="IMGPREP_PROFILE",
+        autocompletion=completion.profiles,
         help="Whose requirements to judge by; 'imgprep profiles' lists them.",
     ),
 ]
@@ -93,6 +112,8 @@ ProfileNames = Annotated[
     typer.Option(
         "--profile",
         metavar="NAME|FILE",
+        envvar="IMGPREP_PROFILE",
+        autocompletion=completion.profiles,
         help="Whose requirements to judge by; 'imgprep profiles' lists them. May be given several times; "
         "'all' are every cloud's newest [default: rackspace].",
         default_factory=list,
@@ -106,22 +127,30 @@ GuestMode = Annotated[
     Guest,
     typer.Option(
         "--guest",
+        envvar="IMGPREP_GUEST",
         help="Look at the system inside: auto (directly, by a virtual machine what cannot be read so), "
         "require (fail if it cannot be read), direct (never a virtual machine), appliance (always one), "
         "off (requirements on it stay unknown).",
     ),
 ]
 FailOnLevel = Annotated[
-    FailOn, typer.Option("--fail-on", help="Exit with 1 from this severity on.")
+    FailOn,
+    typer.Option("--fail-on", envvar="IMGPREP_FAIL_ON", help="Exit with 1 from this severity on."),
 ]
 Strict = Annotated[
-    bool, typer.Option("--strict", help="Exit with 7 when a requirement could not be judged.")
+    bool,
+    typer.Option(
+        "--strict",
+        envvar="IMGPREP_STRICT",
+        help="Exit with 7 when a requirement could not be judged.",
+    ),
 ]
 Allow = Annotated[
     list[str],
     typer.Option(
         "--allow",
         metavar="RULE=REASON",
+        autocompletion=completion.waivers,
         help="Accept that this requirement does not hold; may be given several times.",
         default_factory=list,
         show_default=False,
@@ -132,20 +161,57 @@ Reports = Annotated[
     typer.Option(
         "--report",
         metavar="KIND=PATH",
+        autocompletion=completion.reports,
         help="Also write a report: json, junit, sarif, markdown, html or github; PATH - is stdout. "
         "May be given several times.",
         default_factory=list,
         show_default=False,
     ),
 ]
-Json = Annotated[bool, typer.Option("--json", help="Write the JSON report to stdout.")]
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress on stderr.")]
-Verbose = Annotated[
-    bool,
+Baseline = Annotated[
+    Path | None,
     typer.Option(
-        "--verbose", "-v", help="Show every request to the store on stderr, without secrets."
+        "--write-baseline",
+        metavar="FILE",
+        help="Also write waivers for everything that fails today, for --config.",
     ),
 ]
+Json = Annotated[bool, typer.Option("--json", help="Write the JSON report to stdout.")]
+Verbose = Annotated[
+    int,
+    typer.Option(
+        "--verbose",
+        "-v",
+        count=True,
+        help="Tell each step and each request to a store with its time; -vv: and each program that is "
+        "started.",
+        show_default=False,
+    ),
+]
+Log = Annotated[
+    Path | None,
+    typer.Option("--log", metavar="FILE", help="Append all that -vv tells, with dates."),
+]
+
+
+def _color(wanted: Color) -> Color:
+    """What ``rich`` and the summaries ask is the environment."""
+    if wanted is not Color.AUTO:
+        on, off = (
+            ("FORCE_COLOR", "NO_COLOR") if wanted is Color.ALWAYS else ("NO_COLOR", "FORCE_COLOR")
+        )
+        os.environ.pop(off, None)
+        os.environ[on] = "1"
+    return wanted
+
+
+ColorMode = Annotated[
+    Color,
+    typer.Option(
+        "--color", is_eager=True, callback=_color, help="Colours: auto is on terminals only."
+    ),
+]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress on stderr.")]
 Events = Annotated[
     Path | None,
     typer.Option("--events", metavar="FILE", help="Append what happens as JSON Lines."),
@@ -249,6 +315,7 @@ Destination = Annotated[
     str,
     typer.Argument(
         metavar="DEST",
+        envvar="IMGPREP_DESTINATION",
         help=f"A directory's path, or {forms()}. "
         f"Credentials come from the store's usual places ({credentials()}).",
         show_default=False,

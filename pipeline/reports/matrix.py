@@ -29,6 +29,7 @@ class Row:
     source: str
     profile: str
     verdict: str
+    word: str  # the verdict, or that nothing was judged
     exit_code: int
     image: str  # what the image is, in few words
     reasons: tuple[tuple[str, str], ...]  # title and rule of the gravest, errors first
@@ -48,15 +49,20 @@ def _row(report: JsonObject, summary: Summary) -> Row:
     image = dict(summary.image)
     return Row(
         source=summary.source,
-        profile=clean(profile_name(report)),
+        profile=clean(profile_name(report)) if summary.profile else "",
         verdict=summary.verdict,
+        word=summary.headline if summary.profile is None else summary.verdict,
         exit_code=summary.exit_code,
         image=", ".join(image[key] for key in ("format", "disk", "guest") if key in image),
         reasons=reasons[:MOST_REASONS],
         more=max(len(reasons) - MOST_REASONS, 0),
-        not_judged=tuple(group.reason.rstrip(".") for group in summary.unknown),
+        not_judged=()
+        if summary.stopped
+        else tuple(group.reason.rstrip(".") for group in summary.unknown),
         converted=tuple(line.rule for line in summary.repaired),
-        target=_target((report.get("profile") or {}).get("target") or {}),
+        target=""
+        if summary.stopped
+        else _target((report.get("profile") or {}).get("target") or {}),
     )
 
 
@@ -65,6 +71,8 @@ def _reasons(summary: Summary) -> tuple[tuple[str, str], ...]:
     if summary.error:
         return ((summary.error[1], summary.error[3]),)
     failed = [(line.title, line.rule) for line in summary.failed if line.severity != "info"]
+    if summary.stopped:
+        return tuple(failed)
     count = sum(len(group.rules) for group in summary.unknown)
     not_judged = [(f"{count} not judged", summary.unknown[0].rules[0])] if count else []
     return (*failed, *not_judged)
@@ -89,7 +97,19 @@ def _target(target: Mapping[str, object]) -> str:
 
 
 def sentence(found: Sequence[Row]) -> str:
-    """Who takes which image."""
+    """Who takes which image; of one profile, which images it takes; of none, what was looked at."""
+    profiles = {row.profile for row in found}
+    if profiles == {""}:
+        unknown = sum(row.verdict == "rejected" for row in found)
+        rest = f"; {unknown} of them are no disk images that imgprep knows" if unknown else ""
+        return f"{len(found)} images inspected{rest}."
+    if len(profiles) == 1 and len(found) > 1:
+        taken = sum(row.verdict in TAKEN for row in found)
+        parts = [f"{profiles.pop()} takes {taken or 'none'} of {len(found)} images"]
+        for word in ("undetermined", "failed", "interrupted"):
+            count = sum(row.verdict == word for row in found)
+            parts += [f"{count} {word}"] if count else []
+        return f"{', '.join(parts)}."
     return " ".join(_taken(source, found) for source in dict.fromkeys(row.source for row in found))
 
 
@@ -109,4 +129,5 @@ def next_command(found: Sequence[Row]) -> str | None:
     other = next((row for row in found if row.verdict not in TAKEN), found[0] if found else None)
     if other is None:
         return None
-    return f"imgprep check {shlex.quote(other.source)} --profile {shlex.quote(other.profile)}"
+    profile = f" --profile {shlex.quote(other.profile)}" if other.profile else ""
+    return f"imgprep check {shlex.quote(other.source)}{profile}"

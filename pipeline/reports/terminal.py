@@ -56,7 +56,7 @@ def write_several(reports: Sequence[JsonObject], out: TextIO) -> None:
 
 def _write(made: Callable[[int], Iterable[Sequence[Styled]]], out: TextIO) -> None:
     """Write what ``made`` gives for a width in columns."""
-    if out.isatty() or os.environ.get("FORCE_COLOR"):
+    if not os.environ.get("NO_COLOR") and (out.isatty() or os.environ.get("FORCE_COLOR")):
         _write_styled(made, out)
         return
     width = min(shutil.get_terminal_size((PLAIN_WIDTH, 0)).columns, WIDEST)
@@ -191,16 +191,19 @@ def matrix_lines(
     found: Sequence[matrix.Row], width: int = PLAIN_WIDTH
 ) -> Iterator[Sequence[Styled]]:
     """A line for each image and cloud, with the first reasons below it."""
-    names = max((len(row.profile) for row in found), default=0) + 2
+    by_image = len({row.profile for row in found}) == 1 and len(found) > 1
+    names = min(max((len(_name(row, by_image)) for row in found), default=0), 48) + 2
     for source in dict.fromkeys(row.source for row in found):
         mine = [row for row in found if row.source == source]
-        yield [(source, "bold")]
-        for piece in textwrap.wrap(mine[0].image, width - 2) if mine[0].image else ():
-            yield [(f"  {piece}", "dim")]
-        yield []
+        if not by_image:
+            yield [(source, "bold")]
+            for piece in textwrap.wrap(mine[0].image, width - 2) if mine[0].image else ():
+                yield [(f"  {piece}", "dim")]
+            yield []
         for row in mine:
-            yield from _row(row, names, width)
-        yield []
+            yield from _row(row, _name(row, by_image), names, width)
+        yield from [] if by_image else [[]]
+    yield from [[]] if by_image else []
     for text in (
         *(f"Not judged: {reason}." for reason in matrix.not_judged(found)),
         matrix.sentence(found),
@@ -211,17 +214,23 @@ def matrix_lines(
         yield [("next: ", "dim"), (command, "bold")]
 
 
-def _row(row: matrix.Row, names: int, width: int) -> Iterator[Sequence[Styled]]:
+def _name(row: matrix.Row, by_image: bool) -> str:
+    """What tells a row from the others."""
+    return row.source if by_image else row.profile
+
+
+def _row(row: matrix.Row, name: str, names: int, width: int) -> Iterator[Sequence[Styled]]:
     mark = _VERDICT_MARKS.get(row.verdict, "?")
     style = _VERDICT_STYLES[row.verdict]
-    head = [(f"{mark} ", style), (f"{row.profile:<{names}}", ""), (f"{row.verdict:<22}", style)]
-    fits = names + 24 + len(row.target) <= width
-    yield [*head, (row.target, "dim")] if fits else head
+    head = [(f"{mark} ", style), (f"{name:<{names}}", ""), (f"{row.word:<22}", style)]
+    shown = row.image if not row.profile else row.target
+    fits = max(names, len(name)) + 24 + len(shown) <= width
+    yield [*head, (shown, "dim")] if fits else head
     indent = " " * (names + 2)
     reasons = [f"{title} [{rule}]" for title, rule in row.reasons]
     reasons += [f"and {row.more} more"] if row.more else []
     converted = f"imgprep will fix: {', '.join(row.converted)}" if row.converted else ""
-    for text in ("" if fits else row.target, "; ".join(reasons), converted):
+    for text in ("" if fits else shown, "; ".join(reasons), converted):
         pieces = textwrap.wrap(
             text, width - len(indent), break_long_words=False, break_on_hyphens=False
         )

@@ -16,12 +16,15 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import logging
+import shlex
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from pipeline.errors import ToolError
+from pipeline.text import clean
 from pipeline.tools import confine
 from pipeline.tools.child import Child, Completed, OnStdout, Plan, Prefix, Stop, failure
 from pipeline.tools.limits import MIB, Limits, Sandbox, find
@@ -39,6 +42,9 @@ __all__ = [
     "find",
     "run",
 ]
+
+
+_log = logging.getLogger("imgprep.tools")
 
 
 def run(
@@ -72,6 +78,13 @@ def run(
     with Child(plan) as child:
         child.pump(started + limits.wall_s, cancellation)
     completed = child.completed(time.monotonic() - started)
+    if _log.isEnabledFor(logging.DEBUG):
+        _log.debug(
+            "%s ended with %s after %.2f s",
+            clean(shlex.join(completed.argv), 2000),
+            completed.returncode,
+            completed.seconds,
+        )
     if check and completed.returncode != 0:
         raise failure(completed, limits)
     return completed

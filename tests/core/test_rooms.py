@@ -46,6 +46,7 @@ MAY_IMPORT = {
     "pipeline.content": KNOWLEDGE,
     "pipeline.guest": BYTES,
     "pipeline.profile": NOUNS,
+    "pipeline.config": NOUNS | {"pipeline.profile"},
     "pipeline.explain": NOUNS | {"pipeline.profile"},
     "pipeline.profile_page": NOUNS | {"pipeline.profile", "pipeline.explain"},
     "pipeline.reports": NOUNS | {"pipeline.profile"},
