@@ -385,7 +385,17 @@ def _judged_by(progress: _Progress) -> JudgedBy | None:
     if profile is None:
         return None
     size = (progress.facts.get("container") or {}).get("virtual_size")
-    return JudgedBy(profile.name, profile.digest, profile.target.outcome(size))
+    limits = {
+        name: parameter["maximum"]
+        for name, key in _LIMITS.items()
+        if (parameter := profile.parameters.get(key))
+    }
+    target = profile.target.outcome(size)
+    return JudgedBy(profile.name, profile.digest, target, limits, profile.import_command)
+
+
+_LIMITS = {"virtual_size": "max-virtual-size", "file_size": "max-file-size"}
+"""The parameters of a profile that a report draws a size against."""
 
 
 def _conclude(job: Job, progress: _Progress, error: ImgprepError | None) -> tuple[Verdict, int]:

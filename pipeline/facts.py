@@ -103,6 +103,7 @@ class DiskFacts(TypedDict):
     nested_format: str | None  # the image format whose header the disk begins with
     content: str | None  # of a disk without a partition table
     free_space: FreeSpaceFacts | None
+    allocation: Mapping[str, Any] | None  # {cell: bytes, data: [percent]}, see content.allocation
     problems: list[ProblemFacts]
     unknown: dict[str, str]
 

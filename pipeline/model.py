@@ -277,6 +277,9 @@ class JudgedBy:
     name: str  # its own, whatever alias was given
     digest: str  # of all its documents' contents
     target: JsonObject  # {format, variant?, packing?, suffix, virtual_size}; the last may be null
+    limits: JsonObject = field(default_factory=dict)  # bytes: {virtual_size?, file_size?}
+    # the cloud's own, with {container}, {object}, {name} and {url} to fill in
+    import_command: str | None = field(default=None, metadata=OMIT_NONE)
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,7 @@ from dataclasses import asdict, replace
 from typing import Any
 
 from pipeline import profile
-from pipeline.content import disk
+from pipeline.content import allocation, disk
 from pipeline.content.free_space import held
 from pipeline.errors import ConversionFailed, SourceError, ToolError
 from pipeline.formats.base import Problem
@@ -33,7 +33,10 @@ from pipeline.tools.qemu_img import Check, ImageSpec, Info
 
 _SECTOR = 512
 _MOST_GRAINS = 16 << 20  # 1 TiB in the usual grains of 64 KiB
-_UNSEEN = ("partition_table", "partitions", "optical", "nested_format", "content", "free_space")
+_UNSEEN = (
+    *("partition_table", "partitions", "optical", "nested_format", "content", "free_space"),
+    "allocation",
+)
 _OF_THE_MACHINE = ("Permission denied", "Operation not permitted", "Too many open files")
 _LIMITS_MET = frozenset({"tool-killed", "tool-output-limit"})
 
@@ -63,7 +66,7 @@ class InspectDisk:
             )
         container = context.facts["container"]
         if qemu_img.lies_in_file(container):
-            return _done(_look(context, container), (), {})
+            return _done(context, _look(context, container), (), {})
         return _with_tools(context, container)
 
 
@@ -80,7 +83,8 @@ def _with_tools(context: Context, container: JsonObject) -> Outcome:
     except ConversionFailed as error:
         disagreement = Problem("container-disagreement", clean(error.message))
         return _unseen(container, (*problems, disagreement), tools)
-    return _done(replace(found, problems=tuple(map(_in_words, found.problems))), problems, tools)
+    found = replace(found, problems=tuple(map(_in_words, found.problems)))
+    return _done(context, found, problems, tools)
 
 
 def _look(context: Context, container: JsonObject) -> disk.Disk:
@@ -96,8 +100,12 @@ def _in_words(problem: Problem) -> Problem:
     return Problem(problem.rule, f"{problem.detail} (at byte {problem.offset} of the disk)")
 
 
-def _done(found: disk.Disk, problems: tuple[Problem, ...], tools: Mapping[str, str]) -> Outcome:
-    return Outcome(facts={"disk": disk_facts(found, problems)}, tools=tools)
+def _done(
+    context: Context, found: disk.Disk, problems: tuple[Problem, ...], tools: Mapping[str, str]
+) -> Outcome:
+    facts = dict(disk_facts(found, problems))
+    facts["allocation"], facts["unknown"] = _allocation(context)
+    return Outcome(facts={"disk": facts}, tools=tools)
 
 
 def disk_facts(found: disk.Disk, problems: tuple[Problem, ...]) -> JsonObject:
@@ -106,6 +114,17 @@ def disk_facts(found: disk.Disk, problems: tuple[Problem, ...]) -> JsonObject:
     facts["problems"] = [*map(asdict, problems), *facts["problems"]]
     facts["unknown"] = {}
     return facts
+
+
+def _allocation(context: Context) -> tuple[JsonObject | None, dict[str, str]]:
+    """How the data is spread, and why that is not known."""
+    size = context.disk.size
+    if size > allocation.MOST_BYTES:
+        return None, {"allocation": "the disk is too large to ask where its data lies"}
+    try:
+        return allocation.of(context.disk.as_it_is().extents(), size), {}
+    except (allocation.TooScattered, ConversionFailed) as error:
+        return None, {"allocation": clean(str(error))}
 
 
 def _unseen(

@@ -76,6 +76,7 @@ class Profile:
     target: Target
     parameters: Mapping[str, JsonObject]  # limits and lists: $defs, its own and of what it extends
     notes: tuple[Note, ...]
+    import_command: str | None  # the cloud's own, with {container}, {object}, {name} and {url}
     digest: str  # of all its documents' contents
     aliases: tuple[str, ...] = field(default=())  # the names that were given for it
 
@@ -173,6 +174,7 @@ def _build(name_or_path: str, library: Library) -> Profile | None:
         target=target,
         parameters=collector.parameters,
         notes=notes,
+        import_command=effective.get("x-import-command"),
         digest=digest(sorted(library.digests[item] for item in library.documents)),
         aliases=aliases,
     )
@@ -199,6 +201,7 @@ def safety() -> Profile:
         target=Target(format="raw", suffix=""),
         parameters={},
         notes=(),
+        import_command=None,
         digest=digest(sorted(library.digests[item] for item in library.documents)),
     )
 

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from pipeline.model import JsonObject
+from pipeline.reports.pictures import disk_map
 from pipeline.text import clean, size
 
 MOST_PROBLEMS = 5
@@ -34,6 +35,9 @@ def rows(facts: Mapping[str, Any], *, whole: bool) -> Iterable[tuple[str, str]]:
         yield from _packed(container)
     if container.get("virtual_size") is not None:
         yield "disk", f"{size(container['virtual_size'])}{_partitions(disk)}"
+        drawn = disk_map(disk)
+        if drawn:
+            yield "map", drawn
     yield from _deleted(disk)
     if whole:
         yield from _only_inspected(facts, container)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shlex
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import PurePath
@@ -139,8 +140,14 @@ def _import_command(template: str, receipt: JsonObject) -> str:
         "name": PurePath(path).stem,
     }
     for key, value in values.items():
-        template = template.replace(f"{{{key}}}", clean(value, 2000).replace("'", ""))
+        template = template.replace(f"{{{key}}}", _within_quotes(value))
     return template
+
+
+def _within_quotes(value: str) -> str:
+    """Within a JSON string that stands in single quotes of a shell's word."""
+    inner = json.dumps(clean(value, 2000), ensure_ascii=False)[1:-1]
+    return inner.replace("'", "'\\''")
 
 
 def _next_of_check(report: JsonObject, source: str) -> str:

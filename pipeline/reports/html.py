@@ -1,15 +1,29 @@
-"""One HTML page without scripts and without anything from elsewhere; the template escapes all."""
+"""One HTML page without scripts and without anything from elsewhere; the template escapes all.
+
+report.html.j2    the order of things           style.css    light, dark, printed, from 320 px on
+parts.html.j2     a finding, the drawings, a table
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from pipeline.model import JsonObject
-from pipeline.reports import matrix
-from pipeline.reports.summary import SEVERITIES, summarize
+from pipeline.reports import matrix, pictures
+from pipeline.reports.summary import SEVERITIES, Summary, summarize
 
 TEMPLATES = Path(__file__).parent / "templates"
+
+
+@dataclass(frozen=True)
+class _Entry:
+    """One report on the page."""
+
+    summary: Summary
+    pictures: pictures.Pictures
+    passed: Sequence[str]
 
 
 def render(report: JsonObject) -> str:
@@ -33,6 +47,13 @@ def _page(reports: Sequence[JsonObject], rows: Sequence[matrix.Row]) -> str:
         lstrip_blocks=True,
     )
     template = environment.get_template("report.html.j2")
-    entries = [(summarize(report), report) for report in reports]
+    entries = [
+        _Entry(
+            summarize(report),
+            pictures.draw(report),
+            () if summarize(report).stopped else report["passed"],
+        )
+        for report in reports
+    ]
     title = matrix.sentence(rows) if rows else None
     return template.render(entries=entries, matrix=rows, title=title, severities=SEVERITIES)
