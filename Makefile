@@ -9,7 +9,7 @@ export IMAGE DEST PROFILE
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-test run test test-slow soak lint format bench fuzz sample clean
+.PHONY: help setup setup-test run test test-slow soak lint format bench fuzz sample clean man
 
 help:  ## print this help
 	@echo "imgprep: prepare a disk image for a cloud's import, and store it there"
@@ -33,9 +33,9 @@ sample: setup  ## build the sample image (a bootable Debian 12) and print its pa
 	@.ci/setup sample && fixtures/debian/build
 
 test: setup-test  ## all tests, with the real tools and servers, and the linters
-	@CI=$${CI:-true} $(BIN)/python -m pytest -n 2 --dist loadgroup $(TESTS)
+	@CI=$${CI:-true} $(BIN)/python -m pytest -n 2 --dist loadgroup -m "not nightly" $(TESTS)
 
-test-slow: setup-test  ## the tests that take minutes each: a soak, …
+test-slow: setup-test  ## the tests that take minutes each: a soak, the container's steps in clean trees (root)
 	@CI=$${CI:-true} $(BIN)/python -m pytest -m nightly $(TESTS)
 
 soak: setup-test  ## uploads broken in every way for MINUTES, then eight days later (SEED repeats one)
@@ -49,6 +49,9 @@ lint: setup-test  ## formatting, lint and types
 format: setup-test  ## format the code
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
+
+man: setup  ## write the manual pages to .venv/share/man (make setup does it too)
+	$(BIN)/python -m pipeline.cli.manual .venv/share/man/man1
 
 bench:  ## measure against the by-hand commands; the figures go into BENCHMARKS.md
 	@.ci/setup bench

@@ -26,7 +26,7 @@ class Images:
 
 
 def expand(words: Sequence[str]) -> Images:
-    """Read ``IMAGE…``; raises ``UsageError`` when a pattern or a directory holds none."""
+    """Read ``IMAGE…``; raises ``UsageError`` when a pattern matches none."""
     paths: list[str] = []
     empty: list[str] = []
     for word in words:
@@ -37,8 +37,8 @@ def expand(words: Sequence[str]) -> Images:
     if empty:
         raise UsageError(
             "images-not-found",
-            f"no image is in {', '.join(empty)}",
-            hint=f"in a directory, files are taken that end in {', '.join(SUFFIXES)}",
+            f"no file matches {', '.join(empty)}",
+            hint="check the pattern; a directory is given by its path, without one",
         )
     unique = tuple(dict.fromkeys(paths))
     return Images(unique, several=len(unique) > 1 or list(unique) != list(words))
@@ -46,9 +46,12 @@ def expand(words: Sequence[str]) -> Images:
 
 def _meant(word: str) -> Iterator[str]:
     if os.path.isdir(word):
-        for path in sorted(Path(word).iterdir()):
-            if path.name.lower().endswith(SUFFIXES) and path.is_file():
-                yield str(path)
+        inside = [
+            str(path)
+            for path in sorted(Path(word).iterdir())
+            if path.name.lower().endswith(SUFFIXES) and path.is_file()
+        ]
+        yield from inside or [word]  # without any it is only what it is: no file
     elif not os.path.lexists(word) and glob.has_magic(word):
         yield from sorted(glob.glob(word))
     else:

@@ -12,7 +12,7 @@ from pathlib import Path
 import typer
 
 from pipeline import __version__
-from pipeline.cli import about, batch, jobs, objects, streams
+from pipeline.cli import about, batch, jobs, objects, report, streams
 from pipeline.errors import EnvironmentFailed, ImgprepError
 from pipeline.model import ExitCode
 from pipeline.text import clean
@@ -46,7 +46,7 @@ def _root(
     del version
 
 
-for commands in (jobs, batch, objects, about):
+for commands in (jobs, batch, objects, report, about):
     commands.add_to(app)
 
 

@@ -64,8 +64,15 @@ class Output:
         """The outputs alone, where somebody else tells the summary."""
         _all(self._deliveries(found))
 
+    def rewrite(self, found: JsonObject | Sequence[JsonObject]) -> None:
+        """The outputs of a report that was read from a file; without any, its summary."""
+        if self.targets:
+            _all(self._deliveries(found))
+        else:
+            _print_summary(found, sys.stdout)
+
     def _deliveries(
-        self, found: Report | Sequence[Report | JsonObject]
+        self, found: Report | JsonObject | Sequence[Report | JsonObject]
     ) -> list[Callable[[], None]]:
         return [partial(_deliver, target, found) for target in self.targets]
 
@@ -108,14 +115,16 @@ def parse(values: Sequence[str], *, json: bool) -> Output:
     return Output(tuple(targets))
 
 
-def _print_summary(found: Report | Sequence[Report], out: TextIO) -> None:
+def _print_summary(found: Report | JsonObject | Sequence[Report | JsonObject], out: TextIO) -> None:
     # on stderr it is a courtesy, like progress: what was asked for is elsewhere
     with suppress(OSError) if out is sys.stderr else nullcontext():
         reports.print_summary(found, out)
         out.flush()
 
 
-def _deliver(target: ReportTarget, found: Report | Sequence[Report | JsonObject]) -> None:
+def _deliver(
+    target: ReportTarget, found: Report | JsonObject | Sequence[Report | JsonObject]
+) -> None:
     text = reports.render(target.kind, found)
     if target.path == "-":
         sys.stdout.write(text if text.endswith("\n") else text + "\n")

@@ -70,9 +70,11 @@ def test_inspect_takes_several_too(imgprep, images):
     assert "inspected" in ended.stdout
 
 
-@pytest.mark.parametrize("word", ["*.raw", "."])
-def test_where_no_image_is(imgprep, tmp_path, word):
+@pytest.mark.parametrize(
+    ("word", "code", "name"), [("*.raw", 2, "images-not-found"), ("", 3, "source-not-a-file")]
+)
+def test_where_no_image_is(imgprep, tmp_path, word, code, name):
     ended = imgprep("check", tmp_path / word)
 
-    assert ended.code == 2
-    assert "images-not-found" in ended.stderr
+    assert ended.code == code
+    assert name in ended.stderr
