@@ -12,6 +12,7 @@ import difflib
 import functools
 import json
 import re
+import shutil
 import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -25,7 +26,7 @@ from pipeline.model import JsonObject, Provenance, Target
 from pipeline.profile import words
 from pipeline.profile.requirements import SCHEMAS, Requirement, Words
 
-WIDTH = 100
+WIDEST = 100
 
 
 class ErrorExplanation(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="error"):
@@ -236,7 +237,7 @@ def _rule_lines(found: RuleExplanation) -> Iterator[str]:
     if own.gate:
         yield from _labelled("safety", "an image that fails goes no further; it cannot be allowed")
     if own.fixed_by == "convert":
-        yield from _labelled("mended", "by the conversion; on a source it is information only")
+        yield from _labelled("fixed", "by the conversion; on a source it is information only")
     yield from _labelled("needs", ", ".join(own.needs))
     for use in found.profiles:
         vendor = f", the vendor's error {use.vendor_code}" if use.vendor_code else ""
@@ -271,6 +272,11 @@ def _facts_in_words(value: Any, path: str = "") -> Iterator[str]:
         yield f"{path}: {words.plain(value)}"
 
 
+def _width() -> int:
+    """Columns of the terminal, as far as lines of text are read well."""
+    return min(shutil.get_terminal_size((WIDEST, 0)).columns, WIDEST)
+
+
 def _source(found: Provenance) -> str:
     note = f"; {found.note}" if found.note else ""
     return f"{found.address} ({found.date}{note})"
@@ -279,7 +285,7 @@ def _source(found: Provenance) -> str:
 def _wrap(content: str, indent: str = "  ") -> Iterator[str]:
     yield from textwrap.wrap(
         content,
-        WIDTH,
+        _width(),
         initial_indent=indent,
         subsequent_indent=indent,
         break_long_words=False,
@@ -288,7 +294,7 @@ def _wrap(content: str, indent: str = "  ") -> Iterator[str]:
 
 
 def _labelled(label: str, content: str) -> Iterator[str]:
-    pieces = textwrap.wrap(content, WIDTH - 12, break_long_words=False, break_on_hyphens=False)
+    pieces = textwrap.wrap(content, _width() - 12, break_long_words=False, break_on_hyphens=False)
     for number, piece in enumerate(pieces):
         yield f"  {label if number == 0 else '':<10}{piece}"
 
@@ -422,4 +428,4 @@ def _value(value: Any) -> str:
 def _mark(item: Requirement) -> str:
     own = item.words
     code = f" {own.vendor_code}" if own.vendor_code else ""
-    return f"{own.severity}{code}{', mended' if own.fixed_by else ''}"
+    return f"{own.severity}{code}{', fixed' if own.fixed_by else ''}"

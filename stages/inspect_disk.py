@@ -25,6 +25,7 @@ from pipeline.content import allocation, disk
 from pipeline.content.free_space import held
 from pipeline.errors import ConversionFailed, SourceError, ToolError
 from pipeline.formats.base import Problem
+from pipeline.formats.tables import cut_short
 from pipeline.model import Job, JsonObject, Outcome, StageStatus
 from pipeline.stage import Context
 from pipeline.text import clean
@@ -227,7 +228,7 @@ def _damage(check: Check, info: Info, file_size: int) -> Iterator[Problem]:
         yield Problem("leaked-clusters", f"{check.leaks} leaked clusters")
     missing = (check.image_end or 0) - file_size
     if missing >= (info.cluster_size or _SECTOR):  # compressed images may end inside a cluster
-        detail = f"the last used cluster ends at {check.image_end}, the file has {file_size} bytes"
+        detail = cut_short(file_size, file_size + missing)
         yield Problem("truncated", detail, file_size, missing)
 
 

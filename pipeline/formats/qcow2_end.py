@@ -24,6 +24,7 @@ from pipeline.formats.qcow2_layout import (
     entries,
     unpacks_wholly,
 )
+from pipeline.formats.tables import cut_short
 from pipeline.source import Reader
 
 _L2_BYTES = 1 << 20  # of L2 tables that are read when a file seems to be cut
@@ -38,7 +39,7 @@ def cut(layout: Layout, reader: Reader, tables: list[int], used: int) -> Iterato
     if used <= reader.size:
         return
     start = used - layout.cluster
-    detail = f"the last used cluster is at {start} to {used}, the file has {reader.size} bytes"
+    detail = cut_short(reader.size, used)
     lost = _used_beyond if start >= reader.size else _data_ends_inside
     if lost(layout, reader, tables, start):
         yield Problem("truncated", detail, reader.size, used - reader.size)

@@ -24,6 +24,7 @@ from pipeline.formats.qcow2_layout import COMPRESSED, L1_BYTES, OFFSET, Layout, 
 from pipeline.formats.tables import (
     Region,
     covered,
+    cut_short,
     integers,
     outside,
     overlaps,
@@ -289,7 +290,7 @@ def _packed(
     start, length = layout.packed_place(max(found, key=mask.__and__))
     end = start + length  # somewhere in the last 512 bytes
     if start < reader.size <= end - 512 < used:
-        detail = f"compressed data is at {start} to {end}, the file has {reader.size} bytes"
+        detail = cut_short(reader.size, end)
         yield Problem("truncated", detail, reader.size, end - reader.size)
     else:
         yield from _beyond(reader, start, place.name, place, used)

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from pipeline.formats.base import Problem
+from pipeline.text import size as size_words
 
 _SLACK = 64 << 20  # bytes of metadata that even a small image may have
 
@@ -65,6 +66,12 @@ def plausible(end: int, virtual_size: int) -> bool:
     return end <= 2 * virtual_size + _SLACK
 
 
+def cut_short(file_size: int, needed: int) -> str:
+    """What is to be said about a file that is shorter than what its tables speak of."""
+    missing = size_words(needed - file_size)
+    return f"the file has {size_words(file_size)}; its tables need {size_words(needed)} ({missing} missing)"
+
+
 def outside(
     region: Region, file_size: int, virtual_size: int, *, wild: str = "corrupt-header"
 ) -> Iterator[Problem]:
@@ -73,6 +80,7 @@ def outside(
         return
     detail = f"{region.name} is at {region.offset} to {region.end}, the file has {file_size} bytes"
     if plausible(region.end, virtual_size):
+        detail = cut_short(file_size, region.end)
         yield Problem("truncated", detail, file_size, region.end - file_size)
     else:
         yield Problem(wild, detail, *(region.told_at or (region.offset, region.length)))

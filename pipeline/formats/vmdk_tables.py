@@ -13,7 +13,15 @@ from collections.abc import Iterator
 
 from pipeline.formats.base import Problem
 from pipeline.formats.bounded import padded
-from pipeline.formats.tables import Region, integers, outside, plausible, repeated, sample
+from pipeline.formats.tables import (
+    Region,
+    cut_short,
+    integers,
+    outside,
+    plausible,
+    repeated,
+    sample,
+)
 from pipeline.source import Reader
 
 _MAX_DIRECTORY = 8 << 20  # bytes
@@ -122,6 +130,7 @@ def _grains(
     if end > reader.size:
         detail = f"a grain is at {last} to {end}, the file has {reader.size} bytes"
         if plausible(last, size):
+            detail = cut_short(reader.size, end)
             yield Problem("truncated", detail, reader.size, end - reader.size)
         else:
             yield Problem("corrupt-metadata", detail, at, span)

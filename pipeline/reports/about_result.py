@@ -111,6 +111,9 @@ def next_command(report: JsonObject, *, judged: bool) -> str | None:
     if receipt:
         return _next_of_receipt(report, receipt)
     source = _quoted(job["source"])
+    unread = (report["facts"].get("container") or {}).get("problems")
+    if not judged and report["verdict"] == "rejected" and unread:
+        return f"imgprep explain {unread[0]['rule']}"
     if not judged:
         return f"imgprep check {source}{_kept(job, 'profile', 'unpack', 'allow_device')}"
     if report["artifact"] and job["options"].get("keep") and not job["destination"]:

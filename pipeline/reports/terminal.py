@@ -139,7 +139,13 @@ def _finding(line: Line, width: int) -> Iterator[Sequence[Styled]]:
     mark, style = _MARKS[line.severity]
     vendor = f", the vendor's error {line.vendor_code}" if line.vendor_code else ""
     yield []
-    yield [(mark, style), (f" {line.title}", "bold"), (f"  [{line.rule}{vendor}]", "dim")]
+    name = f"[{line.rule}{vendor}]"
+    head = [(mark, style), (f" {line.title}", "bold")]
+    if len(mark) + len(line.title) + len(name) + 3 <= width:
+        yield [*head, (f"  {name}", "dim")]
+    else:
+        yield head
+        yield [(f"  {name}", "dim")]
     for message in line.messages[:MOST_MESSAGES]:
         yield from _wrapped("seen", message, width)
     if len(line.messages) > MOST_MESSAGES:

@@ -360,7 +360,7 @@ def test_github_annotations_name_file_and_severity():
     lines = reports.render("github", bad()).splitlines()
 
     commands = [line.split(" ")[0] for line in lines]
-    assert commands == ["::error", "::error", "::warning", "::notice", "::warning", "::error"]
+    assert commands == ["::error", "::warning", "::notice", "::warning", "::error"]
     assert all("file=disk.qcow2,title=" in line for line in lines)
 
 

@@ -1,0 +1,117 @@
+"""How much is told, where, and in which colours; what the shell completes."""
+
+import json
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+
+from pipeline.reports import about_result
+
+
+@pytest.fixture
+def image(tmp_path):
+    path = tmp_path / "disk.raw"
+    with path.open("wb") as out:
+        out.write(b"\x33\xc0" + bytes(508) + b"\x55\xaa")
+        out.truncate(64 << 20)
+    return path
+
+
+def test_verbose_tells_each_step_with_its_time(imgprep, image):
+    quiet = imgprep("check", image, "--guest=off", "-q")
+    once = imgprep("check", image, "--guest=off", "-v")
+
+    assert quiet.stderr == ""
+    assert re.search(r"^\d\d:\d\d:\d\d identify: started$", once.stderr, re.MULTILINE)
+    assert "job ended: undetermined, exit code 0" in once.stderr
+    assert once.stdout == quiet.stdout
+
+
+@pytest.mark.needs("qemu-img")
+def test_twice_verbose_tells_each_program(imgprep, image, tmp_path):
+    once = imgprep("convert", image, tmp_path / "a.qcow2", "--format=qcow2", "-v")
+    twice = imgprep("convert", image, tmp_path / "b.qcow2", "--format=qcow2", "-vv")
+
+    assert "qemu-img convert" not in once.stderr
+    assert re.search(r"qemu-img convert .* ended with 0 after \d+\.\d\d s", twice.stderr)
+
+
+def test_a_log_holds_it_all_and_is_appended_to(imgprep, image, tmp_path):
+    log = tmp_path / "imgprep.log"
+
+    for _ in range(2):
+        assert imgprep("check", image, "--guest=off", "-q", "--log", log).code == 0
+
+    lines = log.read_text().splitlines()
+    assert sum("identify: started" in line for line in lines) == 2
+    assert all(re.match(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d+ [A-Z]+ ", line) for line in lines)
+
+
+def test_a_log_that_cannot_be_written_is_told(imgprep, image, tmp_path):
+    ended = imgprep("check", image, "--guest=off", "--log", tmp_path / "no" / "log")
+
+    assert ended.code == 2
+    assert "log-unwritable" in ended.stderr
+
+
+def test_the_image_is_not_taken_for_the_log(imgprep, image):
+    before = image.stat()
+
+    ended = imgprep("check", image, "--guest=off", "--log", image)
+
+    assert ended.code == 2
+    assert image.stat().st_mtime_ns == before.st_mtime_ns
+
+
+@pytest.mark.parametrize(
+    ("options", "env", "coloured"),
+    [
+        ((), {}, False),
+        (("--color", "always"), {}, True),
+        (("--color", "always"), {"NO_COLOR": "1"}, True),
+        (("--color", "never"), {"FORCE_COLOR": "1", "NO_COLOR": ""}, False),
+        ((), {"FORCE_COLOR": "1", "NO_COLOR": ""}, True),
+    ],
+)
+def test_colours_are_what_was_asked_for(imgprep, image, options, env, coloured):
+    ended = imgprep("check", image, "--guest=off", "-q", *options, **env)
+
+    assert ("\x1b[" in ended.stdout) == coloured
+
+
+def completed(imgprep, *words):
+    """What the shell would be offered for the last word."""
+    line = " ".join(("imgprep", *words))
+    env = {
+        "_IMGPREP_COMPLETE": "complete_bash",
+        "COMP_WORDS": line,
+        "COMP_CWORD": str(len(words)),
+    }
+    return set(imgprep(**env).stdout.split())
+
+
+def test_the_shell_completes_what_has_names(imgprep):
+    assert {"check", "cleanup", "config", "convert"} <= completed(imgprep, "c")
+    assert completed(imgprep, "explain", "iso") == {"iso-image", "iso-in-partition"}
+    assert "source-changed" in completed(imgprep, "explain", "source-c")
+    assert {"rackspace", "rackspace-2020"} <= completed(imgprep, "check", "x", "--profile", "rack")
+    assert "machine-id=" in completed(imgprep, "check", "x", "--allow", "machine")
+    assert {"json=", "junit="} == completed(imgprep, "check", "x", "--report", "j")
+    assert {"qcow2", "qcow2-compressed"} == completed(imgprep, "convert", "x", "y", "--format", "q")
+
+
+def test_an_import_command_can_be_pasted_whatever_the_object_is_called():
+    receipt = {"url": 'swift://images/it\'s%20"new".vhd'}
+    profile = Path("schemas/profiles/rackspace-2020.json").read_text(encoding="utf-8")
+    template = json.loads(profile)["x-import-command"]
+
+    words = shlex.split(about_result._import_command(template, receipt))
+
+    assert words[:5] == ["glance", "task-create", "--type", "import", "--input"]
+    body = json.loads(words[5])
+    assert body == {
+        "import_from": 'images/it\'s "new".vhd',
+        "image_properties": {"name": 'it\'s "new"'},
+    }
