@@ -35,11 +35,19 @@ def short_ones(options: Options) -> Table:
         contestants[f"imgprep check --guest=off {image.name}"] = shell(f"{check} '{image}'")
     contest = Contest(2 * options.pairs + 1)
     contest.run(contestants)
+    bare = "python -c pass"
     rows = [
-        (name, f"{contest.seconds(name):.2f}", contest.spread(name), mib(contest.memory(name)))
+        (
+            name,
+            f"{contest.seconds(name):.2f}",
+            contest.spread(name),
+            f"{contest.ratio(name, bare):.1f}",
+            mib(contest.memory(name)),
+        )
         for name in contestants
     ]
-    return Table("Short commands", ("", "median s", "least to most", "peak memory"), tuple(rows))
+    head = ("", "median s", "least to most", f"x {bare}", "peak memory")
+    return Table("Short commands", head, tuple(rows))
 
 
 def inspection(options: Options) -> Table:
