@@ -11,7 +11,7 @@
       - "nightly/*.vmdk"                          a pattern
       - image: db.qcow2                           … and what differs for it
         name: db-2026.vhd
-        profile: [rackspace-2020, rackspace-2014]
+        profile: rackspace-2014                   one, or a list: a job for each
         options: {guest: "off"}
 
 A list alone is the same as ``images:``.  What an entry says stands above the defaults, option by option.
