@@ -26,7 +26,7 @@ ACCEPTED = sorted(
 
 pytestmark = [
     pytest.mark.xdist_group("hostile"),
-    pytest.mark.needs("qemu-img", "qemu-nbd", "module:nbd", "module:pyvhdi"),
+    pytest.mark.needs("qemu-img", "qemu-nbd", "module:pyvhdi"),
 ]
 
 

@@ -26,7 +26,7 @@ from stages.prove import Prove
 
 MIB = 1 << 20
 STAGES = (Identify(), InspectDisk(), Check(), Convert(), Prove(), Keep())
-pytestmark = pytest.mark.needs("qemu-img", "qemu-nbd", "module:nbd")
+pytestmark = pytest.mark.needs("qemu-img", "qemu-nbd")
 
 
 class Run:

@@ -19,7 +19,7 @@ from stages.inspect_disk import InspectDisk
 
 MIB = 1 << 20
 
-pytestmark = pytest.mark.needs("qemu-img", "qemu-nbd", "module:nbd")
+pytestmark = pytest.mark.needs("qemu-img", "qemu-nbd")
 
 
 def qemu(*argv):

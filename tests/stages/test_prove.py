@@ -22,7 +22,7 @@ from pipeline.source import Source
 from pipeline.tools import nbd, qemu_img
 from stages import for_run, for_upload
 
-pytestmark = pytest.mark.needs("qemu-img", "qemu-nbd", "module:nbd")
+pytestmark = pytest.mark.needs("qemu-img", "qemu-nbd")
 
 MIB, GIB = 1 << 20, 1 << 30
 SCHEMAS = Path(__file__).resolve().parents[2] / "schemas"

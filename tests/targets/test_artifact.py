@@ -103,7 +103,7 @@ def require_sound(vhd: Path) -> None:
         assert files.against_xenserver(file) == set()
 
 
-@pytest.mark.needs("qemu-img", "qemu-nbd", "module:nbd", "module:pyvhdi")
+@pytest.mark.needs("qemu-img", "qemu-nbd", "module:pyvhdi")
 @pytest.mark.parametrize("kind", FORMATS)
 def test_two_readers_find_the_sources_data(tmp_path: Path, kind: str) -> None:
     name, options = FORMATS[kind]
@@ -174,7 +174,7 @@ def test_xenservers_own_tool_takes_and_resizes_it(tmp_path: Path, size: int) -> 
     compare_with_qemu(raw, output)
 
 
-@pytest.mark.needs("qemu-img", "qemu-nbd", "module:nbd")
+@pytest.mark.needs("qemu-img", "qemu-nbd")
 def test_reading_back_and_converting_again_gives_the_same_bytes(tmp_path: Path) -> None:
     raw = files.raw_disk(tmp_path / "disk.raw", 40 * MIB)
     first = convert(raw, "raw", tmp_path / "1.vhd")
@@ -186,7 +186,7 @@ def test_reading_back_and_converting_again_gives_the_same_bytes(tmp_path: Path) 
     assert first.sha256 == second.sha256 == third.sha256
 
 
-@pytest.mark.needs("qemu-img", "qemu-nbd", "module:nbd")
+@pytest.mark.needs("qemu-img", "qemu-nbd")
 def test_segments_made_by_threads_in_any_order_are_the_file(tmp_path: Path) -> None:
     raw = files.raw_disk(tmp_path / "disk.raw", 60 * MIB)
     image = tmp_path / "image.qcow2"
@@ -274,7 +274,7 @@ class TestFailures:
         assert (caught.value.code, caught.value.exit_code) == ("source-data-unreadable", 4)
         assert leftovers(tmp_path) == {"disk.raw"}
 
-    @pytest.mark.needs("qemu-img", "qemu-nbd", "module:nbd")
+    @pytest.mark.needs("qemu-img", "qemu-nbd")
     def test_a_read_error_in_the_middle(self, raw: Path, tmp_path: Path) -> None:
         image = tmp_path / "image.qcow2"
         files.qemu_img("convert", "-f", "raw", "-O", "qcow2", "-c", raw, image)

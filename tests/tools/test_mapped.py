@@ -28,7 +28,7 @@ KINDS = {
     "vmdk, stream": (["-O", "vmdk", "-o", "subformat=streamOptimized"], True),
     "vhd": (["-O", "vpc", "-o", "subformat=dynamic,force_size=on"], False),
 }
-pytestmark = pytest.mark.needs("qemu-img", "qemu-nbd", "module:nbd")
+pytestmark = pytest.mark.needs("qemu-img", "qemu-nbd")
 
 
 def facts(source: Source) -> dict[str, Any]:
