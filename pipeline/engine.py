@@ -10,12 +10,11 @@ asks for a stop.  Whatever happens, there is a report.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 from pipeline import __version__, facts, journal
 from pipeline.beside import Beside
@@ -28,61 +27,18 @@ from pipeline.events import (
     StageFinished,
     StageStarted,
 )
+from pipeline.gathered import Gathered, make_report
 from pipeline.model import (
-    Artifact,
-    ErrorRecord,
-    ExitCode,
-    Facts,
     Job,
-    JudgedBy,
-    Judgement,
     Outcome,
-    Receipt,
     Report,
     StageRecord,
     StageStatus,
-    Verdict,
     digest,
-    to_json,
 )
-from pipeline.profile import Profile, check_waivers, load, safety, verdict
+from pipeline.profile import Profile, check_waivers, load, safety
 from pipeline.source import Source
 from pipeline.stage import Cancellation, Context, Stage, StageFailed, identify_job
-
-
-@dataclass
-class _Progress:
-    """What a run has brought together so far: the makings of the report."""
-
-    profile: Profile | None = None
-    facts: dict[str, Mapping[str, Any]] = field(default_factory=dict)
-    judgement: Judgement | None = None
-    result: Judgement | None = None
-    artifact: Artifact | None = None
-    receipt: Receipt | None = None
-    tools: dict[str, str] = field(default_factory=dict)
-    records: list[StageRecord] = field(default_factory=list)
-    refused: bool = False
-    cut_short: bool = False  # stages were left out because the image is refused
-
-    def add(self, outcome: Outcome) -> None:
-        self.facts.update(outcome.facts)
-        self.tools.update(outcome.tools)
-        self.judgement = outcome.judgement or self.judgement
-        self.result = outcome.result or self.result
-        self.artifact = outcome.artifact or self.artifact
-        self.receipt = outcome.receipt or self.receipt
-        self.refused = self.refused or outcome.status is StageStatus.REFUSED
-
-    def branch(self, profile: Profile | None) -> _Progress:
-        """The same so far, to be gone on with for another profile."""
-        return replace(
-            self,
-            profile=profile,
-            facts=dict(self.facts),
-            tools=dict(self.tools),
-            records=list(self.records),
-        )
 
 
 def run_job(
@@ -100,7 +56,7 @@ def run_job(
     with a number of bytes before they are sent to a store, and waits where a rate is to be kept.
     """
     started = datetime.now(UTC)
-    progress = _Progress()
+    progress = Gathered()
     error: ImgprepError | None = None
     job_id = ""
     try:
@@ -125,7 +81,7 @@ def run_job(
         error = raised
         if isinstance(raised, Interrupted) and job_dir is None:
             error = raised.without_state()
-    report = _report(job, job_id, progress, error, started)
+    report = make_report(job, job_id, progress, error, started)
     monitor(JobFinished(report))
     return report
 
@@ -147,8 +103,8 @@ def run_jobs(
     loaded, wrong = _load_all(jobs, started)
     if wrong:
         return wrong
-    gathered = _Progress()
-    branches: list[_Progress] = []
+    gathered = Gathered()
+    branches: list[Gathered] = []
     ids = [""] * len(jobs)
     done = 0
     error: ImgprepError | None = None
@@ -179,7 +135,7 @@ def run_jobs(
         error = raised
     branches += [gathered.branch(profile) for profile in loaded[len(branches) :]]
     reports = tuple(
-        _report(job, job_id, branch, error if number >= done else None, started)
+        make_report(job, job_id, branch, error if number >= done else None, started)
         for number, (job, job_id, branch) in enumerate(zip(jobs, ids, branches, strict=True))
     )
     for report in reports:
@@ -203,7 +159,7 @@ def _load_all(
         try:
             loaded.append(_load(job))
         except ImgprepError as error:
-            wrong.append(_report(job, "", _Progress(), error, started))
+            wrong.append(make_report(job, "", Gathered(), error, started))
     return tuple(loaded), tuple(wrong)
 
 
@@ -238,7 +194,7 @@ def _context(
 
 
 def _run_stages(
-    stages: Sequence[Stage], context: Context, records: journal.Journal, progress: _Progress
+    stages: Sequence[Stage], context: Context, records: journal.Journal, progress: Gathered
 ) -> None:
     chain = digest([context.job_id, __version__])
     with ExitStack() as opened:
@@ -278,7 +234,7 @@ def _with_disk(context: Context, outcome: Outcome, opened: ExitStack) -> Context
 
 
 def _run_stage(
-    stage: Stage, context: Context, records: journal.Journal, chain: str, progress: _Progress
+    stage: Stage, context: Context, records: journal.Journal, chain: str, progress: Gathered
 ) -> Outcome:
     found = records.find(stage.name, chain) if stage.reusable else None
     if found is not None and _still_true(found[0]):
@@ -307,7 +263,7 @@ def _run_stage(
     return outcome
 
 
-def _failed(context: Context, progress: _Progress, begin: float, reason: str) -> None:
+def _failed(context: Context, progress: Gathered, begin: float, reason: str) -> None:
     _finish(context, progress, StageStatus.FAILED, time.monotonic() - begin, reason)
 
 
@@ -328,13 +284,13 @@ def _still_true(outcome: Outcome) -> bool:
     return all(Path(path).exists() for path in files if path)
 
 
-def _skip(stage: Stage, context: Context, progress: _Progress, reason: str) -> None:
+def _skip(stage: Stage, context: Context, progress: Gathered, reason: str) -> None:
     _finish(replace(context, stage=stage.name), progress, StageStatus.SKIPPED, 0.0, reason)
 
 
 def _finish(
     context: Context,
-    progress: _Progress,
+    progress: Gathered,
     status: StageStatus,
     seconds: float,
     reason: str | None,
@@ -342,99 +298,3 @@ def _finish(
     record = StageRecord(context.stage, status, round(seconds, 3), reason)
     progress.records.append(record)
     context.monitor(StageFinished(record.name, record.status, record.seconds, record.reason))
-
-
-def _report(
-    job: Job,
-    job_id: str,
-    progress: _Progress,
-    error: ImgprepError | None,
-    started: datetime,
-) -> Report:
-    judgement = progress.judgement or Judgement()
-    word, code = _conclude(job, progress, error)
-    return Report(
-        imgprep_version=__version__,
-        job={
-            "id": job_id,
-            "source": job.source,
-            "profile": job.profile,
-            "destination": job.destination,
-            "options": to_json(job.options),
-        },
-        verdict=word,
-        exit_code=code,
-        findings=judgement.findings,
-        passed=judgement.passed,
-        not_applicable=judgement.not_applicable,
-        facts=progress.facts,
-        stages=tuple(progress.records),
-        artifact=_summary(progress.artifact, progress.receipt),
-        receipt=progress.receipt,
-        result=progress.result,
-        error=ErrorRecord(error.code, error.title, error.message, error.hint) if error else None,
-        tools=progress.tools,
-        started=started.isoformat(timespec="milliseconds"),
-        finished=datetime.now(UTC).isoformat(timespec="milliseconds"),
-        profile=_judged_by(progress),
-    )
-
-
-def _judged_by(progress: _Progress) -> JudgedBy | None:
-    profile = progress.profile
-    if profile is None:
-        return None
-    size = (progress.facts.get("container") or {}).get("virtual_size")
-    limits = {
-        name: parameter["maximum"]
-        for name, key in _LIMITS.items()
-        if (parameter := profile.parameters.get(key))
-    }
-    target = profile.target.outcome(size)
-    return JudgedBy(profile.name, profile.digest, target, limits, profile.import_command)
-
-
-_LIMITS = {"virtual_size": "max-virtual-size", "file_size": "max-file-size"}
-"""The parameters of a profile that a report draws a size against."""
-
-
-def _conclude(job: Job, progress: _Progress, error: ImgprepError | None) -> tuple[Verdict, int]:
-    if isinstance(error, Interrupted):
-        return Verdict.INTERRUPTED, error.exit_code
-    if error is not None:
-        return Verdict.FAILED, error.exit_code
-    if progress.judgement is None:
-        known = progress.facts.get("container", {}).get("format") != "unknown"
-        # nothing was judged; but a file of no known format was not inspected either
-        return (
-            (Verdict.UNDETERMINED, ExitCode.OK) if known else (Verdict.REJECTED, ExitCode.REFUSED)
-        )
-    chosen = job.options
-    word, code = verdict(progress.judgement, fail_on=chosen.fail_on, strict=chosen.strict)
-    if code == ExitCode.OK and progress.refused and progress.result is not None:
-        return Verdict.UNDETERMINED, ExitCode.UNDETERMINED  # nobody knows what was made
-    if code == ExitCode.OK and progress.cut_short:
-        # --fail-on never makes no difference to an image that was too dangerous to go on with
-        return word, ExitCode.REFUSED
-    return word, code
-
-
-def _summary(artifact: Artifact | None, receipt: Receipt | None) -> Facts | None:
-    if artifact is None:
-        return None
-    summary: dict[str, Any] = {
-        "format": artifact.format,
-        "virtual_size": artifact.virtual_size,
-        "size": artifact.size,
-    }
-    sha256 = artifact.sha256 or (receipt.sha256 if receipt else None)
-    segments = len(receipt.segments) if receipt and receipt.segments else artifact.segments
-    if artifact.variant:
-        summary["variant"] = artifact.variant
-    if artifact.packing:
-        summary["packing"] = artifact.packing
-    if sha256:
-        summary["sha256"] = sha256
-    if segments:
-        summary["segments"] = segments
-    return summary

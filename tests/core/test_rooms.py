@@ -58,8 +58,10 @@ MAY_IMPORT = {
     "pipeline.targets": WORK,
     "pipeline.transfer": BYTES | {"pipeline.pool", "pipeline.stage"},
     "pipeline.stores": BYTES | {"pipeline.pool", "pipeline.stage", "pipeline.transfer"},
+    "pipeline.gathered": NOUNS | {"pipeline.profile"},
     "pipeline.engine": NOUNS
     | {
+        "pipeline.gathered",
         "pipeline.beside",
         "pipeline.disk",
         "pipeline.journal",
