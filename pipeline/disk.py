@@ -53,16 +53,19 @@ class GuestDisk:
         *,
         origin: Identity | None = None,
         reclaim: bool = False,
+        fingerprint: str | None = None,
     ) -> None:
         """``scratch``: a private directory, for sockets.
 
         ``origin``: of the user's file, where ``source`` was unpacked from it.  ``reclaim``: what its
-        file systems call free reads as zeros.
+        file systems call free reads as zeros.  ``fingerprint``: the content id of the user's file,
+        where that is known by its bytes and not by its place and times.
         """
         self.source = source
         self.container = container
         self.reclaim = reclaim
         self.origin = origin or source.identity()
+        self.fingerprint = fingerprint
         self._scratch = scratch
         self._lock = threading.RLock()
         self._opened = ExitStack()
@@ -82,7 +85,7 @@ class GuestDisk:
     @property
     def content_id(self) -> str:
         """Names everything that the disk's bytes depend on."""
-        source = stat_content_id(self.origin)
+        source = self.fingerprint or stat_content_id(self.origin)
         return f"{source}+reclaimed:{self.free_space().id}" if self.reclaim else source
 
     def view(self, *, whole: bool = False) -> DiskView:

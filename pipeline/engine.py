@@ -16,7 +16,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
-from pipeline import __version__, facts, journal
+from pipeline import __version__, facts, fingerprint, journal
 from pipeline.beside import Beside
 from pipeline.disk import GuestDisk, stat_content_id
 from pipeline.errors import EnvironmentFailed, ImgprepError, Interrupted
@@ -62,7 +62,8 @@ def run_job(
     try:
         profile = progress.profile = _load(job)
         with Source.open(job.source, allow_device=job.options.allow_device) as source:
-            content_id = stat_content_id(source.identity())
+            known = _fingerprint(job, source, job_dir, cancellation)
+            content_id = known or stat_content_id(source.identity())
             job_id = identify_job(job, content_id, profile.digest)
             opened = journal.open_journal(job_dir, job_id) if job_dir else journal.passing()
             with (
@@ -72,7 +73,7 @@ def run_job(
                 context = _context(
                     job, job_id, source, profile, records, beside, monitor, cancellation
                 )
-                context = context if pace is None else replace(context, pace=pace)
+                context = replace(context, fingerprint=known, pace=pace or context.pace)
                 monitor(JobStarted(job_id, str(source.path), tuple(item.name for item in stages)))
                 _run_stages(stages, context, records, progress)
                 records.finish()
@@ -220,6 +221,16 @@ def _run_stages(
                 context = _with_disk(context, outcome, opened)
 
 
+def _fingerprint(
+    job: Job, source: Source, job_dir: Path | None, cancellation: Cancellation | None
+) -> str | None:
+    """The source's content id by its bytes, where the job asks for that."""
+    if job.options.identity == "stat":
+        return None
+    check = cancellation.check if cancellation is not None else None
+    return fingerprint.content_id(source, job_dir or journal.default_directory(), check=check)
+
+
 def _with_disk(context: Context, outcome: Outcome, opened: ExitStack) -> Context:
     """The disk for the stages that follow, once it is known what the file is."""
     source, origin = context.source, context.source.identity()
@@ -229,7 +240,14 @@ def _with_disk(context: Context, outcome: Outcome, opened: ExitStack) -> Context
     if container is None:
         return replace(context, source=source)
     reclaim = context.job.options.reclaim or context.profile.target.reclaim
-    disk = GuestDisk(source, container, context.scratch, origin=origin, reclaim=reclaim)
+    disk = GuestDisk(
+        source,
+        container,
+        context.scratch,
+        origin=origin,
+        reclaim=reclaim,
+        fingerprint=context.fingerprint,
+    )
     return replace(context, source=source, opened=opened.enter_context(disk))
 
 

@@ -223,6 +223,7 @@ class Options:
     create: bool = False  # make the container or bucket when it is missing
     connections: int | None = None
     reclaim: bool = False  # leave out what the guest has deleted
+    identity: Literal["stat", "content"] = "stat"  # what makes a source the same one
 
 
 @dataclass(frozen=True)

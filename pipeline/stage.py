@@ -87,6 +87,7 @@ class Context:
     artifact: Artifact | None = None
     receipt: Receipt | None = None
     pace: Callable[[int], None] = _at_once  # called with bytes before they are sent; may wait
+    fingerprint: str | None = None  # the source's content id, with --identity content
     opened: GuestDisk | None = None  # there from the time when the container is known
 
     @property

@@ -90,7 +90,7 @@ class Convert:
         return Making(
             disk=context.disk,
             unique_id=uuid5(_NAMESPACE, digest([context.disk.content_id, context.profile.digest])),
-            timestamp=_timestamp(context.disk.origin),
+            timestamp=0 if context.disk.fingerprint else _timestamp(context.disk.origin),
             directory=context.beside.directory,
             cancellation=context.cancellation,
             progress=progress,
@@ -131,7 +131,8 @@ def _as_it_is(context: Context, target: Target) -> Artifact:
 def _timestamp(origin: Identity) -> int:
     """Seconds since 2000 of the source's last change; 0 for a time before that or yet to come.
 
-    XenServer refuses a VHD from the future, and the present would differ from run to run.
+    XenServer refuses a VHD from the future, and the present would differ from run to run.  A copy of
+    a file has other times, so content that is known by its bytes has none.
     """
     changed = origin.mtime_ns // 1_000_000_000
     return changed - EPOCH_2000 if EPOCH_2000 <= changed <= time.time() else 0

@@ -21,7 +21,7 @@ from pipeline.stores import open_store, parse
 from pipeline.stores.destination import object_name
 from pipeline.stores.location import Destination
 from pipeline.targets import choice
-from pipeline.transfer.protocol import NO_ROOM, ObjectStore
+from pipeline.transfer.protocol import NO_ROOM, UPLOAD_ID, UPLOAD_KEY, ObjectStore, StoredObject
 from pipeline.transfer.retry import RetryPolicy
 from pipeline.transfer.retrying import Retrying
 
@@ -166,9 +166,22 @@ def _require_free_name(
     if chosen.if_exists != "fail" or chosen.dry_run or context.notebook.load("upload"):
         return  # … or the object may be what this very job stored before it was killed
     name = object_name(place, context.job.source, suffix, name=chosen.name)
-    if store.stat(name) is not None:
+    stored = store.stat(name)
+    if stored is not None and not _may_be_ours(context, stored):
         raise StoreError(
             "object-exists",
             f"{store.url(name)} exists already",
             hint="choose another --name, or --if-exists skip or replace",
         )
+
+
+def _may_be_ours(context: Context, stored: StoredObject) -> bool:
+    """Whether this very job may have stored it, and ended: then the upload proves it and says so.
+
+    What the guest has deleted is a part of an upload's id, and not known yet.
+    """
+    mark = UPLOAD_ID.fullmatch(stored.metadata.get(UPLOAD_KEY, ""))
+    if mark is None:
+        return False
+    reclaims = context.job.options.reclaim or context.profile.target.reclaim
+    return reclaims or mark["job"] == context.job_id[:16]

@@ -185,6 +185,7 @@ def run(
     strict: opt.Strict = False,
     allow: opt.Allow,
     connections: opt.Connections = None,
+    identity: opt.IdentityBy = opt.Identity.STAT,
     job_dir: opt.JobDir = None,
     reports: opt.Reports,
     json: opt.Json = False,
@@ -219,6 +220,7 @@ def run(
         unpack=unpack,
         allow_device=allow_device,
         create=create or opt.is_local(destination),
+        identity=identity.value,
         connections=connections,
         reclaim=reclaim,
     )

@@ -43,6 +43,7 @@ def upload(
     strict: opt.Strict = False,
     allow: opt.Allow,
     connections: opt.Connections = None,
+    identity: opt.IdentityBy = opt.Identity.STAT,
     job_dir: opt.JobDir = None,
     reports: opt.Reports,
     json: opt.Json = False,
@@ -72,6 +73,7 @@ def upload(
             allow=jobs.waivers(allow),
             dry_run=dry_run,
             create=create or opt.is_local(destination),
+            identity=identity.value,
             connections=connections,
         ),
     )

@@ -65,6 +65,13 @@ class Format(StrEnum):
     VDI = "vdi"
 
 
+class Identity(StrEnum):
+    """What makes a source the same one in another run."""
+
+    STAT = "stat"
+    CONTENT = "content"
+
+
 class VerifyBy(StrEnum):
     """How the stored object is proved."""
 
@@ -243,6 +250,14 @@ Connections = Annotated[
     int | None,
     typer.Option(
         "--connections", min=1, max=64, help="Uploads at a time [default: by the machine]."
+    ),
+]
+IdentityBy = Annotated[
+    Identity,
+    typer.Option(
+        "--identity",
+        help="What makes it the same source: stat (this very file, unchanged) or content (the same "
+        "bytes, wherever they lie: a job continues on another machine; costs one reading).",
     ),
 ]
 JobDir = Annotated[

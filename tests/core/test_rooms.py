@@ -64,6 +64,7 @@ MAY_IMPORT = {
         "pipeline.gathered",
         "pipeline.beside",
         "pipeline.disk",
+        "pipeline.fingerprint",
         "pipeline.journal",
         "pipeline.profile",
         "pipeline.source",
