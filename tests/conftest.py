@@ -13,9 +13,14 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+import hypothesis
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
+
+# A busy machine is no reason to fail: no test of ours is about its own speed.
+hypothesis.settings.register_profile("imgprep", deadline=None, print_blob=True)
+hypothesis.settings.load_profile("imgprep")
 
 
 def missing(need: str) -> bool:
