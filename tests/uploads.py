@@ -28,7 +28,7 @@ from pipeline.transfer.protocol import ObjectStore, upload_id
 from pipeline.transfer.retry import RetryPolicy
 from pipeline.transfer.retrying import Retrying
 
-NAME = "disk.vhd"
+NAME = "disk.img"
 COUNT = 6  # segments of the usual object
 
 QUICK = RetryPolicy(deadline_s=20.0, least_attempts=4, first_s=0.02, cap_s=0.2, stall_s=30.0)

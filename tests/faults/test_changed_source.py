@@ -36,6 +36,6 @@ def test_during_the_commit(command: Command):
 
 
 def test_an_object_that_cannot_be_taken_back_is_named(command: Command):
-    refusing = {"method": "DELETE", "path": "disk.vhd$", "do": "status", "status": 403}
+    refusing = {"method": "DELETE", "path": "disk.img$", "do": "status", "status": 403}
     ended = change_while(command, command.committing(do="hold"), refusing | {"times": None})
     assert_says(ended, 3, "could not be taken back")
