@@ -84,7 +84,7 @@ def steady(text: str, place: Path) -> str:
     text = re.sub(r"\b[0-9a-f]{64}\b", "SHA256", text)
     text = re.sub(r"[0-9.]+ [KMGT]iB on the disk", "N on the disk", text)
     text = re.sub(
-        r"\b\d+ (?=requirements?\b|(?:not )?met\b|not\s+(?:judged|applicable))", "N ", text
+        r"\b\d+(?=\s+(?:requirements?\b|(?:not\s+)?met\b|not\s+(?:judged|applicable)))", "N", text
     )
     return re.sub(r"[^\S\n]+$", "", text, flags=re.MULTILINE)
 
