@@ -144,6 +144,14 @@ class Layout:
         self._headers_end = headers
         self.size = self._footer_at + vhd.FOOTER_SIZE
 
+    @property
+    def grid(self) -> tuple[int, int]:
+        """Where a block's data begins, and how far it is to the next one's: multiples of 4096.
+
+        From there on, 2 MiB of data, zeros and the next block's bitmap fill whole pages.
+        """
+        return self._first + vhd.SECTOR, _STRIDE
+
     @classmethod
     def from_plan(cls, plan: JsonObject) -> Self:
         """The layout that ``plan()`` described; raises ``ValueError`` for anything else."""

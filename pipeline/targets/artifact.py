@@ -29,7 +29,7 @@ from pipeline.formats import vhd_layout
 from pipeline.formats.vhd_layout import Piece
 from pipeline.model import Artifact, JsonObject
 from pipeline.source import DiskView, Extent, Source, merged
-from pipeline.targets.linear import LinearLayout
+from pipeline.targets.linear import EVEN_GRID, LinearLayout
 
 WINDOW = 64 << 20  # bytes of the disk whose allocation is asked for and remembered at once
 WINDOWS = 16  # windows that are remembered: enough for every reader to have its own
@@ -39,6 +39,14 @@ _START = attrgetter("offset")
 
 class OpenArtifact(Protocol):
     """The bytes of an artifact.  May be used from several threads at once."""
+
+    @property
+    def grid(self) -> tuple[int, int]:
+        """Where ranges are best cut: at the first number, and every second number of bytes from there.
+
+        Both are multiples of 4096, and nothing that belongs together is cut.
+        """
+        ...
 
     @property
     def size(self) -> int:
@@ -67,6 +75,11 @@ class Layout(Protocol):
     @property
     def size(self) -> int:
         """Bytes."""
+        ...
+
+    @property
+    def grid(self) -> tuple[int, int]:
+        """See ``OpenArtifact``."""
         ...
 
     def pieces(self, offset: int, length: int) -> Iterator[Piece]:
@@ -140,6 +153,7 @@ class LaidOut:
     def __init__(self, layout: Layout, disk: DiskView) -> None:
         self.layout = layout
         self.size = layout.size
+        self.grid = layout.grid
         self._disk = disk
         self._window = lru_cache(WINDOWS)(self._load_window)
 
@@ -211,6 +225,8 @@ class LaidOut:
 
 class Stored:
     """A file's bytes as they are."""
+
+    grid = EVEN_GRID
 
     def __init__(self, file: Source) -> None:
         self.size = file.size

@@ -22,6 +22,9 @@ from pipeline.formats.vhd_layout import Piece
 from pipeline.model import Artifact, JsonObject, Target
 from pipeline.targets.base import Making
 
+EVEN_GRID = (0, 2 << 20)
+"""Of what has no blocks."""
+
 
 @dataclass(frozen=True)
 class LinearLayout:
@@ -35,6 +38,11 @@ class LinearLayout:
     def size(self) -> int:
         """Of the whole file."""
         return self.virtual_size + len(self.tail)
+
+    @property
+    def grid(self) -> tuple[int, int]:
+        """See ``pipeline.targets.artifact.OpenArtifact``."""
+        return EVEN_GRID
 
     def pieces(self, offset: int, length: int) -> Iterator[Piece]:
         """The runs that make up ``length`` bytes at ``offset``; fewer only at the end."""

@@ -1,10 +1,12 @@
 """Writing an artifact to a file: in parallel, whole or not at all, its checksum on the way.
 
-    workers   take the next range ─ read it into a buffer ─ pwrite its data runs ─┐
-    hasher    range 0, range 1, range 2 … in order, gives the buffers back  ◀─────┘
+    workers   take the next range ─ read it into a buffer ─ write its data runs ─┐
+    hasher    range 0, range 1, range 2 … in order, gives the buffers back  ◀────┘
 
-Zero runs stay holes.  A worker takes its buffer before its range, so the range that the hasher waits
-for always has one, and nobody waits for ever.  Memory: BUFFERS times CHUNK.
+A range is a whole block of the artifact, on pages of its own (``OpenArtifact.grid``), so it is read and
+written in one go, past the page cache where that is possible (``pipeline.targets.file_writer``).  Long
+zero runs stay holes.  A worker takes its buffer before its range, so the range that the hasher waits for
+always has one, and nobody waits for ever.  Memory: one block a worker and AHEAD more.
 
 More workers than cores only wait: the kernel lets one at a time write to a file, and those who wait for
 it spin (4 workers on 2 cores took up to twice the CPU time of 2).
@@ -13,25 +15,27 @@ it spin (4 workers on 2 cores took up to twice the CPU time of 2).
 from __future__ import annotations
 
 import hashlib
+import mmap
 import os
 import queue
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
 from pipeline.beside import Beside
 from pipeline.disk import GuestDisk
 from pipeline.model import Artifact
+from pipeline.source import Extent
 from pipeline.stage import Cancellation
 from pipeline.targets import output
 from pipeline.targets.artifact import OpenArtifact, file_plan, open_artifact
+from pipeline.targets.file_writer import BEHIND, FileWriter
 
-CHUNK = 1 << 20  # bytes of the artifact that a worker takes at once
-BUFFERS = 12
+AHEAD = 4  # buffers besides one a worker, so that the hasher has something to do
+SHORT_HOLE = 64 << 10  # bytes of zeros that are written, so that a block takes one system call
 WORKERS = min(max(os.cpu_count() or 1, 2), 4)
-BEHIND = 32 << 20  # bytes whose writing to the disk is begun at once, as far behind the workers
 PROGRESS_S = 0.1  # between two reports
 
 Progress = Callable[[int, int], None]
@@ -63,24 +67,55 @@ def write_artifact(
         output.require_space(path.parent, opened.size, opened.extents())
         with output.new_file(path, beside, overwrite=overwrite) as handle:
             os.ftruncate(handle, opened.size)
-            work = _Work(opened, handle, hashlib.sha256() if checksum else None)
-            work.run(connections, stop, progress or (lambda _done, _total: None))
+            with FileWriter(handle) as writer:
+                work = _Work(opened, writer, hashlib.sha256() if checksum else None)
+                work.run(connections, stop, progress or (lambda _done, _total: None))
             disk.source.require_unchanged()
     return replace(artifact, copy=file_plan(path), sha256=work.digest)
+
+
+def ranges(size: int, first: int, step: int) -> Iterator[tuple[int, int]]:
+    """Offset and length of what is made and written in one go, by ``OpenArtifact.grid``."""
+    offset = 0
+    while offset < size:
+        stop = min(offset + step, size)
+        if offset < first:
+            stop = min(stop, first)
+        yield offset, stop - offset
+        offset = stop
+
+
+def data_runs(extents: Iterable[Extent]) -> Iterator[tuple[int, int]]:
+    """Offset and length of what is to be written: a short hole costs less than two writes."""
+    start = end = -1
+    for extent in extents:
+        if extent.kind == "zero":
+            continue
+        if start >= 0 and extent.offset - end < SHORT_HOLE:
+            end = extent.offset + extent.length
+            continue
+        if start >= 0:
+            yield start, end - start
+        start, end = extent.offset, extent.offset + extent.length
+    if start >= 0:
+        yield start, end - start
 
 
 class _Work:
     """One artifact on its way into one file."""
 
-    def __init__(self, artifact: OpenArtifact, handle: int, checksum: hashlib._Hash | None) -> None:
+    def __init__(
+        self, artifact: OpenArtifact, writer: FileWriter, checksum: hashlib._Hash | None
+    ) -> None:
         self._artifact = artifact
-        self._handle = handle
+        self._writer = writer
         self._checksum = checksum
-        self._offsets = iter(range(0, artifact.size, CHUNK))
+        self._first, self._step = artifact.grid
+        self._ranges = ranges(artifact.size, self._first, self._step)
         self._lock = threading.Lock()
         self._changed = threading.Condition()
-        self._ready: dict[int, tuple[bytearray, int]] = {}  # offset -> buffer, bytes in it
-        self._free: queue.SimpleQueue[bytearray | None] = queue.SimpleQueue()
+        self._ready: dict[int, memoryview] = {}  # offset -> the buffer that holds that range
+        self._free: queue.SimpleQueue[memoryview | None] = queue.SimpleQueue()
         self._written = 0
         self._failed: BaseException | None = None
 
@@ -91,8 +126,8 @@ class _Work:
 
     def run(self, workers: int, stop: Cancellation, progress: Progress) -> None:
         """Do it; raises what a worker raised."""
-        for _ in range(BUFFERS):
-            self._free.put(bytearray(CHUNK))
+        for _ in range(workers + AHEAD):
+            self._free.put(memoryview(mmap.mmap(-1, self._step)))  # O_DIRECT wants whole pages
         jobs: list[Callable[[], None]] = [self._copy] * workers
         if self._checksum is not None:
             jobs.append(self._hash)
@@ -143,55 +178,38 @@ class _Work:
                 self._free.put(None)  # wake the next one too
                 return
             with self._lock:
-                offset = next(self._offsets, None)
-            if offset is None:
+                found = next(self._ranges, None)
+            if found is None:
                 self._free.put(buffer)
                 return
-            count = self._copy_range(offset, memoryview(buffer))
-            self._hand_over(offset, buffer, count)
-            if offset % BEHIND == 0 and offset > 0:
-                self._begin_writeback(offset - 2 * BEHIND)
+            self._copy_range(*found, buffer)
+            self._hand_over(*found, buffer)
 
-    def _copy_range(self, offset: int, buffer: memoryview) -> int:
-        count = self._artifact.read_into(offset, buffer)
-        for extent in self._artifact.extents(offset, count):
-            if extent.kind == "data":
-                start = extent.offset - offset
-                _write_all(self._handle, buffer[start : start + extent.length], extent.offset)
-        return count
+    def _copy_range(self, offset: int, length: int, buffer: memoryview) -> None:
+        self._artifact.read_into(offset, buffer[:length])
+        for start, count in data_runs(self._artifact.extents(offset, length)):
+            part = buffer[start - offset : start - offset + count]
+            self._writer.write(part, start)
 
-    def _begin_writeback(self, offset: int) -> None:
-        """Let the disk work while the rest is made, instead of when everybody waits for fsync.
-
-        For pages that are not on the disk yet this advice only begins to write them.  It waits for
-        every core, so it is not given for every chunk.
-        """
-        if offset >= 0:
-            os.posix_fadvise(self._handle, offset, BEHIND, os.POSIX_FADV_DONTNEED)
-
-    def _hand_over(self, offset: int, buffer: bytearray, count: int) -> None:
+    def _hand_over(self, offset: int, length: int, buffer: memoryview) -> None:
         with self._changed:
-            self._written += count
+            before, self._written = self._written, self._written + length
             if self._checksum is None:
                 self._free.put(buffer)
             else:
-                self._ready[offset] = (buffer, count)
+                self._ready[offset] = buffer
                 self._changed.notify_all()
+        if before // BEHIND != self._written // BEHIND:
+            self._writer.begin_writeback(before // BEHIND * BEHIND)
 
     def _hash(self) -> None:
         assert self._checksum is not None
-        for offset in range(0, self._artifact.size, CHUNK):
+        for offset, length in ranges(self._artifact.size, self._first, self._step):
             with self._changed:
                 while offset not in self._ready:
                     if self._failed is not None:
                         return
                     self._changed.wait()
-                buffer, count = self._ready.pop(offset)
-            self._checksum.update(memoryview(buffer)[:count])
+                buffer = self._ready.pop(offset)
+            self._checksum.update(buffer[:length])
             self._free.put(buffer)
-
-
-def _write_all(handle: int, data: memoryview, offset: int) -> None:
-    while data:
-        count = os.pwrite(handle, data, offset)
-        data, offset = data[count:], offset + count

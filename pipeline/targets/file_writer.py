@@ -1,0 +1,103 @@
+"""Bytes into a new file: past the page cache where the file system lets us, through it elsewhere.
+
+    run   │ head │ whole pages, at least DIRECT_LEAST bytes │ tail │
+            │        └── O_DIRECT: the disk takes them from our buffer     │
+            └── pwrite through the page cache ────────────────────────────┘
+
+Writing through the page cache copies every byte once more and makes two threads that write to one file
+wait for each other.  O_DIRECT (open(2)) wants offset, length and memory aligned; the file systems that
+refuse it (tmpfs, some network shares) say EINVAL, and then everything goes through the page cache.
+The two ways never touch the same page, so they never disagree.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+from types import TracebackType
+from typing import Self
+
+PAGE = 4096  # what O_DIRECT wants on every disk of today
+DIRECT_LEAST = 64 << 10  # bytes: below that the page cache is quicker
+BEHIND = 32 << 20  # bytes whose writing to the disk is begun at once, as far behind the writers
+
+
+class FileWriter:
+    """The new, empty file behind a descriptor; used by several threads at once."""
+
+    def __init__(self, handle: int) -> None:
+        self._handle = handle
+        self._opened = _open_direct(handle)
+        self._direct = self._opened  # None: the file system refused
+
+    def write(self, data: memoryview, offset: int) -> None:
+        """All of ``data`` at ``offset``; raises ``OSError``.
+
+        ``data`` begins in memory where ``offset`` begins in its page.
+        """
+        start = -offset % PAGE
+        whole = (len(data) - start) // PAGE * PAGE
+        direct = self._direct
+        if direct is None or whole < DIRECT_LEAST:
+            _write_all(self._handle, data, offset)
+            return
+        _write_all(self._handle, data[:start], offset)
+        done = self._past_the_cache(direct, data[start : start + whole], offset + start)
+        _write_all(self._handle, data[start + done :], offset + start + done)
+
+    def _past_the_cache(self, direct: int, data: memoryview, offset: int) -> int:
+        """How many bytes, a number of whole pages, the disk took."""
+        done = 0
+        while done < len(data):
+            try:
+                count = os.pwrite(direct, data[done:], offset + done) // PAGE * PAGE
+            except OSError as error:
+                if error.errno != errno.EINVAL:
+                    raise
+                # The descriptor stays open: another thread may be in a system call with it.
+                self._direct = None
+                break
+            if count == 0:
+                break
+            done += count
+        return done
+
+    def begin_writeback(self, end: int) -> None:
+        """Let the disk work on what was written a while ago, instead of when everybody waits for fsync.
+
+        For pages that are not on the disk yet this advice only begins to write them.  It waits for
+        every core, so it is given in long runs.
+        """
+        if self._direct is None and end >= 2 * BEHIND:
+            os.posix_fadvise(self._handle, end - 2 * BEHIND, BEHIND, os.POSIX_FADV_DONTNEED)
+
+    def close(self) -> None:
+        """Close the second descriptor; a second call does nothing."""
+        opened, self._opened, self._direct = self._opened, None, None
+        if opened is not None:
+            os.close(opened)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        value: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+
+def _open_direct(handle: int) -> int | None:
+    """The same file again, past the page cache; None where the file system refuses."""
+    try:
+        return os.open(f"/proc/self/fd/{handle}", os.O_WRONLY | os.O_DIRECT | os.O_CLOEXEC)
+    except OSError:
+        return None
+
+
+def _write_all(handle: int, data: memoryview, offset: int) -> None:
+    while data:
+        count = os.pwrite(handle, data, offset)
+        data, offset = data[count:], offset + count
