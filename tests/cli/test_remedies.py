@@ -80,6 +80,7 @@ def examples(tmp_path):
     run("snapshot", "-c", "first", "image")
     for name in ("overlay.qcow2", "top.qcow2"):
         run("create", "-q", "-f", "qcow2", "-b", "base.qcow2", "-F", "qcow2", name)
+    run("create", "-q", "-f", "vpc", "image.vhd", "8M")
     for name in ("outer", "disk.vmdk"):
         run("create", "-q", "-f", "vmdk" if name == "disk.vmdk" else "qcow2", name, "8M")
     return tmp_path
