@@ -106,7 +106,6 @@ def test_a_wrong_s3_key_says_what_to_check(s3: Site, imgprep, tmp_path: Path):
     env = s3.place.env | {"AWS_SECRET_ACCESS_KEY": "wrong"}
     ended = imgprep("upload", tmp_path / "x", s3.place.url, "--quiet", **env)
     assert_says(ended, 5, "SignatureDoesNotMatch", "check user and key")
-    assert len(ended.stderr.splitlines()) == 2
 
 
 def test_quiet_is_quiet(command: Command):

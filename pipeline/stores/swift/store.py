@@ -277,7 +277,7 @@ def _require_room(place: str, headers: Mapping[str, str], size: int) -> None:
     kind = "container" if place.startswith("container") else "account"
     quota = headers.get(f"x-{kind}-meta-quota-bytes", "")
     used = headers.get(f"x-{kind}-bytes-used", "0")
-    if quota.isdigit() and used.isdigit() and int(used) + size > int(quota):
+    if size and quota.isdigit() and used.isdigit() and int(used) + size > int(quota):
         raise StoreError(
             "store-quota",
             f"the quota of {place} is {quota} bytes: {used} are used and {size} more are needed",
