@@ -58,11 +58,10 @@ def started(*drives: tuple[Path, bool]):
 
 def everything(handle, device: str) -> list[object]:
     """Names, attributes, link targets and checksums."""
-    handle.mount_options(
-        "ro,norecovery" if handle.vfs_type(device) == "xfs" else "ro,noload", device, "/"
-    )
+    unplayed = {"xfs": ",norecovery", "ext2": ""}.get(handle.vfs_type(device), ",noload")
+    handle.mount_options(f"ro{unplayed}", device, "/")
     names = sorted(handle.find("/"))
-    stats = handle.lstatnslist("/", names)
+    stats = [handle.lstatns(f"/{name}") for name in names]
     found: list[object] = [
         (
             name,
