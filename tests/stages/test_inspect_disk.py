@@ -8,6 +8,7 @@ from dataclasses import replace
 import pytest
 
 from pipeline import profile
+from pipeline.beside import Beside
 from pipeline.disk import GuestDisk
 from pipeline.errors import Interrupted, SourceError
 from pipeline.model import Job, StageStatus
@@ -48,6 +49,7 @@ def seen(tmp_path):
                 source=source,
                 profile=profile.load("rackspace"),
                 scratch=scratch,
+                beside=Beside(scratch, "test"),
                 notebook=None,
                 cancellation=facts.pop("cancellation", Cancellation()),
                 monitor=notes.append,

@@ -104,8 +104,18 @@ def test_what_changes_in_the_store_is_found(run: Run, image: Path, place: int):
     assert report.error.code == "object-mismatch"
 
 
-def test_the_same_job_again_finds_its_object_in_the_way(run: Run, image: Path):
+def test_the_same_job_again_finds_its_work_done(run: Run, image: Path):
+    first = run(image)
+    report = run(image)
+    assert report.error is None
+    assert report.receipt is not None
+    assert first.receipt is not None
+    assert (report.receipt.sent_bytes, report.receipt.url) == (0, first.receipt.url)
+
+
+def test_an_object_of_somebody_else_is_in_the_way(run: Run, image: Path):
     run(image)
+    run.stored.write_bytes(b"something else")
     report = run(image)
     assert report.exit_code == 5
     assert report.error is not None

@@ -108,7 +108,9 @@ def test_a_file_system_is_read_as_the_kernel_reads_it(name, side_by_side):
     assert differences(told, reference) == []
     unable = [question for question, said in told.items() if str(said).startswith("unable")]
     assert all(question.partition(" /links/long")[1] or "intx" in question for question in unable)
-    assert len(told) > len(reference) - 3
+    # the library's times of FAT are a month ahead, so none is told
+    asked = [item for item in reference if name[:3] != "fat" or not item.startswith("modified ")]
+    assert len(told) > len(asked) - 3
 
 
 @pytest.mark.parametrize("name", GUESTS)
