@@ -13,15 +13,15 @@ import difflib
 import functools
 import shlex
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import urljoin
 
 import msgspec
 
 from pipeline.errors import UsageError
-from pipeline.model import Facts, Finding, JsonObject, Provenance, Target, digest
+from pipeline.model import Facts, Finding, JsonObject, Target, digest
 from pipeline.profile import checking, requirements
+from pipeline.profile.description import Note, Profile
 from pipeline.profile.judging import (
     check_waivers,
     gate_findings,
@@ -52,37 +52,6 @@ __all__ = [
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
 SAFE_INPUT = (SCHEMAS / "profiles" / "safe-input.json").as_uri()
 """The group that is judged whatever a profile says."""
-
-
-class Note(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Something to know about a cloud that no image can pass or fail (``x-explain``)."""
-
-    title: str
-    text: str
-    source: Provenance
-
-
-@dataclass(frozen=True, eq=False)
-class Profile:
-    """One cloud's requirements and its target format."""
-
-    name: str
-    title: str
-    description: str
-    address: str  # file:///… of its document
-    schema: JsonObject  # the document itself, with safe-input in its allOf
-    documents: Mapping[str, JsonObject]  # every document it is made of, by address
-    requirements: tuple[Requirement, ...]
-    target: Target
-    parameters: Mapping[str, JsonObject]  # limits and lists: $defs, its own and of what it extends
-    notes: tuple[Note, ...]
-    import_command: str | None  # the cloud's own, with {container}, {object}, {name} and {url}
-    digest: str  # of all its documents' contents
-    aliases: tuple[str, ...] = field(default=())  # the names that were given for it
-
-    def requirement(self, rule: str) -> Requirement | None:
-        """The requirement of that name, with this profile's words."""
-        return next((item for item in self.requirements if item.rule == rule), None)
 
 
 def names() -> tuple[str, ...]:

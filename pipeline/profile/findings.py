@@ -4,15 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 from pipeline.model import ByteRange, Facts, Finding, JsonObject, Severity, Status
 from pipeline.profile import words
+from pipeline.profile.description import Profile
 from pipeline.profile.requirements import Requirement
 from pipeline.text import clean
-
-if TYPE_CHECKING:
-    from pipeline.profile import Profile
 
 Subject = Literal["source", "result"]
 

@@ -15,7 +15,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 from pipeline.errors import UsageError
 from pipeline.model import (
@@ -28,12 +28,10 @@ from pipeline.model import (
     Status,
     Verdict,
 )
+from pipeline.profile.description import Profile
 from pipeline.profile.findings import RANK, Outcome, Subject, findings, problems
 from pipeline.profile.requirements import Requirement
 from pipeline.text import clean
-
-if TYPE_CHECKING:
-    from pipeline.profile import Profile
 
 FailOn = Literal["error", "warning", "info", "never"]
 
