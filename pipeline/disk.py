@@ -33,6 +33,7 @@ from pipeline.source import DiskView, Identity, Source
 
 if TYPE_CHECKING:
     from pipeline.content.free_space import FreeSpace
+    from pipeline.content.partitions import PartitionTable
     from pipeline.tools.mapped import Runs
     from pipeline.tools.nbd_view import NbdView
 
@@ -72,6 +73,7 @@ class GuestDisk:
         self._socket: Path | None = None
         self._served: NbdView | None = None
         self._runs: Runs | None = None
+        self._table: PartitionTable | None = None
         self._free: FreeSpace | None = None
         self._mapped = False  # the map was asked for; None then: it is too long to be worth it
 
@@ -106,8 +108,18 @@ class GuestDisk:
 
         with self._lock:
             if self._free is None:
-                self._free = free_space.survey(self.as_it_is())
+                self._free = free_space.survey(self.as_it_is(), self.partition_table())
             return self._free
+
+    def partition_table(self) -> PartitionTable:
+        """How the disk is divided; read once, for everybody who asks."""
+        from pipeline.content import partitions
+        from pipeline.content.disk import PagedReader
+
+        with self._lock:
+            if self._table is None:
+                self._table = partitions.parse(PagedReader(self.as_it_is()))
+            return self._table
 
     def as_it_is(self, *, whole: bool = False) -> DiskView:
         """The disk's bytes, free space and all; raises what ``view`` raises."""

@@ -20,7 +20,7 @@ from typing import Any
 
 import msgspec
 
-from pipeline import profile
+from pipeline import defaults, profile
 from pipeline.errors import UsageError
 from pipeline.model import JsonObject, Provenance, Target
 from pipeline.profile import words
@@ -130,7 +130,7 @@ def _near(name: str) -> list[str]:
 @functools.cache
 def _profiles() -> tuple[profile.Profile, ...]:
     # the default first: its words are the ones that are shown
-    named = ("rackspace", *profile.names())
+    named = (defaults.PROFILE, *profile.names())
     loaded = {found.name: found for found in map(profile.load, named)}
     return tuple(loaded.values())
 

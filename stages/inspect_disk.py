@@ -90,7 +90,9 @@ def _with_tools(context: Context, container: JsonObject) -> Outcome:
 
 def _look(context: Context, container: JsonObject) -> disk.Disk:
     view = context.disk.as_it_is()
-    found = disk.inspect(view, is_file=container["format"] == "raw")
+    found = disk.inspect(
+        view, is_file=container["format"] == "raw", table=context.disk.partition_table()
+    )
     return replace(found, free_space=held.facts(view, context.disk.free_space(), view.extents()))
 
 

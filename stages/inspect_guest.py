@@ -72,7 +72,7 @@ def _inspected(context: Context) -> Outcome:
     nested = formats.nested(view)
     if nested is not None:
         return _skipped(f"the disk begins like another image ({nested})")
-    seen = survey.survey(view)
+    seen = survey.survey(view, context.disk.partition_table())
     known = facts.without_appliance(seen)
     if known is not None:
         return Outcome(facts={"guest": known})

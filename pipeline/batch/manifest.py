@@ -26,6 +26,7 @@ from typing import Any
 
 import msgspec
 
+from pipeline import defaults
 from pipeline.batch import located
 from pipeline.batch.located import LocatedError, Node, Place, Problem
 from pipeline.errors import UsageError
@@ -33,7 +34,6 @@ from pipeline.model import Options
 from pipeline.profile import schemas
 from pipeline.text import clean
 
-DEFAULT_PROFILE = "rackspace"
 MOST_TOLD = 100
 
 
@@ -43,7 +43,7 @@ class Entry:
 
     image: str  # a path, a directory or a pattern, as it was written
     place: Place | None
-    profiles: tuple[str, ...] = (DEFAULT_PROFILE,)
+    profiles: tuple[str, ...] = (defaults.PROFILE,)
     destination: str | None = None
     options: Options = field(default_factory=Options)
 
@@ -97,7 +97,8 @@ def of_images(
 ) -> Manifest:
     """The manifest that the command line is: every image to one destination."""
     entries = (
-        Entry(image, None, profiles or (DEFAULT_PROFILE,), destination, options) for image in images
+        Entry(image, None, profiles or (defaults.PROFILE,), destination, options)
+        for image in images
     )
     return Manifest("the command line", Path.cwd(), tuple(entries))
 
@@ -204,7 +205,7 @@ def _entries(root: Node) -> Iterator[Entry]:
 
 
 def _entry(image: str, place: Place | None, choices: Mapping[str, Any]) -> Entry:
-    profiles = choices.get("profile", DEFAULT_PROFILE)
+    profiles = choices.get("profile", defaults.PROFILE)
     return Entry(
         image,
         place,

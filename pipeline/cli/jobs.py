@@ -7,14 +7,13 @@ from pathlib import Path
 
 import typer
 
+from pipeline import defaults
 from pipeline.cli import baseline, output, running, settings
 from pipeline.cli import images as meant
 from pipeline.cli import options as opt
 from pipeline.cli.running import Audience
 from pipeline.errors import UsageError
 from pipeline.model import Job, Options
-
-DEFAULT_PROFILE = "rackspace"
 
 
 def add_to(app: typer.Typer) -> None:
@@ -47,7 +46,7 @@ def inspect(
     del config, color  # read before everything else
     images = meant.expand(image)
     options = Options(guest=guest.value, unpack=unpack, allow_device=allow_device)
-    jobs = [Job(path, DEFAULT_PROFILE, options=options) for path in images.paths]
+    jobs = [Job(path, defaults.PROFILE, options=options) for path in images.paths]
     out = output.parse(reports, json=json)
     audience = Audience(quiet, events, verbose, log)
     if images.several:
@@ -91,7 +90,7 @@ def check(
         unpack=unpack,
         allow_device=allow_device,
     )
-    images, names = meant.expand(image), _profiles(profile) or [DEFAULT_PROFILE]
+    images, names = meant.expand(image), _profiles(profile) or [defaults.PROFILE]
     jobs = _jobs(ctx, images, names, options)
     out = output.parse(reports, json=json)
     audience = Audience(quiet, events, verbose, log)
@@ -126,7 +125,7 @@ def convert(
         ..., metavar="OUTPUT", help="The file to write.", show_default=False
     ),
     *,
-    profile: opt.ProfileName = DEFAULT_PROFILE,
+    profile: opt.ProfileName = defaults.PROFILE,
     format_name: opt.FormatName = None,
     reclaim: opt.Reclaim = False,
     allow: opt.Allow,
@@ -169,7 +168,7 @@ def run(
     image: opt.Image,
     destination: opt.Destination,
     *,
-    profile: opt.ProfileName = DEFAULT_PROFILE,
+    profile: opt.ProfileName = defaults.PROFILE,
     name: opt.Name = None,
     format_name: opt.FormatName = None,
     guest: opt.GuestMode = opt.Guest.AUTO,

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from pipeline import defaults
 from pipeline.model import Options
 
 if TYPE_CHECKING:
@@ -30,7 +31,7 @@ VARIABLES: Mapping[str, str] = {
     "strict": "IMGPREP_STRICT",
 }
 DEFAULTS: Mapping[str, Any] = {
-    "profile": ["rackspace"],
+    "profile": [defaults.PROFILE],
     "destination": None,
     "guest": "auto",
     "fail-on": "error",

@@ -113,12 +113,16 @@ class Disk:
         }
 
 
-def inspect(view: Reader, *, is_file: bool = False) -> Disk:
-    """Look at a disk.  ``is_file``: the view is the image file itself, known to be no container."""
+def inspect(view: Reader, *, is_file: bool = False, table: PartitionTable | None = None) -> Disk:
+    """Look at a disk.
+
+    ``is_file``: the view is the image file itself, known to be no container.  ``table``: how it is
+    divided, where somebody has read that already.
+    """
     reader = PagedReader(view)
     disc = optical.find(reader)
     nested = None if is_file else formats.nested(reader)
-    table = partitions.parse(reader)
+    table = table or partitions.parse(reader)
     parts = tuple(_part(reader, partition) for partition in table.partitions)
     content = filesystems.signature(reader, 0, reader.size) if table.scheme == "none" else None
     problems = (

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import PurePath
 from urllib.parse import unquote, urlsplit
 
+from pipeline import defaults
 from pipeline.model import JsonObject
 from pipeline.reports.about_image import format_name
 from pipeline.text import clean, size
@@ -186,7 +187,7 @@ def _kept(job: JsonObject, *names: str) -> str:
     return "".join(f" {word}" for word in words)
 
 
-_DEFAULTS = {"profile": "rackspace", "fail_on": "error"}
+_DEFAULTS = {"profile": defaults.PROFILE, "fail_on": "error"}
 
 
 def _quoted(text: str) -> str:

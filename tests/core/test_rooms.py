@@ -14,6 +14,7 @@ NOUNS = {
     "pipeline.model",
     "pipeline.errors",
     "pipeline.events",
+    "pipeline.defaults",
     "pipeline.facts",
     "pipeline.text",
 }
@@ -38,6 +39,7 @@ MAY_IMPORT = {
     "pipeline.facts": set(),
     "pipeline.disk": BYTES | {"pipeline.facts", "pipeline.tools"},
     "pipeline.beside": set(),
+    "pipeline.defaults": set(),
     "pipeline.fileview": KNOWLEDGE,
     "pipeline.pool": set(),
     "pipeline.fingerprint": KNOWLEDGE | {"pipeline.fileview", "pipeline.pool"},

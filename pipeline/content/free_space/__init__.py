@@ -129,10 +129,13 @@ class FreeSpace:
                     yield start + shift, end + shift
 
 
-def survey(view: Reader) -> FreeSpace:
-    """Look at a whole disk.  Only reading it raises anything."""
+def survey(view: Reader, table: PartitionTable | None = None) -> FreeSpace:
+    """Look at a whole disk.  Only reading it raises anything.
+
+    ``table``: how it is divided, where somebody has read that already.
+    """
     reader = PagedReader(view)
-    table = partitions.parse(reader)
+    table = table or partitions.parse(reader)
     if table.scheme == "none":
         whole = (Piece(0, 0, reader.size),)
         return FreeSpace(tuple(_areas(reader, "the disk", whole, reader.size)))
