@@ -49,11 +49,14 @@ def run_job(
     cancellation: Cancellation | None = None,
     job_dir: Path | None = None,
     pace: Callable[[int], None] | None = None,
+    deliver: Callable[[Report], None] | None = None,
 ) -> Report:
     """Do one job.  Never raises ``ImgprepError``: the report tells.  A bug of ours does raise.
 
     Without ``job_dir`` nothing is kept from which the same job could continue.  ``pace`` is called
     with a number of bytes before they are sent to a store, and waits where a rate is to be kept.
+    ``deliver`` gets the report of a job that ended well before the record of it is given up, so that
+    whoever is killed in between finds the report, or does the end again.
     """
     started = datetime.now(UTC)
     progress = Gathered()
@@ -76,6 +79,8 @@ def run_job(
                 context = replace(context, fingerprint=known, pace=pace or context.pace)
                 monitor(JobStarted(job_id, str(source.path), tuple(item.name for item in stages)))
                 _run_stages(stages, context, records, progress)
+                if deliver is not None:
+                    deliver(make_report(job, job_id, progress, None, started))
                 records.finish()
                 beside.finish()
     except ImgprepError as raised:

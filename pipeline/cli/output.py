@@ -52,6 +52,13 @@ class Output:
         """
         self._write(report, on_stderr=report.error is not None)
 
+    def write_files_early(self, report: Report) -> None:
+        """The files alone, before the job's record ends; ``write`` tells what cannot be written."""
+        for target in self.targets:
+            if target.path != "-":
+                with suppress(OSError, EnvironmentFailed):
+                    _deliver(target, report)
+
     def write_several(self, found: Sequence[Report]) -> None:
         """The same for reports that belong together: each output is one document of all."""
         self._write(found, on_stderr=all(report.error is not None for report in found))

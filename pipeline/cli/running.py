@@ -131,7 +131,14 @@ def _one(
 
     _require_free([job], out, audience)
     with audience.watching() as (cancellation, monitor):
-        return run_job(job, stages, monitor, cancellation=cancellation, job_dir=job_dir)
+        return run_job(
+            job,
+            stages,
+            monitor,
+            cancellation=cancellation,
+            job_dir=job_dir,
+            deliver=out.write_files_early,
+        )
 
 
 def _require_free(jobs: Sequence[Job], out: output.Output, audience: Audience) -> None:

@@ -299,3 +299,27 @@ def test_a_stop_between_two_profiles_leaves_the_first_judged(image):
 def test_the_exit_code_of_several_is_the_first_in_the_order(codes, combined):
     assert combined_exit_code(codes) == combined
     assert combined_exit_code(reversed(codes)) == combined
+
+
+def test_the_report_is_there_before_the_record_of_the_job_is_given_up(image, tmp_path):
+    class KilledError(Exception):
+        pass
+
+    def killed(report):
+        assert report.exit_code == 0
+        raise KilledError
+
+    def notes():
+        return [path.name for path in (tmp_path / "jobs").glob("*/notes/*")]
+
+    def stage():
+        return Step("upload", act=lambda context: context.notebook.save("upload", {"sent": 1}))
+
+    job = Job(str(image), "rackspace")
+    with pytest.raises(KilledError):
+        run_job(job, [stage()], ignore, job_dir=tmp_path / "jobs", deliver=killed)
+    assert notes() == ["upload.json"]
+
+    run_job(job, [stage()], ignore, job_dir=tmp_path / "jobs", deliver=lambda _report: None)
+
+    assert notes() == []
