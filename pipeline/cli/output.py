@@ -53,9 +53,13 @@ class Output:
         self._write(report, on_stderr=report.error is not None)
 
     def write_files_early(self, report: Report) -> None:
-        """The files alone, before the job's record ends; ``write`` tells what cannot be written."""
+        """The files alone, before the job's record ends; ``write`` tells what cannot be written.
+
+        Pipes and devices are written once, at the end.
+        """
         for target in self.targets:
-            if target.path != "-":
+            special = os.path.lexists(target.path) and not os.path.isfile(target.path)
+            if target.path != "-" and not special:
                 with suppress(OSError, EnvironmentFailed):
                     _deliver(target, report)
 

@@ -144,3 +144,10 @@ def test_make_alone_prints_help():
 def test_json_files_are_json():
     for path in (ROOT / "schemas").rglob("*.json"):
         json.loads(path.read_text())
+
+
+def test_no_two_test_files_have_one_name():
+    """Pytest imports a test file by its bare name: of two that share one only the first is run."""
+    names = [path.name for path in (ROOT / "tests").rglob("test_*.py")]
+
+    assert sorted({name for name in names if names.count(name) > 1}) == []

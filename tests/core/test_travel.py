@@ -6,6 +6,8 @@ import pytest
 from samples import facts, report
 
 from pipeline import errors
+from pipeline.batch.located import Problem
+from pipeline.batch.manifest import ManifestError
 from pipeline.model import Job, Options, from_json, to_json
 from pipeline.transfer import protocol
 
@@ -19,6 +21,8 @@ def tree(kind):
 def made(kind):
     if issubclass(kind, errors.Interrupted):
         return kind(15)
+    if kind is ManifestError:
+        return kind("images.yaml", [Problem(None, "there is no file")])
     if issubclass(kind, errors.TemporaryStoreError):
         return kind("a-code", "what happened", hint="what to do", retry_after_s=2.5)
     return kind("a-code", "what happened", hint="what to do")

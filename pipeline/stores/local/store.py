@@ -178,8 +178,10 @@ class LocalStore:
                 os.truncate(self._locks[upload.id], len(content))
 
     def release(self, upload: Upload) -> None:
-        """Unlock it."""
-        with self._lock:
+        """Unlock it, and take the owner's name back."""
+        with files.told(self.directory), self._lock:
+            if upload.id in self._locks:
+                os.truncate(self._locks[upload.id], 0)
             self._close(upload)
 
     def list_segments(self, upload: Upload) -> Mapping[int, StoredSegment]:
