@@ -128,6 +128,7 @@ def convert(
     profile: opt.ProfileName = defaults.PROFILE,
     format_name: opt.FormatName = None,
     reclaim: opt.Reclaim = False,
+    checksum: opt.FileChecksum = opt.Checksum.SHA256,
     allow: opt.Allow,
     reports: opt.Reports,
     json: opt.Json = False,
@@ -157,6 +158,7 @@ def convert(
         unpack=unpack,
         allow_device=allow_device,
         reclaim=reclaim,
+        checksum=checksum.value,
     )
     job = Job(image, profile, options=settings.for_job(ctx, options, profile, image))
     out = output.parse(reports, json=json)
@@ -178,6 +180,7 @@ def run(
     keep: str | None = typer.Option(
         None, "--keep", metavar="PATH", help="Also write the artifact to a local file."
     ),
+    checksum: opt.FileChecksum = opt.Checksum.SHA256,
     reclaim: opt.Reclaim = False,
     verify: opt.Verify = opt.VerifyBy.MANIFEST,
     fail_on: opt.FailOnLevel = opt.FailOn.ERROR,
@@ -212,6 +215,7 @@ def run(
         if_exists=if_exists.value,
         verify=verify.value,
         keep=keep,
+        checksum=checksum.value,
         fail_on=fail_on.value,
         strict=strict,
         allow=waivers(allow),

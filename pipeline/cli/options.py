@@ -79,6 +79,13 @@ class VerifyBy(StrEnum):
     READBACK = "readback"
 
 
+class Checksum(StrEnum):
+    """What is computed of a local file while it is written."""
+
+    SHA256 = "sha256"
+    NONE = "none"
+
+
 Image = Annotated[
     str,
     typer.Argument(
@@ -278,6 +285,10 @@ Verify = Annotated[
         "--verify",
         help="manifest: checksums and structure of what is stored; readback: all data again.",
     ),
+]
+FileChecksum = Annotated[
+    Checksum,
+    typer.Option("--checksum", help="Of the local file; it takes about as long as the writing."),
 ]
 FormatName = Annotated[
     Format | None,

@@ -279,3 +279,14 @@ def test_the_time_stamp_is_never_in_the_future(run: Run, raw: Path, tmp_path: Pa
 
     with Source.open(tmp_path / "out.vhd") as file:
         assert Vhd().inspect(file).details["timestamp"] == "2000-01-01T00:00:00Z"
+
+
+@pytest.mark.parametrize("name", ["vhd", "qcow2"])
+def test_a_checksum_that_nobody_wants_is_not_computed(
+    run: Run, image: Path, tmp_path: Path, name: str
+) -> None:
+    report = run(image, keep=str(tmp_path / "out"), format=name, checksum="none")
+
+    assert report.error is None
+    assert report.artifact is not None
+    assert "sha256" not in report.artifact
