@@ -48,7 +48,7 @@ class Waiver:
         """Whether it has not expired."""
         return today <= self.expires
 
-    def words(self) -> str:
+    def describe(self) -> str:
         """What stands in every report beside the finding."""
         return f"{self.reason} (owner: {self.owner}, until {self.expires.isoformat()})"
 
@@ -192,7 +192,7 @@ class Tightening:
     guest_required: bool = False
     ignored: tuple[str, ...] = ()
 
-    def words(self) -> str:
+    def describe(self) -> str:
         """What was taken from it, and what was not."""
         taken = [
             *(["strict"] if self.strict else []),

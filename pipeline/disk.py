@@ -90,16 +90,16 @@ class GuestDisk:
         source = self.fingerprint or stat_content_id(self.origin)
         return f"{source}+reclaimed:{self.free_space().id}" if self.reclaim else source
 
-    def view(self, *, whole: bool = False) -> DiskView:
+    def view(self, *, map_first: bool = False) -> DiskView:
         """The disk's bytes; with ``reclaim``, zeros where it is free.
 
-        ``whole``: for somebody who reads all data, so that it pays to ask first where it lies in the
+        ``map_first``: for somebody who reads all data, so that it pays to ask first where it lies in the
         file (``pipeline.tools.mapped``).  Raises ``ToolError`` when qemu-nbd does not start,
         ``ConversionFailed`` when its disk has another size than the facts say.
         """
         from pipeline.content.free_space.view import ZeroedView
 
-        plain = self.as_it_is(whole=whole)
+        plain = self.as_it_is(map_first=map_first)
         return ZeroedView(plain, self.free_space()) if self.reclaim else plain
 
     def free_space(self) -> FreeSpace:
@@ -121,7 +121,7 @@ class GuestDisk:
                 self._table = partitions.parse(PagedReader(self.as_it_is()))
             return self._table
 
-    def as_it_is(self, *, whole: bool = False) -> DiskView:
+    def as_it_is(self, *, map_first: bool = False) -> DiskView:
         """The disk's bytes, free space and all; raises what ``view`` raises."""
         from pipeline.tools import qemu_img
         from pipeline.tools.mapped import MappedView
@@ -129,7 +129,7 @@ class GuestDisk:
         if qemu_img.lies_in_file(self.container):
             return FileView(self.source, self.size)
         with self._lock:
-            runs = self._map() if whole or self._mapped else None
+            runs = self._map() if map_first or self._mapped else None
             return self._server() if runs is None else MappedView(self.source, runs, self._server)
 
     def serve(self) -> Path:

@@ -23,8 +23,8 @@ import msgspec
 from pipeline import defaults, profile
 from pipeline.errors import UsageError
 from pipeline.model import JsonObject, Provenance, Target
-from pipeline.profile import words
-from pipeline.profile.requirements import SCHEMAS, Requirement, Words
+from pipeline.profile import templates
+from pipeline.profile.requirements import SCHEMAS, Requirement, Template
 
 WIDEST = 100
 
@@ -56,7 +56,9 @@ class RuleExplanation:
     name: str
     title: str
     description: str
-    words: Words  # message, expected and remedy with their placeholders filled where they can be
+    template: (
+        Template  # message, expected and remedy with their placeholders filled where they can be
+    )
     profiles: tuple[Use, ...]
     passes: tuple[JsonObject, ...]  # facts that meet it
     fails: tuple[JsonObject, ...]  # facts that do not
@@ -152,28 +154,30 @@ def _rules_of_vendor_code(code: str) -> tuple[str, ...]:
             item.rule
             for each in _profiles()
             for item in each.requirements
-            if item.words.vendor_code == code
+            if item.template.vendor_code == code
         )
     )
 
 
 def _rule(name: str) -> RuleExplanation:
     plain = profile.find_requirement(name)
-    requirement = replace(plain, words=filled(plain, {}))  # its own values, where no profile has it
+    requirement = replace(
+        plain, template=filled(plain, {})
+    )  # its own values, where no profile has it
     uses = []
     for each in _profiles():
         used = each.requirement(name)
         if used is not None:
-            kind = "advice" if used.advice else str(used.words.severity)
+            kind = "advice" if used.advice else str(used.template.severity)
             limits = tuple(_limits(used, each.parameters))
-            uses.append(Use(each.name, kind, used.words.vendor_code, limits))
+            uses.append(Use(each.name, kind, used.template.vendor_code, limits))
             if len(uses) == 1:
-                requirement = replace(requirement, words=filled(used, each.parameters))
+                requirement = replace(requirement, template=filled(used, each.parameters))
     return RuleExplanation(
         name=name,
         title=requirement.title,
         description=requirement.description,
-        words=requirement.words,
+        template=requirement.template,
         profiles=tuple(uses),
         passes=tuple(requirement.cases.get("pass", ())),
         fails=tuple(requirement.cases.get("fail", ())),
@@ -186,15 +190,15 @@ def _limits(requirement: Requirement, parameters: Mapping[str, JsonObject]) -> I
             yield f"{name}: {value_words(parameters[name])}"
 
 
-def filled(requirement: Requirement, parameters: Mapping[str, JsonObject]) -> Words:
-    """Words with the profile's limits in them; what only an image can say stays a placeholder."""
+def filled(requirement: Requirement, parameters: Mapping[str, JsonObject]) -> Template:
+    """Template with the profile's limits in them; what only an image can say stays a placeholder."""
     values = {"parameters": {**requirement.schema.get("$defs", {}), **parameters}}
-    own = requirement.words
+    own = requirement.template
     return msgspec.structs.replace(
         own,
-        expected=words.fill(own.expected, values),
-        remedy=words.fill(own.remedy, values),
-        message=words.fill_known(own.message, values),
+        expected=templates.fill(own.expected, values),
+        remedy=templates.fill(own.remedy, values),
+        message=templates.fill_known(own.message, values),
     )
 
 
@@ -225,7 +229,7 @@ def _note_lines(found: NoteExplanation) -> Iterator[str]:
 
 
 def _rule_lines(found: RuleExplanation) -> Iterator[str]:
-    own = found.words
+    own = found.template
     yield f"{found.name}: {found.title} (requirement, {own.severity})"
     yield ""
     yield from _wrap(found.description)
@@ -269,7 +273,7 @@ def _facts_in_words(value: Any, path: str = "") -> Iterator[str]:
         shown = [item.get("rule") or ", ".join(_facts_in_words(item)) for item in value]
         yield f"{path}: {', '.join(map(str, shown))}"
     else:
-        yield f"{path}: {words.plain(value)}"
+        yield f"{path}: {templates.plain(value)}"
 
 
 def _width() -> int:
@@ -345,11 +349,11 @@ def profile_data(name_or_path: str) -> JsonObject:
                     "rule": item.rule,
                     "title": item.title,
                     "advice": item.advice,
-                    "severity": item.words.severity,
-                    "gate": item.words.gate,
-                    "fixed_by": item.words.fixed_by,
-                    "vendor_code": item.words.vendor_code,
-                    "source": item.words.source,
+                    "severity": item.template.severity,
+                    "gate": item.template.gate,
+                    "fixed_by": item.template.fixed_by,
+                    "vendor_code": item.template.vendor_code,
+                    "source": item.template.source,
                 }
                 for item in found.requirements
             ],
@@ -372,8 +376,8 @@ def _profile_lines(found: profile.Profile) -> Iterator[str]:
     for name, parameter in found.parameters.items():
         yield from _labelled("parameter", f"{name}: {value_words(parameter)}")
     groups = (
-        ("Safety, judged first, whatever the cloud", lambda item: item.words.gate),
-        ("Decides", lambda item: not item.words.gate and not item.advice),
+        ("Safety, judged first, whatever the cloud", lambda item: item.template.gate),
+        ("Decides", lambda item: not item.template.gate and not item.advice),
         ("Advice", lambda item: item.advice),
     )
     for title, belongs in groups:
@@ -392,9 +396,11 @@ def target_words(target: Target) -> str:
     """What a source becomes for a cloud, for people."""
     kind = " ".join(part for part in (target.variant, target.format.upper()) if part)
     creator = f", creator {target.creator}" if target.creator else ""
-    rounded = f", size in whole {words.size(target.size_multiple)}" if target.size_multiple else ""
+    rounded = (
+        f", size in whole {templates.size(target.size_multiple)}" if target.size_multiple else ""
+    )
     packed = f", packed as {target.packing}" if target.packing else ""
-    segments = words.size(target.segment_size)
+    segments = templates.size(target.segment_size)
     what = f"{kind}{creator}{rounded}{packed}"
     return f"{what}, suffix {target.suffix}, large objects in segments of {segments}"
 
@@ -415,17 +421,17 @@ _OPERATORS: Mapping[str, str] = {
 def value_words(parameter: JsonObject) -> str:
     """A value for people: its own words where it has some, else its keywords in words."""
     if "x-words" in parameter:
-        return words.plain(parameter["x-words"])
+        return templates.plain(parameter["x-words"])
     shown = {key: value for key, value in parameter.items() if key[:1] != "$" and key[:2] != "x-"}
     return ", ".join(f"{_OPERATORS.get(key, key)} {_value(value)}" for key, value in shown.items())
 
 
 def _value(value: Any) -> str:
     large = isinstance(value, int) and value >= 1_000_000
-    return words.size(value) if large else words.plain(value)
+    return templates.size(value) if large else templates.plain(value)
 
 
 def _mark(item: Requirement) -> str:
-    own = item.words
+    own = item.template
     code = f" {own.vendor_code}" if own.vendor_code else ""
     return f"{own.severity}{code}{', fixed' if own.fixed_by else ''}"

@@ -29,10 +29,10 @@ def _page(found: profile.Profile) -> Iterator[str]:
         yield "\n## Values\n\n| Value | | Source |\n|---|---|---|"
         for name, value in found.parameters.items():
             yield f"| `{name}` | {_text(explain.value_words(value))} | {_given(value)} |"
-    cloud = [item for item in found.requirements if not item.words.gate]
+    cloud = [item for item in found.requirements if not item.template.gate]
     yield from _table("What decides", found, (item for item in cloud if not item.advice))
     yield from _table("Advice", found, (item for item in cloud if item.advice))
-    gates = sum(item.words.gate for item in found.requirements)
+    gates = sum(item.template.gate for item in found.requirements)
     yield f"\n{gates} more requirements protect the machine that reads the image, whatever the cloud."
     if found.notes:
         yield "\n## To be known\n"
@@ -43,11 +43,15 @@ def _page(found: profile.Profile) -> Iterator[str]:
 def _table(title: str, found: profile.Profile, items: Iterable[Requirement]) -> Iterator[str]:
     yield f"\n## {title}\n\n| Rule | | Expected | Source |\n|---|---|---|---|"
     for item in items:
-        code = f" (vendor's code {_text(item.words.vendor_code)})" if item.words.vendor_code else ""
-        fixed = "; imgprep fixes it" if item.words.fixed_by else ""
+        code = (
+            f" (vendor's code {_text(item.template.vendor_code)})"
+            if item.template.vendor_code
+            else ""
+        )
+        fixed = "; imgprep fixes it" if item.template.fixed_by else ""
         expected = explain.filled(item, found.parameters).expected
         what = f"{_text(item.title)}{code}{fixed}"
-        yield f"| `{item.rule}` | {what} | {_text(expected)} | {_source(item.words.source)} |"
+        yield f"| `{item.rule}` | {what} | {_text(expected)} | {_source(item.template.source)} |"
 
 
 def _given(value: JsonObject) -> str:

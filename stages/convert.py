@@ -63,7 +63,7 @@ class Convert:
         options = context.job.options
         target = choice.chosen(context.profile.target, options.format)
         driver = choice.driver(target)
-        for said in reclaimed.words(context.disk):
+        for said in reclaimed.notes(context.disk):
             context.note(said)
         if options.keep is not None and not options.dry_run:
             overwrite = options.if_exists == "replace"

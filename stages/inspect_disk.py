@@ -30,7 +30,7 @@ from pipeline.model import Job, JsonObject, Outcome, StageStatus
 from pipeline.stage import Context
 from pipeline.text import clean
 from pipeline.tools import confine, qemu_img
-from pipeline.tools.qemu_img import Check, ImageSpec, Info
+from pipeline.tools.qemu_img import CheckResult, ImageSpec, Info
 
 _SECTOR = 512
 _MOST_GRAINS = 16 << 20  # 1 TiB in the usual grains of 64 KiB
@@ -88,7 +88,7 @@ def _with_tools(context: Context, container: JsonObject) -> Outcome:
     return _done(context, found, problems, tools)
 
 
-def _look(context: Context, container: JsonObject) -> disk.Disk:
+def _look(context: Context, container: JsonObject) -> disk.DiskContent:
     view = context.disk.as_it_is()
     found = disk.inspect(
         view, is_file=container["format"] == "raw", table=context.disk.partition_table()
@@ -104,14 +104,17 @@ def _in_words(problem: Problem) -> Problem:
 
 
 def _done(
-    context: Context, found: disk.Disk, problems: tuple[Problem, ...], tools: Mapping[str, str]
+    context: Context,
+    found: disk.DiskContent,
+    problems: tuple[Problem, ...],
+    tools: Mapping[str, str],
 ) -> Outcome:
     facts = dict(disk_facts(found, problems))
     facts["allocation"], facts["unknown"] = _allocation(context)
     return Outcome(facts={"disk": facts}, tools=tools)
 
 
-def disk_facts(found: disk.Disk, problems: tuple[Problem, ...]) -> JsonObject:
+def disk_facts(found: disk.DiskContent, problems: tuple[Problem, ...]) -> JsonObject:
     """The section ``disk``; ``problems``: what was found besides those on the disk."""
     facts = found.facts()
     facts["problems"] = [*map(asdict, problems), *facts["problems"]]
@@ -166,7 +169,7 @@ def _second_opinion(
 
 def _said(
     info: Future[Info],
-    check: Future[Check] | None,
+    check: Future[CheckResult] | None,
     image: ImageSpec,
     container: JsonObject,
     file_size: int,
@@ -221,7 +224,7 @@ def _differs(what: str, ours: object, theirs: object) -> Problem:
     )
 
 
-def _damage(check: Check, info: Info, file_size: int) -> Iterator[Problem]:
+def _damage(check: CheckResult, info: Info, file_size: int) -> Iterator[Problem]:
     if check.corruptions or check.errors:
         count = check.corruptions + check.errors
         first = clean(check.said.splitlines()[0]) if check.said else "it gave no reason"

@@ -73,15 +73,15 @@ class Prove:
         target = choice.chosen(context.profile.target, context.job.options.format)
         if choice.is_foreign(target, context.profile.target):
             context.note(
-                f"the artifact is {choice.words(target)}, as --format says; {context.profile.name} "
-                f"takes {choice.words(context.profile.target)}",
+                f"the artifact is {choice.describe(target)}, as --format says; {context.profile.name} "
+                f"takes {choice.describe(context.profile.target)}",
                 warning=True,
             )
             _require_none(profile.gate(result), artifact, "safe-input", Outcome(facts=facts))
             return Outcome(
                 facts=facts,
                 reason=f"structure only: {context.profile.name} takes "
-                f"{choice.words(context.profile.target)}",
+                f"{choice.describe(context.profile.target)}",
             )
         return _judged(context, artifact, facts)
 

@@ -61,7 +61,7 @@ class Upload:
                 handles = _handles(context, policy)
                 if options.dry_run:
                     plan = transfer.plan(store, reader, request, handles)
-                    return Outcome(StageStatus.SKIPPED, reason=f"dry run: {plan.words()}")
+                    return Outcome(StageStatus.SKIPPED, reason=f"dry run: {plan.describe()}")
                 return Outcome(receipt=transfer.upload(store, reader, request, handles))
         finally:
             store.close()

@@ -84,7 +84,7 @@ def _comparison(
     result = facts.result(context.facts)
     found = None
     if result is not None and artifact.packing is None:
-        found = compare(opened, result["container"], context.disk.view(whole=True))
+        found = compare(opened, result["container"], context.disk.view(map_first=True))
     if found is None:
         inside = artifact.packing or artifact.format
         context.note(f"the data inside {inside} is compared by checksums only")

@@ -18,7 +18,7 @@ def lent(
 ) -> Iterator[DiskView]:
     """The view; ``container`` needs only format, variant and virtual_size."""
     with GuestDisk(source, container, scratch) as disk:  # type: ignore[arg-type]
-        yield disk.view(whole=whole)
+        yield disk.view(map_first=whole)
 
 
 def written(artifact: Artifact, disk: GuestDisk, path: Path, **options: Any) -> Artifact:

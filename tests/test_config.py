@@ -60,7 +60,9 @@ def test_a_waiver_holds_to_the_end_of_its_last_day(write):
 
     assert waiver.holds(date(2027, 3, 31))
     assert not waiver.holds(date(2027, 4, 1))
-    assert waiver.words() == ("cleared at first boot (owner: images@example.org, until 2027-03-31)")
+    assert waiver.describe() == (
+        "cleared at first boot (owner: images@example.org, until 2027-03-31)"
+    )
     assert expired.expired() == "The waiver of images@example.org expired on 2026-01-31."
 
 

@@ -224,7 +224,7 @@ def test_the_digest_is_of_the_content_not_of_the_place(write):
 
 
 def test_an_unknown_rule_is_answered_with_the_nearest():
-    assert profile.find_requirement("iso-image").words.gate
+    assert profile.find_requirement("iso-image").template.gate
     with pytest.raises(UsageError) as error:
         profile.find_requirement("iso-imgae")
     assert "iso-image" in error.value.hint
@@ -329,7 +329,7 @@ def test_a_value_brings_its_own_source_and_two_texts_are_both_named(write):
 
     found = profile.load(mine)
 
-    assert found.requirement("virtual-size-limit").words.source.address == two["address"]
-    both = found.requirement("virtual-size-ambiguous").words.source
+    assert found.requirement("virtual-size-limit").template.source.address == two["address"]
+    both = found.requirement("virtual-size-ambiguous").template.source
     assert both.address == one["address"]
     assert "https://example.org/two (2026-02-02)" in both.note

@@ -164,11 +164,11 @@ def test_old_texts_take_any_creator_and_advise_tap():
 def test_every_finding_names_its_dated_source():
     for name in ("rackspace-2014", "rackspace-2020"):
         for item in profile.load(name).requirements:
-            assert item.words.source.address.startswith("https://")
-            assert len(item.words.source.date) == len("2020-06-09")
+            assert item.template.source.address.startswith("https://")
+            assert len(item.template.source.date) == len("2020-06-09")
 
 
 def test_the_vendor_codes_are_all_predicted():
-    codes = {item.words.vendor_code for item in profile.load("rackspace").requirements}
+    codes = {item.template.vendor_code for item in profile.load("rackspace").requirements}
 
     assert {"111", "396", "413", "523", "609", "614", "721"} == codes - {None}

@@ -32,7 +32,7 @@ PACK = {
     "zstd": lambda data: zstandard.ZstdCompressor(write_checksum=True).compress(data),
 }
 SUFFIX = {"gzip": ".gz", "bzip2": ".bz2", "xz": ".xz", "zstd": ".zst", "ova": ".ova"}
-SMALL = unpack.Limits(size=8 * MIB, ratio=100, grace=MIB, reserve=0)
+SMALL = unpack.UnpackLimits(size=8 * MIB, ratio=100, grace=MIB, reserve=0)
 
 
 def run(tmp_path: Path, packed: bytes, packed_as: str, *, name: str = "disk.img", **options):
@@ -136,7 +136,7 @@ def test_a_bomb_is_stopped_by_its_ratio_and_by_its_size(tmp_path, packed_as):
     assert rules(result) == ["unpack-limit"]
     assert "100 to 1" in result.problems[0].detail
     large = PACK[packed_as](os.urandom(MIB) * 2)
-    result = run(tmp_path, large, packed_as, limits=unpack.Limits(size=MIB, reserve=0))
+    result = run(tmp_path, large, packed_as, limits=unpack.UnpackLimits(size=MIB, reserve=0))
     assert rules(result) == ["unpack-limit"]
     assert left(tmp_path) == []
 

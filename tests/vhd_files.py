@@ -12,7 +12,7 @@ from uuid import UUID
 from pipeline import profile
 from pipeline.formats import Identification, vhd_bytes
 from pipeline.formats.vhd import Vhd
-from pipeline.formats.vhd_layout import Layout, target_size
+from pipeline.formats.vhd_layout import VhdLayout, target_size
 from pipeline.model import Status
 from pipeline.source import Extent, Reader
 from pipeline.targets.artifact import LaidOut
@@ -81,7 +81,7 @@ def ours(size: int, blocks: Sequence[int], *, timestamp: int = 0) -> bytearray:
     """The whole file of a VHD of ours, each block filled with its number."""
     size = target_size(size)
     disk = MemoryDisk(size, {block * BLOCK: filled(block, 7) for block in blocks})
-    opened = LaidOut(Layout(size, blocks, UUID_1, timestamp), disk)
+    opened = LaidOut(VhdLayout(size, blocks, UUID_1, timestamp), disk)
     return bytearray(opened.read(0, opened.size))
 
 

@@ -41,7 +41,7 @@ _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
 
 @dataclass(frozen=True)
-class Limits:
+class Capacity:
     """What all jobs together may use."""
 
     appliances: int
@@ -50,7 +50,7 @@ class Limits:
     rate: int | None = None  # bytes a second to stores, of all jobs together
 
     @classmethod
-    def of_machine(cls, directory: Path, jobs: int, rate: int | None = None) -> Limits:
+    def of_machine(cls, directory: Path, jobs: int, rate: int | None = None) -> Capacity:
         """By this machine's cores, memory and free space."""
         space = os.statvfs(directory)
         return cls(
@@ -64,7 +64,7 @@ class Limits:
 class Budget:
     """One process's access to what is shared."""
 
-    def __init__(self, directory: Path, limits: Limits) -> None:
+    def __init__(self, directory: Path, limits: Capacity) -> None:
         self.limits = limits
         self._directory = directory
         self._lock = threading.Lock()

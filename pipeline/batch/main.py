@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from pipeline.batch import ledger as ledgers
-from pipeline.batch.budget import Limits
+from pipeline.batch.budget import Capacity
 from pipeline.batch.cache import FactsCache
 from pipeline.batch.events import BatchNote, Watch
 from pipeline.batch.ledger import TO_DO, Ledger, State
@@ -24,7 +24,7 @@ from pipeline.model import combined_exit_code
 
 
 @dataclass(frozen=True)
-class Plan:
+class BatchOptions:
     """How a batch shall be done."""
 
     directory: Path
@@ -37,7 +37,7 @@ class Plan:
     scheduler: str | None = None  # of a Dask cluster; None: processes here
 
 
-def run(plan: Plan, tasks: Sequence[Task] | None, watch: Watch, stop: Stop) -> int:
+def run(plan: BatchOptions, tasks: Sequence[Task] | None, watch: Watch, stop: Stop) -> int:
     """Do what is missing or changed; the exit code of all that is in the ledger then.
 
     Without ``tasks`` the ledger's own are done.  Raises ``EnvironmentFailed`` when the ledger cannot
@@ -57,7 +57,7 @@ def run(plan: Plan, tasks: Sequence[Task] | None, watch: Watch, stop: Stop) -> i
 
 
 @contextmanager
-def _executor(plan: Plan, ledger: Ledger, to_do: int, watch: Watch) -> Iterator[Executor]:
+def _executor(plan: BatchOptions, ledger: Ledger, to_do: int, watch: Watch) -> Iterator[Executor]:
     if plan.scheduler is not None:
         from pipeline.batch.cluster import cluster
 
@@ -74,10 +74,10 @@ def _executor(plan: Plan, ledger: Ledger, to_do: int, watch: Watch) -> Iterator[
 
 
 @contextmanager
-def _processes(plan: Plan, to_do: int) -> Iterator[Executor]:
+def _processes(plan: BatchOptions, to_do: int) -> Iterator[Executor]:
     jobs = min(plan.jobs or default_jobs(), to_do)
     here = plan.directory.absolute()
-    limits = Limits.of_machine(here, jobs, plan.rate)
+    limits = Capacity.of_machine(here, jobs, plan.rate)
     settings = Settings(here / "jobs", here / "shared", limits, plan.cache)
     with local_workers(jobs, settings) as workers:
         yield workers

@@ -18,7 +18,7 @@ from typing import Any
 
 from pipeline import __version__
 from pipeline.batch import cache, worker
-from pipeline.batch.budget import Limits
+from pipeline.batch.budget import Capacity
 from pipeline.batch.messages import Work
 from pipeline.batch.worker import Settings
 from pipeline.errors import ImgprepError
@@ -110,7 +110,7 @@ def _settings(directory: Path, remote: Remote) -> Settings:
     # beside the cache, because it is private; by host, because a home may be on many
     shared = Path(platformdirs.user_cache_dir("imgprep")) / "cluster" / os.uname().nodename
     shared.mkdir(mode=0o700, parents=True, exist_ok=True)
-    limits = Limits.of_machine(jobs, remote.jobs, remote.rate)
+    limits = Capacity.of_machine(jobs, remote.jobs, remote.rate)
     return Settings(jobs, shared, limits, cache.default_directory() if remote.remember else None)
 
 

@@ -23,7 +23,7 @@ from dataclasses import dataclass, replace
 from multiprocessing.connection import Connection
 from pathlib import Path
 
-from pipeline.batch.budget import Budget, Limits
+from pipeline.batch.budget import Budget, Capacity
 from pipeline.batch.cache import FactsCache
 from pipeline.batch.failures import bug_report
 from pipeline.batch.messages import Finished, Happened, Message, Started, Work
@@ -45,7 +45,7 @@ class Settings:
 
     jobs: Path  # where run_job keeps what a resume needs
     shared: Path  # where what all jobs share is counted
-    limits: Limits
+    limits: Capacity
     cache: Path | None = None  # of facts; None: nothing is remembered
 
 
@@ -136,7 +136,7 @@ def do(
     return found
 
 
-def _with_connections(job: Job, limits: Limits) -> Job:
+def _with_connections(job: Job, limits: Capacity) -> Job:
     """A job's share of the connections to stores, where its author did not say how many."""
     if job.options.connections is not None:
         return job

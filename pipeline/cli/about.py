@@ -15,7 +15,7 @@ from pipeline.errors import UsageError
 from pipeline.text import clean
 
 if TYPE_CHECKING:
-    from pipeline.tools.doctor import Check
+    from pipeline.tools.doctor import Diagnosis
 
 ENVIRONMENT_FAILED = 3
 
@@ -41,21 +41,27 @@ def profiles(
     json: opt.Json = False,
 ) -> None:
     """List the profiles, show one, or check one of your own: imgprep profiles lint FILE."""
-    from pipeline import explain as words
+    from pipeline import explain as explanations
 
     if name == "lint" and file is not None:
         _lint(file)
         return
     _require_sensible(name, file, markdown=markdown, json=json)
     if json:
-        data = words.profile_data(name) if name else [asdict(line) for line in words.profiles()]
+        data = (
+            explanations.profile_data(name)
+            if name
+            else [asdict(line) for line in explanations.profiles()]
+        )
         typer.echo(json_module.dumps(data, indent=2))
     elif name and markdown:
         from pipeline import profile_page
 
         typer.echo(profile_page.markdown(name), nl=False)
     else:
-        typer.echo(words.profile_text(name) if name else words.profiles_text(), nl=False)
+        typer.echo(
+            explanations.profile_text(name) if name else explanations.profiles_text(), nl=False
+        )
 
 
 def _require_sensible(name: str | None, file: str | None, *, markdown: bool, json: bool) -> None:
@@ -85,7 +91,7 @@ def _lint(file: str) -> None:
         typer.echo(f"{len(wrong)} mistake{'s' if len(wrong) > 1 else ''}", err=True)
         raise typer.Exit(UsageError.exit_code)
     found = profile.load(path)
-    own = sum(not item.words.gate for item in found.requirements)
+    own = sum(not item.template.gate for item in found.requirements)
     typer.echo(f"{file}: in order; {own} requirements besides those of safety")
 
 
@@ -102,12 +108,12 @@ def explain(
 
     What it means, what to do, where it comes from, and facts that pass and fail.
     """
-    from pipeline import explain as words
+    from pipeline import explain as explanations
 
     if name is None:
-        typer.echo(words.index_text(), nl=False)
+        typer.echo(explanations.index_text(), nl=False)
         return
-    typer.echo("\n".join(words.text(item) for item in words.explain(name)), nl=False)
+    typer.echo("\n".join(explanations.text(item) for item in explanations.explain(name)), nl=False)
 
 
 def config(ctx: typer.Context, config: settings.ConfigFile = None, json: opt.Json = False) -> None:
@@ -149,7 +155,7 @@ def doctor(
     ),
     json: opt.Json = False,
 ) -> None:
-    """Check this machine, and say what to do.
+    """Diagnosis this machine, and say what to do.
 
     Tools and versions, confinement, KVM, the appliance (by trying them), and disk space.
     """
@@ -179,7 +185,7 @@ def _directories() -> dict[str, Path]:
 _MARKS = {"ok": "✓", "warning": "!", "error": "✗"}
 
 
-def _show(check: Check) -> None:
+def _show(check: Diagnosis) -> None:
     typer.echo(f"{_MARKS[check.status]} {check.name:<22} {clean(check.found)}")
     if check.remedy:
         typer.echo(f"    for {check.needed_for}; to do: {clean(check.remedy, 2000)}")

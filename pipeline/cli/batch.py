@@ -20,7 +20,7 @@ from pipeline.text import clean, duration, size
 if TYPE_CHECKING:
     from pipeline.batch.estimate import Estimate
     from pipeline.batch.ledger import Ledger, State
-    from pipeline.batch.main import Plan
+    from pipeline.batch.main import BatchOptions
     from pipeline.batch.plan import Task
 
 DO = "do"
@@ -264,14 +264,14 @@ def _plan(
     scheduler: str | None,
     *,
     no_cache: bool,
-) -> Plan:
+) -> BatchOptions:
     import stages
     from pipeline.batch import cache
     from pipeline.batch.ledger import TO_DO
-    from pipeline.batch.main import Plan
+    from pipeline.batch.main import BatchOptions
     from pipeline.batch.runner import Policy
 
-    return Plan(
+    return BatchOptions(
         place,
         {True: stages.for_run, False: stages.for_check},
         (_state(only),) if only else TO_DO,
@@ -313,7 +313,7 @@ def _state(name: str) -> State:
 
 
 def _run(
-    plan: Plan,
+    plan: BatchOptions,
     tasks: Sequence[Task] | None,
     out: output.Output,
     *,
@@ -350,7 +350,7 @@ def _conclude(ledger: Ledger, place: Path, out: output.Output) -> None:
         out.deliver_several(list(ledger.reports()))
 
 
-def _show_plan(plan: Plan, tasks: Sequence[Task], *, json: bool) -> None:
+def _show_plan(plan: BatchOptions, tasks: Sequence[Task], *, json: bool) -> None:
     from pipeline.batch import estimate
     from pipeline.batch.ledger import read_ledger
     from pipeline.batch.machine import default_jobs

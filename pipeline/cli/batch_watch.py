@@ -82,7 +82,7 @@ class Totals:
             self.ended[event.state] += 1
             self.done_size += event.size
 
-    def words(self) -> str:
+    def describe(self) -> str:
         """``12 of 30: 10 done, 2 refused; 3 GiB of 9 GiB, 4 min 3 s left``."""
         count = sum(self.ended.values())
         states = ", ".join(f"{number} {state}" for state, number in self.ended.items())
@@ -120,7 +120,7 @@ class Lines:
                 self._say(f"  ! {clean(event.inner.text)}")
         if time.monotonic() - self._last >= LINE_EVERY_S:
             self._last = time.monotonic()
-            self._say(self._totals.words())
+            self._say(self._totals.describe())
 
     def _say(self, text: str) -> None:
         print(text, file=self._out, flush=True)
@@ -200,7 +200,7 @@ class Board:
             case StageStarted():
                 line.stage, line.progress = event.inner.stage, ""
             case Progress():
-                line.progress = line.pace.words(event.inner, time.monotonic())
+                line.progress = line.pace.describe(event.inner, time.monotonic())
 
     def __rich__(self) -> Table:
         """Drawn for a terminal."""
@@ -218,7 +218,7 @@ class Board:
             table.add_row("", "", "")
         hidden = len(self._running) - len(shown)
         more = f" (and {hidden} more run)" if hidden > 0 else ""
-        table.add_row(Text(self.totals.words() + more, style="bold"))
+        table.add_row(Text(self.totals.describe() + more, style="bold"))
         return table
 
 

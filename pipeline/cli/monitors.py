@@ -111,7 +111,7 @@ def _lines(out: TextIO) -> Monitor:
             case StageStarted():
                 last = time.monotonic()
             case Progress():
-                told = pace.words(event, time.monotonic())
+                told = pace.describe(event, time.monotonic())
                 if time.monotonic() - last >= LINE_EVERY_S:
                     last = time.monotonic()
                     print(f"{event.stage}: {told}", file=out)
@@ -131,7 +131,7 @@ class Pace:
         self._since = 0.0
         self._from = 0
 
-    def words(self, event: Progress, now: float) -> str:
+    def describe(self, event: Progress, now: float) -> str:
         """``converting, 1.2 GiB of 3 GiB, 310 MiB/s, 5.9 s left``; to be asked at every report."""
         if (event.stage, event.activity) != self._activity or event.done < self._from:
             self._activity = (event.stage, event.activity)
@@ -195,7 +195,7 @@ def _live() -> Iterator[Monitor]:
                         activity = event.activity
                         bars.columns = with_bytes
                         bars.reset(task, description=activity or WORDS.get(event.stage, ""))
-                    words = pace.words(event, time.monotonic()).removeprefix(f"{activity}, ")
+                    words = pace.describe(event, time.monotonic()).removeprefix(f"{activity}, ")
                     bars.update(task, completed=event.done, total=event.total, told=words)
                 case Note():
                     say(f"  {'! ' if event.level == 'warning' else ''}{clean(event.text)}")

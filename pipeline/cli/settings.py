@@ -92,7 +92,7 @@ def with_waivers(ctx: typer.Context, options: Options, profile_name: str) -> Opt
     today = datetime.now(UTC).astimezone().date()
     mine = [item for item in found.waivers if loaded.requirement(item.rule)]
     _require_known(found)
-    allow = {item.rule: item.words() for item in mine if item.holds(today)}
+    allow = {item.rule: item.describe() for item in mine if item.holds(today)}
     expired = {item.rule: item.expired() for item in mine if not item.holds(today)}
     given = options.allow
     return replace(
@@ -125,7 +125,7 @@ def tightening_beside(ctx: typer.Context, image: str, options: Options) -> Tight
     from pipeline import config
 
     found = config.tightening(config.load(path), fail_on=options.fail_on)
-    typer.echo(f"note: {found.words()}", err=True)
+    typer.echo(f"note: {found.describe()}", err=True)
     return found
 
 

@@ -83,7 +83,7 @@ class Part:
 
 
 @dataclass(frozen=True)
-class Disk:
+class DiskContent:
     """What a disk is.  Offsets of problems count from the disk's first byte."""
 
     virtual_size: int
@@ -113,7 +113,9 @@ class Disk:
         }
 
 
-def inspect(view: Reader, *, is_file: bool = False, table: PartitionTable | None = None) -> Disk:
+def inspect(
+    view: Reader, *, is_file: bool = False, table: PartitionTable | None = None
+) -> DiskContent:
     """Look at a disk.
 
     ``is_file``: the view is the image file itself, known to be no container.  ``table``: how it is
@@ -131,7 +133,7 @@ def inspect(view: Reader, *, is_file: bool = False, table: PartitionTable | None
         *table.problems,
         *_size_problems(reader, parts, content),
     )
-    return Disk(reader.size, table, parts, content, disc, nested, problems)
+    return DiskContent(reader.size, table, parts, content, disc, nested, problems)
 
 
 def _part(reader: Reader, partition: Partition) -> Part:
@@ -142,7 +144,7 @@ def _part(reader: Reader, partition: Partition) -> Part:
 
 def _disc_problems(disc: Optical | None, parts: tuple[Part, ...]) -> Iterator[Problem]:
     if disc is not None:
-        yield Problem("iso-image", f"the disk holds {disc.words()}", disc.offset, disc.length)
+        yield Problem("iso-image", f"the disk holds {disc.describe()}", disc.offset, disc.length)
         return
     stick = _is_stick(parts)
     for part in parts:
@@ -152,7 +154,7 @@ def _disc_problems(disc: Optical | None, parts: tuple[Part, ...]) -> Iterator[Pr
                 rule, words = "iso-image", f"an installer's stick whose {where} holds"
             else:
                 rule, words = "iso-in-partition", f"{where}:"
-            detail = f"{words} {part.disc.words()}"
+            detail = f"{words} {part.disc.describe()}"
             yield Problem(rule, detail, part.disc.offset, part.disc.length)
 
 

@@ -118,10 +118,10 @@ def _problems(kind: str, members: tuple[str, ...], reader: Reader) -> Iterator[P
         words += f"; it begins with {', '.join(repr(name) for name in members[:3])}"
     disc = optical.find(_Bytes(_peek(kind, reader)))
     if disc is not None:
-        words += f"; it holds an optical disc: {disc.words()}"
+        words += f"; it holds an optical disc: {disc.describe()}"
     yield Problem("packed-image" if kind in _PACKED else "archive", words, 0, 16)
     if disc is not None:
-        yield Problem("iso-image", f"packed with {kind}: {disc.words()}", 0, 16)
+        yield Problem("iso-image", f"packed with {kind}: {disc.describe()}", 0, 16)
 
 
 def _kind(reader: Reader) -> str | None:

@@ -60,7 +60,7 @@ class Optical:
     sector_size: int = _SECTOR
     hybrid: tuple[str, ...] = ()  # partition tables in front of it: "mbr", "gpt"
 
-    def words(self) -> str:
+    def describe(self) -> str:
         """What was seen, as one clause."""
         names = {"iso9660": "ISO 9660", "udf": "UDF", "high-sierra": "High Sierra"}
         seen = " and ".join(names[part] for part in self.kind.split("+"))
@@ -198,6 +198,6 @@ class OpticalDisc(Format):
             self.name,
             reader.size,
             variant=found.kind,
-            problems=(Problem("iso-image", found.words(), found.offset, found.length),),
+            problems=(Problem("iso-image", found.describe(), found.offset, found.length),),
             details={"label": found.label, "system": found.system, "hybrid": list(found.hybrid)},
         )

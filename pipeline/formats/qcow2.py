@@ -36,7 +36,7 @@ from typing import Any, Self
 from pipeline.formats import qcow2_tables
 from pipeline.formats.base import Container, Format, Problem
 from pipeline.formats.bounded import padded
-from pipeline.formats.qcow2_layout import DIRTY, EXTENDED_L2, Layout
+from pipeline.formats.qcow2_layout import DIRTY, EXTENDED_L2, Qcow2Layout
 from pipeline.formats.tables import Region
 from pipeline.source import Reader
 from pipeline.text import clean
@@ -352,8 +352,8 @@ def _bitmap_limits(bitmaps: tuple[int, Region | None]) -> Iterator[Problem]:
         yield Problem("header-limits", detail, 104, 32)
 
 
-def _layout(header: Header, directory: Region | None) -> Layout:
-    return Layout(
+def _layout(header: Header, directory: Region | None) -> Qcow2Layout:
+    return Qcow2Layout(
         size=header.size,
         cluster_bits=header.cluster_bits,
         extended=bool(header.incompatible & EXTENDED_L2),

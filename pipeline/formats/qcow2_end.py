@@ -20,7 +20,7 @@ from pipeline.formats.qcow2_layout import (
     COPIED,
     L1_BYTES,
     OFFSET,
-    Layout,
+    Qcow2Layout,
     entries,
     unpacks_wholly,
 )
@@ -30,7 +30,7 @@ from pipeline.source import Reader
 _L2_BYTES = 1 << 20  # of L2 tables that are read when a file seems to be cut
 
 
-def cut(layout: Layout, reader: Reader, tables: list[int], used: int) -> Iterator[Problem]:
+def cut(layout: Qcow2Layout, reader: Reader, tables: list[int], used: int) -> Iterator[Problem]:
     """The problem, if any, that data is missing at the end of the file.
 
     ``tables`` are the offsets of the L2 tables; ``used`` is the end of the last used cluster, 0 if
@@ -45,7 +45,7 @@ def cut(layout: Layout, reader: Reader, tables: list[int], used: int) -> Iterato
         yield Problem("truncated", detail, reader.size, used - reader.size)
 
 
-def _used_beyond(layout: Layout, reader: Reader, tables: list[int], _start: int) -> bool:
+def _used_beyond(layout: Qcow2Layout, reader: Reader, tables: list[int], _start: int) -> bool:
     """Whether a cluster beyond the end of the file is in use, or nobody can tell.
 
     After a crash refcounts may count clusters that were never written: leaks, and no data is lost.
@@ -63,7 +63,7 @@ def _used_beyond(layout: Layout, reader: Reader, tables: list[int], _start: int)
     return False
 
 
-def _data_ends_inside(layout: Layout, reader: Reader, tables: list[int], start: int) -> bool:
+def _data_ends_inside(layout: Qcow2Layout, reader: Reader, tables: list[int], start: int) -> bool:
     """Whether the cluster at ``start``, in which the file ends, lacks data.
 
     Only the L2 tables that lie last are read: the file's last cluster is one that was written late.
@@ -86,7 +86,7 @@ def _data_ends_inside(layout: Layout, reader: Reader, tables: list[int], start: 
     return False
 
 
-def _packed_data_cut(layout: Layout, reader: Reader, table: array[int]) -> bool:
+def _packed_data_cut(layout: Qcow2Layout, reader: Reader, table: array[int]) -> bool:
     packed = [entry for entry in table if entry & COMPRESSED]
     if not packed:
         return False

@@ -27,7 +27,7 @@ _ZLIB, _ZSTD_MAGIC = 0, b"\x28\xb5\x2f\xfd"
 
 
 @dataclass(frozen=True)
-class Layout:
+class Qcow2Layout:
     """What the header says about the tables; sizes in bytes."""
 
     size: int
@@ -59,13 +59,13 @@ class Layout:
         return start, (start // 512 + sectors + 1) * 512 - start
 
 
-def entries(layout: Layout, reader: Reader, table: int, length: int) -> array[int]:
+def entries(layout: Qcow2Layout, reader: Reader, table: int, length: int) -> array[int]:
     """The first ``length`` bytes of the L2 table at ``table``, without sub-cluster bits."""
     found = integers(padded(reader, table, length), "Q", "big")
     return found[0::2] if layout.extended else found
 
 
-def unpacks(data: bytes, layout: Layout) -> bool:
+def unpacks(data: bytes, layout: Qcow2Layout) -> bool:
     """Whether compressed data begins as its compression does."""
     if layout.compression != _ZLIB:
         return data[:4] == _ZSTD_MAGIC
@@ -75,7 +75,7 @@ def unpacks(data: bytes, layout: Layout) -> bool:
         return False
 
 
-def unpacks_wholly(data: bytes, layout: Layout) -> bool:
+def unpacks_wholly(data: bytes, layout: Qcow2Layout) -> bool:
     """Whether compressed data is all there; what no zlib made is believed."""
     if layout.compression != _ZLIB:
         return True

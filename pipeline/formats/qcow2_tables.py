@@ -20,7 +20,14 @@ from operator import or_
 from pipeline.formats.base import Problem
 from pipeline.formats.bounded import padded
 from pipeline.formats.qcow2_end import cut
-from pipeline.formats.qcow2_layout import COMPRESSED, L1_BYTES, OFFSET, Layout, entries, unpacks
+from pipeline.formats.qcow2_layout import (
+    COMPRESSED,
+    L1_BYTES,
+    OFFSET,
+    Qcow2Layout,
+    entries,
+    unpacks,
+)
 from pipeline.formats.tables import (
     Region,
     covered,
@@ -52,7 +59,7 @@ _MAX_SNAPSHOT_EXTRA = 1024
 _NAMES = 8
 
 
-def snapshots(layout: Layout, reader: Reader) -> tuple[tuple[Problem, ...], tuple[str, ...]]:
+def snapshots(layout: Qcow2Layout, reader: Reader) -> tuple[tuple[Problem, ...], tuple[str, ...]]:
     """The snapshot table's problems, and the first names in it."""
     names: list[str] = []
     if not layout.snapshots:
@@ -77,7 +84,7 @@ def snapshots(layout: Layout, reader: Reader) -> tuple[tuple[Problem, ...], tupl
     return (), tuple(names)
 
 
-def stores(layout: Layout, reader: Reader, offset: int, length: int) -> bool:
+def stores(layout: Qcow2Layout, reader: Reader, offset: int, length: int) -> bool:
     """Whether clusters of the guest's data, not compressed, hold these bytes of the file.
 
     Of large images only the first tables are read: what was written first lies in front.
@@ -92,7 +99,7 @@ def stores(layout: Layout, reader: Reader, offset: int, length: int) -> bool:
     return covered(clusters, layout.cluster, offset, length)
 
 
-def check(layout: Layout, reader: Reader) -> Iterator[Problem]:
+def check(layout: Qcow2Layout, reader: Reader) -> Iterator[Problem]:
     """Everything that is wrong with the places of tables and clusters."""
     regions = [Region("the header", 0, layout.cluster), layout.l1, layout.refcounts]
     if layout.bitmaps is not None:
@@ -119,7 +126,7 @@ def check(layout: Layout, reader: Reader) -> Iterator[Problem]:
             yield problem
 
 
-def _refcounts(layout: Layout, reader: Reader) -> tuple[int, list[int], list[Problem]]:
+def _refcounts(layout: Qcow2Layout, reader: Reader) -> tuple[int, list[int], list[Problem]]:
     """The end of the used clusters in bytes (0: unknown), refcount blocks, problems."""
     table = layout.refcounts
     head = integers(padded(reader, table.offset, min(table.length, _REFCOUNT_BYTES)), "Q", "big")
@@ -160,7 +167,7 @@ def _last_block(table: Region, reader: Reader) -> tuple[int, int]:
     return 0, 0
 
 
-def _last_refcount(layout: Layout, reader: Reader, block: int) -> int | None:
+def _last_refcount(layout: Qcow2Layout, reader: Reader, block: int) -> int | None:
     """The index of the last refcount above zero in a block, if it is within reach."""
     if not block:
         return None
@@ -173,7 +180,9 @@ def _last_refcount(layout: Layout, reader: Reader, block: int) -> int | None:
     return None
 
 
-def _pointers(layout: Layout, offsets: list[int], name: str, table: Region) -> Iterator[Problem]:
+def _pointers(
+    layout: Qcow2Layout, offsets: list[int], name: str, table: Region
+) -> Iterator[Problem]:
     """Pointers to tables that are misaligned, on the header, or used twice."""
     if not offsets:
         return
@@ -189,7 +198,7 @@ def _pointers(layout: Layout, offsets: list[int], name: str, table: Region) -> I
 
 
 def _l1(
-    layout: Layout, reader: Reader, fixed: set[int], used: int
+    layout: Qcow2Layout, reader: Reader, fixed: set[int], used: int
 ) -> tuple[list[int], list[Problem]]:
     table = layout.l1
     data = padded(reader, table.offset, min(table.length, L1_BYTES))
@@ -221,7 +230,7 @@ def _beyond(reader: Reader, highest: int, name: str, table: Region, used: int) -
 
 
 def _l2(
-    layout: Layout, reader: Reader, tables: list[int], metadata: set[int], used: int
+    layout: Qcow2Layout, reader: Reader, tables: list[int], metadata: set[int], used: int
 ) -> Iterator[Problem]:
     """The entries of a sample of L2 tables."""
     each = min(layout.cluster, _L2_EACH)
@@ -245,7 +254,7 @@ def _l2(
 
 
 def _standard(
-    layout: Layout,
+    layout: Qcow2Layout,
     reader: Reader,
     found: list[int],
     place: Region,
@@ -272,7 +281,7 @@ def _standard(
 
 
 def _packed(
-    layout: Layout,
+    layout: Qcow2Layout,
     reader: Reader,
     found: list[int],
     place: Region,
@@ -296,7 +305,7 @@ def _packed(
         yield from _beyond(reader, start, place.name, place, used)
 
 
-def _shared(layout: Layout, standard: list[int], compressed: list[int]) -> Iterator[Problem]:
+def _shared(layout: Qcow2Layout, standard: list[int], compressed: list[int]) -> Iterator[Problem]:
     """Host clusters that more than one guest cluster maps to."""
     twice = repeated(standard)
     if twice is not None:
@@ -311,7 +320,7 @@ def _shared(layout: Layout, standard: list[int], compressed: list[int]) -> Itera
         yield Problem("expansion-limit", detail, layout.l1.offset, layout.l1.length)
 
 
-def _garbage(layout: Layout, reader: Reader, compressed: list[int]) -> Iterator[Problem]:
+def _garbage(layout: Qcow2Layout, reader: Reader, compressed: list[int]) -> Iterator[Problem]:
     """Compressed clusters that cannot be unpacked, among a few: no tool's check looks at them."""
     for index in sample(len(compressed), _UNPACKED):
         start, length = layout.packed_place(compressed[index])

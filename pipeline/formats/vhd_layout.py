@@ -114,7 +114,7 @@ def footer(virtual_size: int, uuid: UUID, timestamp: int, *, fixed: bool) -> byt
     ).pack()
 
 
-class Layout:
+class VhdLayout:
     """Where every byte of the VHD is.  Immutable; memory: the headers and one number a block."""
 
     def __init__(

@@ -31,7 +31,7 @@ from pipeline.formats.base import Container, Format, Problem
 from pipeline.formats.bounded import padded
 from pipeline.formats.crc32c import crc32c
 from pipeline.formats.tables import Region, outside, overlaps
-from pipeline.formats.vhdx_tables import Disk
+from pipeline.formats.vhdx_tables import VirtualDisk
 from pipeline.source import Reader
 from pipeline.text import clean
 
@@ -240,13 +240,13 @@ def _metadata(reader: Reader, region: Region) -> tuple[dict[uuid.UUID, Region], 
     return found, problems
 
 
-def _disk(reader: Reader, items: dict[uuid.UUID, Region]) -> Disk:
+def _disk(reader: Reader, items: dict[uuid.UUID, Region]) -> VirtualDisk:
     def number(key: uuid.UUID, length: int) -> int:
         item = items.get(key)
         return int.from_bytes(padded(reader, item.offset, length), "little") if item else 0
 
     flags = number(_FILE, 8) >> 32
-    return Disk(
+    return VirtualDisk(
         size=number(_SIZE, 8),
         block_size=number(_FILE, 4),
         sector_size=number(_SECTOR, 4),
@@ -256,7 +256,7 @@ def _disk(reader: Reader, items: dict[uuid.UUID, Region]) -> Disk:
 
 
 def _disk_problems(
-    disk: Disk,
+    disk: VirtualDisk,
     items: dict[uuid.UUID, Region],
     references: tuple[str, ...],
     place: tuple[int, int],

@@ -27,7 +27,7 @@ _OFFSET = ~0xFFFFF & 0xFFFF_FFFF_FFFF_FFFF
 
 
 @dataclass(frozen=True)
-class Disk:
+class VirtualDisk:
     """What the metadata says about the disk; sizes in bytes."""
 
     size: int
@@ -47,7 +47,9 @@ class Disk:
         return (self.sector_size << 23) // self.block_size
 
 
-def check(reader: Reader, table: Region, others: Sequence[Region], disk: Disk) -> Iterator[Problem]:
+def check(
+    reader: Reader, table: Region, others: Sequence[Region], disk: VirtualDisk
+) -> Iterator[Problem]:
     """What is wrong with the table, as far as it is looked at.
 
     ``others``: where else in the file no block may be.

@@ -59,7 +59,7 @@ class Line:
         return not self.optional and not self.network and self.type != "swap"
 
     @property
-    def words(self) -> str:
+    def label(self) -> str:
         """For a message."""
         return f"{clean(self.spec, 120)} on {clean(self.mountpoint, 120)}"
 
@@ -149,7 +149,7 @@ def by_name(lines: Sequence[Line]) -> tuple[str, ...]:
 
     Swap is left out: a guest starts without it.
     """
-    return tuple(line.words for line in lines if line.required and is_by_name(line.spec))
+    return tuple(line.label for line in lines if line.required and is_by_name(line.spec))
 
 
 def absent(lines: Sequence[Line], survey: Survey) -> tuple[str, ...] | None:
@@ -160,7 +160,7 @@ def absent(lines: Sequence[Line], survey: Survey) -> tuple[str, ...] | None:
 def slow(lines: Sequence[Line], survey: Survey) -> tuple[str, ...] | None:
     """Lines whose absence the first start only waits for: network file systems, swap elsewhere."""
     waiting = [line for line in lines if not line.optional and not line.required]
-    network = tuple(line.words for line in waiting if line.type in _NETWORK)
+    network = tuple(line.label for line in waiting if line.type in _NETWORK)
     local = _missing((line for line in waiting if line.type not in _NETWORK), survey)
     return None if local is None else (*local, *network)
 
@@ -169,7 +169,7 @@ def _missing(lines: Iterable[Line], survey: Survey) -> tuple[str, ...] | None:
     missing = [line for line in lines if on_disk(line.spec, survey) is False]
     if missing and hides_something(survey):
         return None
-    return tuple(line.words for line in missing)
+    return tuple(line.label for line in missing)
 
 
 def on_disk(spec: str, survey: Survey) -> bool | None:

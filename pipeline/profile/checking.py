@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import unquote, urldefrag, urljoin
 
-from pipeline.profile import patterns, schemas, words
+from pipeline.profile import patterns, schemas, templates
 from pipeline.profile.positions import Steps
 from pipeline.profile.requirements import Library, keywords, references
 from pipeline.text import clean
@@ -177,5 +177,5 @@ def _check_templates(library: Library, address: str) -> None:
     if not isinstance(finding, Mapping):
         return
     for key in ("message", "expected", "remedy"):
-        for problem in words.template_problems(str(finding.get(key, ""))):
+        for problem in templates.template_problems(str(finding.get(key, ""))):
             library.note(address, ("x-finding", key), f"x-finding.{key}: {problem}")

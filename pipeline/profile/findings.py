@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from pipeline.model import ByteRange, Facts, Finding, JsonObject, Severity, Status
-from pipeline.profile import words
+from pipeline.profile import templates
 from pipeline.profile.description import Profile
 from pipeline.profile.requirements import Requirement
 from pipeline.text import clean
@@ -21,7 +21,7 @@ RANK = {Severity.ERROR: 0, Severity.WARNING: 1, Severity.INFO: 2}
 
 
 @dataclass(frozen=True)
-class Outcome:
+class RequirementResult:
     """What came out for one requirement."""
 
     kind: Literal["pass", "fail", "unknown", "not applicable"]
@@ -41,7 +41,7 @@ def _evidence(rule: str, facts: Facts) -> list[JsonObject]:
 def findings(
     profile: Profile,
     requirement: Requirement,
-    outcome: Outcome,
+    outcome: RequirementResult,
     facts: Facts,
     subject: Subject,
     waivers: Mapping[str, str],
@@ -51,7 +51,7 @@ def findings(
         found: tuple[Finding, ...] = (_unknown(profile, requirement, outcome, facts),)
     else:
         found = tuple(_failures(profile, requirement, facts))
-        if requirement.words.fixed_by == "convert" and subject == "source":
+        if requirement.template.fixed_by == "convert" and subject == "source":
             found = tuple(replace(item, severity=Severity.INFO) for item in found)
     reason = waivers.get(requirement.rule)
     if reason is None:
@@ -62,20 +62,20 @@ def findings(
 def _finding(
     profile: Profile, requirement: Requirement, facts: Facts, detail: str, **changes: Any
 ) -> Finding:
-    own = requirement.words
+    own = requirement.template
     parameters = {**requirement.schema.get("$defs", {}), **profile.parameters}
     values = {**facts, "detail": detail, "parameters": parameters}
-    observed = words.cleaned(words.lookup(facts, own.path)[1]) if own.path else None
+    observed = templates.cleaned(templates.lookup(facts, own.path)[1]) if own.path else None
     severity = Severity.WARNING if requirement.advice else own.severity
     base = Finding(
         rule=requirement.rule,
         severity=max(own.severity, severity, key=RANK.__getitem__),
         status=Status.FAIL,
         title=requirement.title,
-        message=words.fill(own.message, values),
+        message=templates.fill(own.message, values),
         observed=observed,
-        expected=words.fill(own.expected, values),
-        remedy=words.fill(own.remedy, values),
+        expected=templates.fill(own.expected, values),
+        remedy=templates.fill(own.remedy, values),
         source=own.source,
         vendor_code=own.vendor_code,
         path=own.path,
@@ -88,8 +88,8 @@ def _finding(
 def _failures(profile: Profile, requirement: Requirement, facts: Facts) -> Iterator[Finding]:
     evidence = _evidence(requirement.rule, facts)
     if not evidence:
-        shown = words.lookup(facts, requirement.words.path or "")[1]
-        yield _finding(profile, requirement, facts, words.plain(shown))
+        shown = templates.lookup(facts, requirement.template.path or "")[1]
+        yield _finding(profile, requirement, facts, templates.plain(shown))
         return
     for problem in evidence[:MOST_EVIDENCE]:
         detail = clean(str(problem.get("detail") or ""))
@@ -104,6 +104,8 @@ def _range(problem: JsonObject) -> ByteRange | None:
     return None if offset is None else ByteRange(offset, length or 0)
 
 
-def _unknown(profile: Profile, requirement: Requirement, outcome: Outcome, facts: Facts) -> Finding:
+def _unknown(
+    profile: Profile, requirement: Requirement, outcome: RequirementResult, facts: Facts
+) -> Finding:
     found = _finding(profile, requirement, facts, "unknown", observed=None, status=Status.UNKNOWN)
-    return replace(found, message=f"{words.NOT_JUDGED}{outcome.reason}.")
+    return replace(found, message=f"{templates.NOT_JUDGED}{outcome.reason}.")

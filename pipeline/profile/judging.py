@@ -29,7 +29,7 @@ from pipeline.model import (
     Verdict,
 )
 from pipeline.profile.description import Profile
-from pipeline.profile.findings import RANK, Outcome, Subject, findings, problems
+from pipeline.profile.findings import RANK, RequirementResult, Subject, findings, problems
 from pipeline.profile.requirements import Requirement
 from pipeline.text import clean
 
@@ -71,7 +71,7 @@ def judge(
 def gate_findings(profile: Profile, facts: Facts) -> tuple[Finding, ...]:
     """The failing findings of the profile's gate requirements, whatever else is unknown."""
     seen = _view(facts, "source")
-    gates = tuple(item for item in profile.requirements if item.words.gate)
+    gates = tuple(item for item in profile.requirements if item.template.gate)
     return tuple(
         finding
         for requirement, outcome in _outcomes(profile, gates, seen)
@@ -82,7 +82,7 @@ def gate_findings(profile: Profile, facts: Facts) -> tuple[Finding, ...]:
 
 def stopped_at_gate(profile: Profile, judgement: Judgement) -> bool:
     """Whether a whole judgement holds what ``gate_findings`` would find: no waiver helps there."""
-    gates = {item.rule for item in profile.requirements if item.words.gate}
+    gates = {item.rule for item in profile.requirements if item.template.gate}
     return any(item.rule in gates and item.status is Status.FAIL for item in judgement.findings)
 
 
@@ -183,7 +183,7 @@ def _broken(validator: Any, at: Mapping[tuple[str | int, ...], str], facts: Fact
 
 def _outcomes(
     profile: Profile, wanted: Sequence[Requirement], facts: Facts
-) -> Iterator[tuple[Requirement, Outcome]]:
+) -> Iterator[tuple[Requirement, RequirementResult]]:
     compiled = _compiled(profile)
     facts = _one_problem_a_rule(facts)
     failed = _broken(compiled.decisive, compiled.decisive_at, facts)
@@ -195,7 +195,7 @@ def _outcomes(
     seen = {problem.get("rule") for problem in problems(facts)}
     for requirement in wanted:
         if requirement.rule in seen and requirement.rule in failed:
-            yield requirement, Outcome("fail")  # whatever else could not be seen
+            yield requirement, RequirementResult("fail")  # whatever else could not be seen
         else:
             yield requirement, _outcome(requirement, facts, failed, elsewhere)
 
@@ -216,18 +216,18 @@ def _one_problem_a_rule(facts: Facts) -> Facts:
 
 def _outcome(
     requirement: Requirement, facts: Facts, failed: set[str], elsewhere: set[str]
-) -> Outcome:
+) -> RequirementResult:
     for path in fact_paths(requirement.schema.get("if", {})):
         reason = unknown_reason(facts, path)
         if reason:
-            return Outcome("unknown", reason)
+            return RequirementResult("unknown", reason)
     if requirement.rule in elsewhere:
-        return Outcome("not applicable")
-    for path in requirement.words.needs:
+        return RequirementResult("not applicable")
+    for path in requirement.template.needs:
         reason = unknown_reason(facts, path)
         if reason:
-            return Outcome("unknown", reason)
-    return Outcome("fail" if requirement.rule in failed else "pass")
+            return RequirementResult("unknown", reason)
+    return RequirementResult("fail" if requirement.rule in failed else "pass")
 
 
 def fact_paths(schema: Any, base: str = "") -> tuple[str, ...]:
@@ -280,7 +280,7 @@ def check_waivers(profile: Profile, waivers: Mapping[str, str]) -> None:
         requirement = profile.requirement(rule)
         if requirement is None:
             problems.append(f"{rule}: the profile {profile.name} has no such requirement")
-        elif requirement.words.gate:
+        elif requirement.template.gate:
             problems.append(f"{rule}: it protects the machine that reads the image")
             hint = f"leave it out; 'imgprep explain {rule}' tells what to do about the image"
         elif not reason.strip():

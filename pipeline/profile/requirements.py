@@ -42,7 +42,7 @@ BUILT_IN = "imgprep:"
 """What a reference to a document of ours begins with."""
 
 
-class Words(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class Template(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The ``x-finding`` of a requirement: everything about it that is not the schema."""
 
     severity: Severity
@@ -66,7 +66,7 @@ class Requirement:
     description: str
     schema: JsonObject
     address: str
-    words: Words
+    template: Template
     advice: bool = False
     position: tuple[str | int, ...] = ()  # in the profile: ("allOf", 3) or ("allOf", 0, "allOf", 2)
     order: int = 0
@@ -327,7 +327,7 @@ class Collector:
         except msgspec.ValidationError as error:
             self.library.note(address, ("x-finding",), f"x-finding: {error}")
             return
-        weaker = found.words.gate and overrides.get("severity", "error") != "error"
+        weaker = found.template.gate and overrides.get("severity", "error") != "error"
         if weaker:
             self.library.problems.append(
                 f"{found.rule} protects the machine that reads the image: its severity stays error"
@@ -368,7 +368,7 @@ def _source_of_values(document: JsonObject, parameters: Mapping[str, JsonObject]
 
 def make(address: str, document: JsonObject, overrides: JsonObject | None = None) -> Requirement:
     """A requirement of a document; raises ``msgspec.ValidationError`` for a wrong ``x-finding``."""
-    words = msgspec.convert({**document["x-finding"], **(overrides or {})}, Words)
+    words = msgspec.convert({**document["x-finding"], **(overrides or {})}, Template)
     name = unquote(urlsplit(address).path).rsplit("/", 1)[-1]
     return Requirement(
         rule=name.removesuffix(".json"),
@@ -376,5 +376,5 @@ def make(address: str, document: JsonObject, overrides: JsonObject | None = None
         description=str(document.get("description", "")),
         schema=document,
         address=address,
-        words=words,
+        template=words,
     )

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from pipeline.model import JsonObject
-from pipeline.profile import words
+from pipeline.profile import templates
 from pipeline.text import clean, duration, size
 
 GLYPHS = "·▁▂▃▄▅▆▇█"
@@ -199,7 +199,7 @@ def _bars(report: JsonObject) -> Iterator[Bar]:
     for label, value, limit in seen:
         if value is not None and limit:
             share = 100 * value / limit
-            yield Bar(label, words.size(value), words.size(limit), share, value > limit)
+            yield Bar(label, templates.size(value), templates.size(limit), share, value > limit)
 
 
 def _steps(stages: Sequence[JsonObject]) -> Iterator[Step]:
@@ -234,8 +234,8 @@ def _partitions(disk: Mapping[str, Any]) -> tuple[tuple[str, ...], ...]:
     return tuple(
         (
             str(part["number"]),
-            words.plain(part.get("content")),
-            words.plain(part.get("type_name") or part.get("type")),
+            templates.plain(part.get("content")),
+            templates.plain(part.get("type_name") or part.get("type")),
             size(part["size"]),
             size(part["start"]),
         )
@@ -247,7 +247,7 @@ def _systems(guest: Mapping[str, Any]) -> tuple[tuple[str, ...], ...]:
     return tuple(
         (
             clean(item["device"]),
-            words.plain(item["type"]),
+            templates.plain(item["type"]),
             size(item["size"]),
             clean(item.get("label") or ""),
             clean(item.get("use") or ""),
@@ -260,7 +260,7 @@ def _kernels(guest: Mapping[str, Any]) -> tuple[tuple[str, ...], ...]:
     return tuple(
         (
             clean(item["version"]),
-            words.plain(item.get("initramfs")),
+            templates.plain(item.get("initramfs")),
             "by default" if item.get("default") else "",
         )
         for item in guest.get("kernels") or ()
@@ -282,4 +282,4 @@ def _fstab(guest: Mapping[str, Any]) -> tuple[tuple[str, ...], ...]:
 def _pairs(found: Any) -> tuple[tuple[str, ...], ...]:
     if not isinstance(found, Mapping):
         return ()
-    return tuple((clean(str(key)), words.plain(value)) for key, value in sorted(found.items()))
+    return tuple((clean(str(key)), templates.plain(value)) for key, value in sorted(found.items()))

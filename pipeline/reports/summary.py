@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from pipeline.model import JsonObject
-from pipeline.profile.words import NOT_JUDGED
+from pipeline.profile.templates import NOT_JUDGED
 from pipeline.reports import about_image, about_result
 from pipeline.text import clean, duration
 

@@ -88,7 +88,7 @@ class Layout(Protocol):
 
 
 _LAYOUTS: Mapping[str, Callable[[JsonObject], Layout]] = {
-    "tap-vhd": vhd_layout.Layout.from_plan,
+    "tap-vhd": vhd_layout.VhdLayout.from_plan,
     "fixed-vhd": LinearLayout.from_plan,
     "raw": LinearLayout.from_plan,
 }
@@ -105,7 +105,7 @@ def open_artifact(artifact: Artifact, disk: GuestDisk) -> Iterator[OpenArtifact]
     plan = artifact.copy or artifact.plan
     kind = plan.get("kind")
     if kind in _LAYOUTS:
-        yield LaidOut(_layout(artifact), disk.view(whole=True))
+        yield LaidOut(_layout(artifact), disk.view(map_first=True))
     elif kind == "source":
         _require_size(artifact, disk.source.size, disk.source.name)
         yield Stored(disk.source)

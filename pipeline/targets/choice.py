@@ -82,6 +82,6 @@ def driver(target: Target) -> Driver:
     )
 
 
-def words(target: Target) -> str:
+def describe(target: Target) -> str:
     """The target in a few words: ``vhd (fixed)``."""
     return f"{target.format} ({target.variant})" if target.variant else target.format

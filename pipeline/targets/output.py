@@ -15,10 +15,10 @@ import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+from pipeline import text
 from pipeline.beside import Beside
 from pipeline.errors import EnvironmentFailed, UsageError
 from pipeline.source import Extent, Source
-from pipeline.text import size as words
 
 _NO_NAMELESS = (errno.EOPNOTSUPP, errno.EISDIR, errno.ENOENT, errno.EINVAL)
 
@@ -63,7 +63,7 @@ def require_space(directory: Path, size: int, extents: Iterable[Extent]) -> None
     if free < needed:
         raise EnvironmentFailed(
             "no-space",
-            f"{directory} has {words(free)} free, the output needs {words(needed)} "
+            f"{directory} has {text.size(free)} free, the output needs {text.size(needed)} "
             f"({needed} bytes of data)",
             hint="free some space, or choose another place; 'imgprep run' needs no local copy",
         )

@@ -10,13 +10,13 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
+from pipeline import text
 from pipeline.errors import ConversionFailed, EnvironmentFailed, ToolError
 from pipeline.facts import ContainerFacts
 from pipeline.model import Artifact, Target
 from pipeline.targets import reclaimed
 from pipeline.targets.artifact import file_plan
 from pipeline.targets.base import Making
-from pipeline.text import size as words
 from pipeline.tools import qemu_img
 
 
@@ -92,7 +92,7 @@ class QemuFile:
         if free < needed:
             raise EnvironmentFailed(
                 "no-space",
-                f"{directory.parent} has {words(free)} free, the output needs {words(needed)}",
+                f"{directory.parent} has {text.size(free)} free, the output needs {text.size(needed)}",
                 hint="free some space, or choose another place",
             )
 

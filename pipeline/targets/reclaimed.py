@@ -27,7 +27,7 @@ def readable(disk: GuestDisk, directory: Path) -> Iterator[qemu_img.ImageSpec]:
             yield qemu_img.ImageSpec(str(path), "raw", served=True)
 
 
-def words(disk: GuestDisk) -> Iterator[str]:
+def notes(disk: GuestDisk) -> Iterator[str]:
     """What is left out, and which parts of the disk are kept whole, for what reason."""
     if not disk.reclaim:
         return

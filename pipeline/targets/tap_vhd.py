@@ -20,7 +20,7 @@ from uuid import UUID
 
 from pipeline.facts import ContainerFacts
 from pipeline.formats.vhd_bytes import BLOCK_SIZE
-from pipeline.formats.vhd_layout import Layout, target_size
+from pipeline.formats.vhd_layout import VhdLayout, target_size
 from pipeline.model import Artifact, Target
 from pipeline.source import DiskView, Extent
 from pipeline.stage import Cancellation
@@ -47,7 +47,7 @@ class TapVhd:
     def make(self, target: Target, making: Making) -> Artifact:
         """See ``Driver``."""
         artifact = plan_vhd(
-            making.disk.view(whole=True),
+            making.disk.view(map_first=True),
             uuid=making.unique_id,
             timestamp=making.timestamp,
             zero_scan=making.zero_scan,
@@ -87,7 +87,7 @@ def plan_vhd(
         numbers = _scanned(disk, blocks, threads, stop, progress or (lambda _done, _total: None))
     else:
         numbers = (block.number for block in blocks)
-    layout = Layout(size, numbers, uuid, timestamp)
+    layout = VhdLayout(size, numbers, uuid, timestamp)
     return Artifact(
         "vhd", variant="dynamic", virtual_size=size, size=layout.size, plan=layout.plan()
     )

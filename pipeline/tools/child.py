@@ -68,7 +68,7 @@ def unconfined(_program: str) -> Iterator[Prefix]:
 
 
 @dataclass(frozen=True)
-class Plan:
+class Launch:
     """How a child is to be started.
 
     ``prefix`` makes what confines this one start of the program; what it yields is used before its
@@ -108,7 +108,7 @@ class _Tail:
 class Child:
     """A child process.  Start it by entering the block, move its data with ``pump``."""
 
-    def __init__(self, plan: Plan) -> None:
+    def __init__(self, plan: Launch) -> None:
         self.plan = plan
         self.ended = threading.Event()
         self._program = find(plan.argv[0])

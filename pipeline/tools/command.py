@@ -26,7 +26,7 @@ from pathlib import Path
 from pipeline.errors import ToolError
 from pipeline.text import clean
 from pipeline.tools import confine
-from pipeline.tools.child import Child, Completed, OnStdout, Plan, Prefix, Stop, failure
+from pipeline.tools.child import Child, Completed, Launch, OnStdout, Prefix, Stop, failure
 from pipeline.tools.limits import MIB, Limits, Sandbox, find
 
 __all__ = [
@@ -74,7 +74,7 @@ def run(
     if cancellation is not None:
         cancellation.check()
     prefix, fds = _confined(sandbox), _inherited(sandbox, pass_fds)
-    plan = Plan(tuple(argv), limits, prefix, env, stdin, cwd, fds, on_stdout)
+    plan = Launch(tuple(argv), limits, prefix, env, stdin, cwd, fds, on_stdout)
     with Child(plan) as child:
         child.pump(started + limits.wall_s, cancellation)
     completed = child.completed(time.monotonic() - started)
@@ -179,7 +179,7 @@ def background(
     """
     take = on_stdout or _ignore
     prefix, fds = _confined(sandbox), _inherited(sandbox, pass_fds)
-    plan = Plan(tuple(argv), limits, prefix, env, stdin, cwd, fds, take, endless=True)
+    plan = Launch(tuple(argv), limits, prefix, env, stdin, cwd, fds, take, endless=True)
     child = Child(plan)
     keeper = _Keeper(child)
     keeper.start()

@@ -27,7 +27,7 @@ from pathlib import Path
 
 from pipeline.errors import ToolError
 from pipeline.tools import seccomp
-from pipeline.tools.child import Child, Plan, Prefix, failure
+from pipeline.tools.child import Child, Launch, Prefix, failure
 from pipeline.tools.limits import Limits, Sandbox, find
 
 SYSTEM = ("/bin", "/sbin", "/lib", "/lib64", "/lib32", "/libx32")
@@ -97,7 +97,7 @@ def examine() -> Confinement:
 
 def _try(argv: list[str]) -> None:
     """Run it unconfined; ``ToolError`` when it does not end well."""
-    with Child(Plan(tuple(argv), TRIAL)) as child:
+    with Child(Launch(tuple(argv), TRIAL)) as child:
         child.pump(time.monotonic() + TRIAL.wall_s, None)
     completed = child.completed(0.0)
     if completed.returncode != 0:

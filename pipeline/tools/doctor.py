@@ -21,7 +21,7 @@ from pipeline import text
 from pipeline.errors import ToolError
 from pipeline.tools import command, confine, seccomp
 from pipeline.tools.appliance import launch as guest
-from pipeline.tools.appliance.probe import Check as GuestCheck
+from pipeline.tools.appliance.probe import Precondition
 from pipeline.tools.command import Stop
 from pipeline.tools.limits import MIB, Limits
 from pipeline.tools.reader import client
@@ -35,7 +35,7 @@ Status = Literal["ok", "warning", "error"]
 
 
 @dataclass(frozen=True)
-class Check:
+class Diagnosis:
     """One thing that was looked at.  ``warning``: it works without, but less well or less safely."""
 
     name: str
@@ -71,7 +71,7 @@ def diagnose(
     *,
     launch: bool = False,
     cancellation: Stop | None = None,
-) -> tuple[Check, ...]:
+) -> tuple[Diagnosis, ...]:
     """Look at everything.
 
     ``directories``: those that must take files, by what they are for.  ``launch`` also starts the
@@ -94,9 +94,9 @@ def versions() -> dict[str, str]:
     return {name: version for name, version in found if version is not None}
 
 
-def _python() -> Check:
+def _python() -> Diagnosis:
     good = sys.version_info[:2] >= PYTHON
-    return Check(
+    return Diagnosis(
         "Python",
         "ok" if good else "error",
         f"{platform.python_version()} ({sys.executable})",
@@ -115,19 +115,19 @@ def _version(program: Program) -> str | None:
     return match.group(1) if match else "unknown"
 
 
-def _program(program: Program) -> Check:
+def _program(program: Program) -> Diagnosis:
     bad: Status = "error" if program.required else "warning"
     install = f"apt-get install {program.package}"
     try:
         path = command.find(program.name)
     except ToolError as error:
-        return Check(program.name, bad, error.message, program.needed_for, install)
+        return Diagnosis(program.name, bad, error.message, program.needed_for, install)
     version = _version(program)
     if version is None:
-        return Check(program.name, bad, f"{path} does not run", program.needed_for, install)
+        return Diagnosis(program.name, bad, f"{path} does not run", program.needed_for, install)
     old = _numbers(version) < program.minimum
     oldest = ".".join(map(str, program.minimum))
-    return Check(
+    return Diagnosis(
         program.name,
         bad if old else "ok",
         f"{version} ({path})" + (f", older than {oldest}" if old else ""),
@@ -140,15 +140,17 @@ def _numbers(version: str) -> tuple[int, ...]:
     return tuple(int(part) for part in version.split(".") if part.isdigit())
 
 
-def _confinement() -> Check:
+def _confinement() -> Diagnosis:
     needed_for = "keeping a hijacked image parser from everything but the one image"
     found = confine.detect()
     if not found.available:
-        return Check("confinement", "warning", found.reason, needed_for, _CONFINE_REMEDY)
+        return Diagnosis("confinement", "warning", found.reason, needed_for, _CONFINE_REMEDY)
     if seccomp.program() is None:
         seen = f"{found.reason}; no system-call filter for {platform.machine()}"
-        return Check("confinement", "warning", seen, needed_for, "use an x86_64 or arm64 machine")
-    return Check("confinement", "ok", f"{found.reason}, system-call filter", needed_for)
+        return Diagnosis(
+            "confinement", "warning", seen, needed_for, "use an x86_64 or arm64 machine"
+        )
+    return Diagnosis("confinement", "ok", f"{found.reason}, system-call filter", needed_for)
 
 
 _CONFINE_REMEDY = (
@@ -159,46 +161,48 @@ _CONFINE_REMEDY = (
 )
 
 
-def _reader() -> Check:
+def _reader() -> Diagnosis:
     """Whether guests can be read without an appliance, found out by starting the reader."""
     purpose = "looking into the guest system without an appliance"
     try:
         locked = client.try_out()
     except ToolError as error:
-        return Check("direct reader", "warning", error.message, purpose, error.hint)
+        return Diagnosis("direct reader", "warning", error.message, purpose, error.hint)
     if locked:
-        return Check("direct reader", "ok", "starts, and is locked in", purpose, "")
+        return Diagnosis("direct reader", "ok", "starts, and is locked in", purpose, "")
     remedy = "a kernel with system-call filters on x86_64 or aarch64; --guest=direct uses it all the same"
-    return Check("direct reader", "warning", "it cannot be locked in here", purpose, remedy)
+    return Diagnosis("direct reader", "warning", "it cannot be locked in here", purpose, remedy)
 
 
-def _guest(check: GuestCheck) -> Check:
+def _guest(check: Precondition) -> Diagnosis:
     """A part of the appliance: without it, what the direct reader cannot read stays unknown."""
     needed_for = (
         "guests on btrfs, F2FS, striped or thin LVM, or with features that are not read directly"
     )
     if not check.required:
         needed_for = "the speed of the appliance"
-    return Check(check.name, "ok" if check.ok else "warning", check.seen, needed_for, check.remedy)
+    return Diagnosis(
+        check.name, "ok" if check.ok else "warning", check.seen, needed_for, check.remedy
+    )
 
 
-def _space(purpose: str, path: Path) -> Check:
+def _space(purpose: str, path: Path) -> Diagnosis:
     name = f"space for {purpose}"
     place = next(item for item in (path, *path.absolute().parents) if item.exists())
     if not os.access(place, os.W_OK | os.X_OK):
-        return Check(
+        return Diagnosis(
             name, "error", f"{place} may not be written", purpose, f"make {path} writable for you"
         )
     free = shutil.disk_usage(place).free
     seen = f"{text.size(free)} free in {place}"
     if free >= LOW_SPACE:
-        return Check(name, "ok", seen, purpose)
+        return Diagnosis(name, "ok", seen, purpose)
     status: Status = "error" if free < NO_SPACE else "warning"
     remedy = f"free some space in {place}, or choose another directory (TMPDIR, --job-dir)"
-    return Check(name, status, seen, purpose, remedy)
+    return Diagnosis(name, status, seen, purpose, remedy)
 
 
-def problems(checks: tuple[Check, ...]) -> Iterator[Check]:
+def problems(checks: tuple[Diagnosis, ...]) -> Iterator[Diagnosis]:
     """Those that are not well, errors first."""
     yield from sorted(
         (check for check in checks if check.status != "ok"),

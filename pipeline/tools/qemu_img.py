@@ -135,7 +135,7 @@ class Info:
 
 
 @dataclass(frozen=True)
-class Check:
+class CheckResult:
     """What ``qemu-img check`` says.  Counts of clusters are None where the format has none."""
 
     corruptions: int
@@ -228,7 +228,7 @@ def info(image: ImageSpec, *, limits: Limits = PARSING, stop: Stop | None = None
     )
 
 
-def check(image: ImageSpec, *, limits: Limits = PARSING, stop: Stop | None = None) -> Check:
+def check(image: ImageSpec, *, limits: Limits = PARSING, stop: Stop | None = None) -> CheckResult:
     """Walk the image's own tables.  Only for ``CHECKED`` formats.
 
     Exit status 2 (corruptions) and 3 (leaks) are answers, not failures.
@@ -236,7 +236,7 @@ def check(image: ImageSpec, *, limits: Limits = PARSING, stop: Stop | None = Non
     argv = ["qemu-img", "check", "--output=json", image.argument]
     done = _run(argv, (image,), limits, stop, accept=(0, 2, 3))
     said = _parsed(done, "check")
-    return Check(
+    return CheckResult(
         corruptions=said.get("corruptions", 0),
         leaks=said.get("leaks", 0),
         errors=_need(said, "check-errors", int, "check"),

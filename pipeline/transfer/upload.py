@@ -86,7 +86,7 @@ class UploadPlan:
     would_create: bool  # the container, bucket or directory: it is missing
     place: str = "place"  # which of them it is
 
-    def words(self) -> str:
+    def describe(self) -> str:
         """The plan as a sentence for people."""
         cut = "in one segment"
         if self.segments > 1:

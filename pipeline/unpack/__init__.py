@@ -57,7 +57,7 @@ _NAME_MAX = 200  # bytes; some file systems take 255, and temporary suffixes nee
 
 
 @dataclass(frozen=True)
-class Limits:
+class UnpackLimits:
     """What an unpacking may make, in bytes and in proportion.
 
     ``ratio`` is judged once ``grace`` bytes came out: small files of zeros pack extremely well.
@@ -103,7 +103,7 @@ def unpack(
     packed_as: str,
     scratch: Path,
     *,
-    limits: Limits | None = None,
+    limits: UnpackLimits | None = None,
     cancellation: Cancellation | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> Unpacked:
@@ -122,7 +122,7 @@ def unpack(
         stop = cancellation or Cancellation()
         plan = _plan(_Stoppable(source, stop), source.name, packed_as)
         name = plan.name
-        writer = _Writer(partial, limits or Limits(), stop)
+        writer = _Writer(partial, limits or UnpackLimits(), stop)
         size = writer.write(plan, lambda done: progress and progress(done, source.size))
     except (_Refused, ova.OvaRefused) as refusal:
         partial.unlink(missing_ok=True)
@@ -183,7 +183,7 @@ class _Counter:
         return self.value
 
 
-def _copy(reader: Reader, disk: ova.Disk, copied: _Counter) -> Iterator[bytes]:
+def _copy(reader: Reader, disk: ova.DiskMember, copied: _Counter) -> Iterator[bytes]:
     while copied.value < disk.size:
         wanted = min(decompress.PIECE, disk.size - copied.value)
         data = reader.read(disk.offset + copied.value, wanted)
@@ -221,7 +221,7 @@ def _file_name(name: str) -> str:
 class _Writer:
     """Writes a plan's bytes to a file, with holes, and watches the limits."""
 
-    def __init__(self, path: Path, limits: Limits, cancellation: Cancellation) -> None:
+    def __init__(self, path: Path, limits: UnpackLimits, cancellation: Cancellation) -> None:
         self._path = path
         self._limits = limits
         self._cancellation = cancellation

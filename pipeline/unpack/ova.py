@@ -61,7 +61,7 @@ class Member:
 
 
 @dataclass(frozen=True)
-class Disk:
+class DiskMember:
     """The archive's only disk; ``checksum`` is (algorithm, hex) when the manifest has one."""
 
     name: str
@@ -86,7 +86,7 @@ class _Description:
     disks: tuple[dict[str, str], ...]
 
 
-def find_disk(reader: Reader) -> Disk:
+def find_disk(reader: Reader) -> DiskMember:
     """The disk of a single-disk OVA.  Raises ``OvaRefused``."""
     members = tuple(_members(reader))
     description = _description(reader, members)
@@ -98,7 +98,9 @@ def find_disk(reader: Reader) -> Disk:
         detail = f"the archive has {len(named)} members named {href!r}"
         raise OvaRefused("ova-multiple-disks", detail, named[1].offset - BLOCK, BLOCK)
     member = named[0]
-    return Disk(member.name, member.offset, member.size, _checksum(reader, members, member.name))
+    return DiskMember(
+        member.name, member.offset, member.size, _checksum(reader, members, member.name)
+    )
 
 
 def _members(reader: Reader) -> Iterator[Member]:

@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from pipeline.batch.budget import Budget, Limits
+from pipeline.batch.budget import Budget, Capacity
 from pipeline.batch.cache import KNOWN, FactsCache, Remembering
 from pipeline.errors import Interrupted
 from pipeline.model import Job, Options, Outcome, StageStatus
@@ -17,7 +17,7 @@ SPAWN = multiprocessing.get_context("spawn")
 
 
 def limits(**changes):
-    return Limits(**{"appliances": 1, "scratch": 1000, "connections": 2, "rate": None} | changes)
+    return Capacity(**{"appliances": 1, "scratch": 1000, "connections": 2, "rate": None} | changes)
 
 
 def hold(directory, kind, ready):

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.batch import ledger as ledgers
-from pipeline.batch.budget import Limits
+from pipeline.batch.budget import Capacity
 from pipeline.batch.events import TaskEnded, TaskStarted
 from pipeline.batch.ledger import State
 from pipeline.batch.local import local_workers
@@ -77,7 +77,7 @@ def buggy():
 
 
 def settings(tmp_path):
-    limits = Limits(appliances=1, scratch=1 << 30, connections=2)
+    limits = Capacity(appliances=1, scratch=1 << 30, connections=2)
     return Settings(tmp_path / "jobs", tmp_path / "shared", limits)
 
 

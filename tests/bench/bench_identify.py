@@ -16,7 +16,7 @@ from uuid import UUID
 
 from harness import GIB, ROOT, Options, Table, measure, worker
 
-from pipeline.formats.vhd_layout import Layout
+from pipeline.formats.vhd_layout import VhdLayout
 
 TITLE = "Identification and confinement"
 CORPUS = ROOT / "fixtures/hostile/build_corpus.py"
@@ -83,7 +83,7 @@ def _image(directory: Path, kind: str, size: int) -> Path:
 
 def _full_vhd(directory: Path, gib: int) -> Path:
     """Its tables are real; its data is a hole."""
-    layout = Layout(gib * GIB, range(gib * 512), UUID(int=1), 0)
+    layout = VhdLayout(gib * GIB, range(gib * 512), UUID(int=1), 0)
     path = directory / f"{gib} GiB, vhd, all blocks stored"
     with path.open("wb") as file:
         file.truncate(layout.size)

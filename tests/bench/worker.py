@@ -43,7 +43,7 @@ def planned(scratch: Path, image: str, *, zero_scan: bool = True) -> tuple[Any, 
 
     source = Source.open(image)
     disk = GuestDisk(source, container_facts(source, name=source.name), scratch)
-    made = plan_vhd(disk.view(whole=True), uuid=UUID(int=1), timestamp=0, zero_scan=zero_scan)
+    made = plan_vhd(disk.view(map_first=True), uuid=UUID(int=1), timestamp=0, zero_scan=zero_scan)
     return disk, made
 
 

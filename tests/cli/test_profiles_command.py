@@ -92,9 +92,9 @@ def test_a_page_has_every_requirement_value_and_source(name):
     page = profile_page.markdown(name)
 
     for item in found.requirements:
-        if not item.words.gate:
+        if not item.template.gate:
             assert f"| `{item.rule}` |" in page
-            assert f"({item.words.source.address})" in page
+            assert f"({item.template.source.address})" in page
     for parameter in found.parameters:
         assert f"| `{parameter}` |" in page
     assert "{" not in page

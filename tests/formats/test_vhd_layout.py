@@ -16,19 +16,19 @@ from hypothesis import strategies as st
 from pipeline.errors import ConversionFailed
 from pipeline.formats import vhd_bytes
 from pipeline.formats.vhd import Vhd
-from pipeline.formats.vhd_layout import MAX_SIZE, Layout, target_size
+from pipeline.formats.vhd_layout import MAX_SIZE, VhdLayout, target_size
 from pipeline.targets.artifact import LaidOut
 
 MIB, GIB = 1 << 20, 1 << 30
 
 
-def whole(layout: Layout, disk: files.MemoryDisk) -> bytes:
+def whole(layout: VhdLayout, disk: files.MemoryDisk) -> bytes:
     opened = LaidOut(layout, disk)
     return opened.read(0, opened.size)
 
 
 def test_golden_vector_of_a_disk_of_one_byte() -> None:
-    layout = Layout(target_size(1), [0], files.UUID_1, 0)
+    layout = VhdLayout(target_size(1), [0], files.UUID_1, 0)
 
     data = whole(layout, files.MemoryDisk(1, {0: b"\xab"}))
 
@@ -43,7 +43,7 @@ def test_golden_vector_of_a_disk_of_one_byte() -> None:
 
 
 def test_golden_vector_of_an_empty_disk() -> None:
-    data = whole(Layout(10 * MIB, [], files.UUID_1, 0), files.MemoryDisk(10 * MIB, {}))
+    data = whole(VhdLayout(10 * MIB, [], files.UUID_1, 0), files.MemoryDisk(10 * MIB, {}))
 
     assert len(data) == 3584
     assert hashlib.sha256(data).hexdigest() == (
@@ -123,13 +123,13 @@ def test_any_partition_in_any_order_is_the_whole(
     source = files.MemoryDisk(
         blocks * files.BLOCK, {number * files.BLOCK: files.filled(number) for number in stored}
     )
-    layout = Layout(source.size, sorted(stored), UUID(int=rng.randrange(1, 1 << 128)), timestamp)
+    layout = VhdLayout(source.size, sorted(stored), UUID(int=rng.randrange(1, 1 << 128)), timestamp)
     expected = whole(layout, source)
     cuts = sorted({0, layout.size, *(rng.randrange(layout.size) for _ in range(20))})
     ranges = [(low, high - low) for low, high in pairwise(cuts)]
     rng.shuffle(ranges)
 
-    again = LaidOut(Layout.from_plan(layout.plan()), source)
+    again = LaidOut(VhdLayout.from_plan(layout.plan()), source)
     found = bytearray(layout.size)
     for offset, length in ranges:
         found[offset : offset + length] = again.read(offset, length)
@@ -146,7 +146,7 @@ def test_our_inspector_accepts_every_layout(disk: tuple[int, set[int], int]) -> 
     )
     timestamp %= 800_000_000  # before 2025-05
 
-    data = whole(Layout(source.size, sorted(stored), files.UUID_1, timestamp), source)
+    data = whole(VhdLayout(source.size, sorted(stored), files.UUID_1, timestamp), source)
     found = Vhd().inspect(files.Bytes(data))
 
     assert found.problems == ()
@@ -162,7 +162,7 @@ def test_extents_cover_the_file_and_zero_runs_are_zeros(disk: tuple[int, set[int
     source = files.MemoryDisk(
         blocks * files.BLOCK, {number * files.BLOCK + 4096: b"x" * 8192 for number in stored}
     )
-    opened = LaidOut(Layout(source.size, sorted(stored), files.UUID_1, 0), source)
+    opened = LaidOut(VhdLayout(source.size, sorted(stored), files.UUID_1, 0), source)
 
     position = 0
     for extent in opened.extents():
@@ -177,7 +177,7 @@ def test_extents_cover_the_file_and_zero_runs_are_zeros(disk: tuple[int, set[int
 
 
 def test_blocks_are_aligned_and_the_footer_follows_the_last() -> None:
-    layout = Layout(4096 * files.BLOCK, [0, 5, 4095], files.UUID_1, 0)
+    layout = VhdLayout(4096 * files.BLOCK, [0, 5, 4095], files.UUID_1, 0)
 
     places = [layout.block_at(number) for number in (0, 5, 4095)]
 
@@ -190,7 +190,7 @@ def test_threads_read_the_same_bytes() -> None:
     source = files.MemoryDisk(
         64 * files.BLOCK, {number * files.BLOCK: files.filled(number) for number in range(0, 64, 7)}
     )
-    opened = LaidOut(Layout(source.size, range(0, 64, 7), files.UUID_1, 0), source)
+    opened = LaidOut(VhdLayout(source.size, range(0, 64, 7), files.UUID_1, 0), source)
     expected = opened.read(0, opened.size)
     wrong: list[int] = []
 
@@ -224,19 +224,19 @@ def test_a_layout_that_no_vhd_can_have_is_an_error(
     size: int, blocks: list[int], uuid: UUID, timestamp: int
 ) -> None:
     with pytest.raises(ValueError, match=r"."):
-        Layout(size, blocks, uuid, timestamp)
+        VhdLayout(size, blocks, uuid, timestamp)
 
 
 @pytest.mark.parametrize("change", [{"blocks": "!"}, {"uuid": 7}, {"virtual_size": None}])
 def test_a_broken_plan_is_a_value_error(change: dict[str, object]) -> None:
-    plan = {**Layout(4 * MIB, [1], files.UUID_1, 0).plan(), **change}
+    plan = {**VhdLayout(4 * MIB, [1], files.UUID_1, 0).plan(), **change}
 
     with pytest.raises(ValueError, match=r"."):
-        Layout.from_plan(plan)
+        VhdLayout.from_plan(plan)
 
 
 def test_the_plan_of_a_full_disk_of_2040_gib_is_small() -> None:
-    layout = Layout(MAX_SIZE, range(MAX_SIZE // files.BLOCK), files.UUID_1, 0)
+    layout = VhdLayout(MAX_SIZE, range(MAX_SIZE // files.BLOCK), files.UUID_1, 0)
 
     assert len(str(layout.plan())) < 1000
-    assert Layout.from_plan(layout.plan()).size == layout.size
+    assert VhdLayout.from_plan(layout.plan()).size == layout.size

@@ -13,7 +13,7 @@ def test_a_rule_is_explained_with_its_source_and_its_cases(rule):
     (found,) = explain.explain(rule)
 
     text = explain.text(found)
-    words = found.words
+    words = found.template
 
     assert text.startswith(f"{rule}: ")
     for part in (words.source.address, words.source.date, "expected", "to do", "needs"):
@@ -28,7 +28,7 @@ def test_a_rule_is_explained_with_its_source_and_its_cases(rule):
 def test_the_limit_is_that_of_the_default_profile():
     (found,) = explain.explain("virtual-size-limit")
 
-    assert "160 GiB" in found.words.expected
+    assert "160 GiB" in found.template.expected
     assert {"rackspace-2014", "rackspace-2020", "aws"} <= {use.profile for use in found.profiles}
     assert "413" in explain.text(found)
 

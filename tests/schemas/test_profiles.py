@@ -70,16 +70,16 @@ def test_every_value_has_its_source(path):
 @pytest.mark.parametrize("name", CLOUDS)
 def test_what_is_only_inferred_is_at_most_a_warning(name):
     for item in profile.load(name).requirements:
-        if (item.words.source.note or "").startswith("inferred"):
+        if (item.template.source.note or "").startswith("inferred"):
             assert item.advice, item.rule
 
 
 @pytest.mark.parametrize("name", CLOUDS)
 def test_what_decides_does_not_rest_on_rackspace_s_texts(name):
     for item in profile.load(name).requirements:
-        if not item.advice and not item.words.gate:
-            assert "rackspace" not in item.words.source.address, item.rule
-            assert "rackerlabs" not in item.words.source.address, item.rule
+        if not item.advice and not item.template.gate:
+            assert "rackspace" not in item.template.source.address, item.rule
+            assert "rackerlabs" not in item.template.source.address, item.rule
 
 
 def test_all_is_every_cloud_s_newest_and_generic():

@@ -7,7 +7,7 @@ import jsonschema
 import pytest
 
 from pipeline import profile
-from pipeline.profile import schemas, words
+from pipeline.profile import schemas, templates
 from pipeline.profile.judging import fact_paths, unknown_reason
 from pipeline.profile.requirements import SCHEMAS
 
@@ -40,8 +40,8 @@ def test_its_templates_have_only_fields_that_can_be_filled(path):
     finding = content(path)["x-finding"]
 
     for key in ("message", "expected", "remedy"):
-        assert words.template_problems(finding[key]) == []
-        for name in words.fields(finding[key]):
+        assert templates.template_problems(finding[key]) == []
+        for name in templates.fields(finding[key]):
             section = name.partition(".")[0]
             assert section in ("container", "disk", "guest", "detail", "parameters"), name
 
@@ -66,7 +66,7 @@ def test_a_failing_case_becomes_a_whole_sentence(path, facts):
     for finding in found:
         text = f"{finding.message} {finding.expected} {finding.remedy}"
         assert "{" not in finding.message
-        assert finding.message == words.fill(finding.message, {})
+        assert finding.message == templates.fill(finding.message, {})
         assert not any(bad in text for bad in ("  ", "..."))
 
 

@@ -17,7 +17,7 @@ from patterns import MIB, Pattern
 
 from pipeline.errors import StoreError
 from pipeline.stage import Cancellation
-from pipeline.stores import answers, open_store, parse
+from pipeline.stores import open_store, parse, responses
 from pipeline.stores.swift.auth import Access, Login, Session
 from pipeline.stores.swift.store import SwiftStore
 from pipeline.transfer import proof
@@ -155,7 +155,7 @@ def test_limits_come_from_the_store(store: SwiftStore):
         "swift": {"max_file_size": 64 * MIB, "max_object_name_length": 300},
         "slo": {"max_manifest_segments": 10, "min_segment_size": 5},
     }
-    store.containers._info = answers.read("asking", told, answers.Capabilities)
+    store.containers._info = responses.read("asking", told, responses.Capabilities)
 
     limits = store.limits
 

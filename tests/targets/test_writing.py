@@ -14,7 +14,7 @@ import vhd_files as files
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.formats.vhd_layout import Layout
+from pipeline.formats.vhd_layout import VhdLayout
 from pipeline.source import Extent
 from pipeline.stage import Cancellation
 from pipeline.targets import file_writer, writing
@@ -88,7 +88,7 @@ def test_a_vhd_is_written_as_it_reads(tmp_path: Path, way: str, seed: int):
     blocks = sorted(
         {at // files.BLOCK for at in range(0, 22 * MIB, 4096) if any(source.read(at, 4096))}
     )
-    artifact = LaidOut(Layout(22 * MIB, blocks, files.UUID_1, 7), source)
+    artifact = LaidOut(VhdLayout(22 * MIB, blocks, files.UUID_1, 7), source)
 
     digest = write(artifact, tmp_path / "out")
 

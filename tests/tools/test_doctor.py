@@ -106,9 +106,9 @@ class TestElsewhere:
         assert check.status == "error"
 
     def test_problems_come_errors_first(self):
-        warning = doctor.Check("a", "warning", "x", "y", "z")
-        error = doctor.Check("b", "error", "x", "y", "z")
-        fine = doctor.Check("c", "ok", "x", "y")
+        warning = doctor.Diagnosis("a", "warning", "x", "y", "z")
+        error = doctor.Diagnosis("b", "error", "x", "y", "z")
+        fine = doctor.Diagnosis("c", "ok", "x", "y")
 
         assert list(doctor.problems((warning, fine, error))) == [error, warning]
 

@@ -28,9 +28,9 @@ from pathlib import Path
 
 from pipeline.errors import StoreError, TemporaryStoreError
 from pipeline.pool import Pool
-from pipeline.stores.answers import Marker, read_json
 from pipeline.stores.local import files
 from pipeline.stores.location import Destination
+from pipeline.stores.responses import Marker, read_json
 from pipeline.transfer.protocol import (
     OCTETS,
     PIECE_SIZE,

@@ -12,7 +12,7 @@ from functools import partial
 from typing import Any
 from urllib.parse import unquote
 
-from pipeline.stores import answers
+from pipeline.stores import responses
 from pipeline.stores.location import Destination
 from pipeline.stores.s3.client import Client
 from pipeline.transfer.protocol import StoredObject, StoredSegment, Upload, UploadLostError
@@ -51,13 +51,13 @@ class Bucket:
         etag = found.ETag.strip('"') or None
         return StoredObject(name, found.ContentLength, etag, found.ContentType, metadata)
 
-    def head(self, key: str) -> answers.S3Head | None:
+    def head(self, key: str) -> responses.S3Head | None:
         """HeadObject of a key; None when there is none."""
         action = f"looking at s3://{self.name}/{key}"
         found = self.client.call(
             action, lambda s3: s3.head_object(Bucket=self.name, Key=key), missing=None
         )
-        return None if found is None else answers.read(action, found, answers.S3Head)
+        return None if found is None else responses.read(action, found, responses.S3Head)
 
     def delete(self, key: str) -> None:
         """DeleteObject."""
@@ -67,11 +67,11 @@ class Bucket:
             missing=None,
         )
 
-    def parts(self, upload: Upload) -> list[answers.Part]:
+    def parts(self, upload: Upload) -> list[responses.Part]:
         """ListParts, all pages; ``UploadLostError`` when the store forgot the upload."""
         return list(self.pages(upload, 0, 1000))
 
-    def pages(self, upload: Upload, after: int, most: int) -> Iterator[answers.Part]:
+    def pages(self, upload: Upload, after: int, most: int) -> Iterator[responses.Part]:
         """ListParts behind part ``after``, ``most`` with a request."""
         action = f"listing the segments of {self.url(upload.name)}"
         while True:
@@ -80,12 +80,12 @@ class Bucket:
                 partial(_list_parts, self.place(upload.name), native_id(upload), after, most),
                 of_upload=True,
             )
-            page = answers.read(action, told, answers.PartsPage)
+            page = responses.read(action, told, responses.PartsPage)
             yield from page.Parts
             if not page.IsTruncated:
                 return
             if page.NextPartNumberMarker <= after:
-                raise answers.misunderstood(action, "the same page again and again")
+                raise responses.misunderstood(action, "the same page again and again")
             after = page.NextPartNumberMarker
 
     def is_known(self, upload: Upload) -> bool:

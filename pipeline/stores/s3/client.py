@@ -13,7 +13,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from pipeline.errors import StoreError, TemporaryStoreError
-from pipeline.stores import answers, endpoints
+from pipeline.stores import endpoints, responses
 from pipeline.stores.failures import no_answer, refusal
 from pipeline.stores.interim import make_patient
 from pipeline.stores.tracing import trace_client
@@ -153,7 +153,7 @@ class Client:
             raise no_answer(action, self.host, error) from None
         except (ResponseParserError, ValueError, TypeError) as error:
             # What botocore cannot read: it trusts that numbers are numbers and lists are lists.
-            raise answers.misunderstood(action, str(error)) from None
+            raise responses.misunderstood(action, str(error)) from None
 
     def close(self) -> None:
         """Close the connections."""

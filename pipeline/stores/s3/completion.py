@@ -11,7 +11,7 @@ from __future__ import annotations
 from typing import Any
 
 from pipeline.errors import StoreError, TemporaryStoreError
-from pipeline.stores.answers import Part
+from pipeline.stores.responses import Part
 from pipeline.stores.s3.bucket import Bucket, native_id
 from pipeline.stores.s3.client import S3Error
 from pipeline.transfer.protocol import (

@@ -18,7 +18,7 @@ from functools import partial
 from typing import Any
 
 from pipeline.errors import TemporaryStoreError
-from pipeline.stores import answers
+from pipeline.stores import responses
 from pipeline.stores.s3.bucket import Bucket
 from pipeline.transfer.protocol import UPLOAD_ID, Upload, UploadLostError
 
@@ -51,7 +51,7 @@ class Markers:
         found = self.read(upload)
         return None if found is None else found[0].token
 
-    def read(self, upload: Upload) -> tuple[answers.Marker, float] | None:
+    def read(self, upload: Upload) -> tuple[responses.Marker, float] | None:
         """The marker and its age in seconds."""
         bucket = self._bucket
         action = f"looking for an earlier upload of {bucket.url(upload.name)}"
@@ -65,22 +65,22 @@ class Markers:
             return None
         answer, data = found
         try:
-            marker = answers.read_json(action, data, answers.Marker)
+            marker = responses.read_json(action, data, responses.Marker)
         except TemporaryStoreError:  # somebody wrote over it
-            marker = answers.Marker()
-        return marker, answers.age_s(answer["ResponseMetadata"]["HTTPHeaders"])
+            marker = responses.Marker()
+        return marker, responses.age_s(answer["ResponseMetadata"]["HTTPHeaders"])
 
     def delete(self, upload: Upload) -> None:
         """The upload is over."""
         self._bucket.delete(self._key(upload))
 
-    def listed(self) -> Iterator[tuple[Upload, answers.Marker, float, str]]:
+    def listed(self) -> Iterator[tuple[Upload, responses.Marker, float, str]]:
         """Every upload that has a marker, the marker, its age, and when it was put (ISO 8601)."""
         for item in self._keys():
             upload_id, _, name = item.Key[len(self._start) :].partition("/")
             if UPLOAD_ID.fullmatch(upload_id) and name:
                 upload = Upload(name, upload_id, 0, 0)
-                marker, age = self.read(upload) or (answers.Marker(), 0.0)
+                marker, age = self.read(upload) or (responses.Marker(), 0.0)
                 when = item.LastModified.isoformat(timespec="seconds")
                 yield replace(upload, token=marker.token), marker, age, when
 
@@ -98,7 +98,7 @@ class Markers:
         since = marker.LastModified - _CLOCK
         found = [
             replace(upload, token=f".{item.UploadId}")
-            for item in answers.read(action, told, answers.UploadsPage).Uploads
+            for item in responses.read(action, told, responses.UploadsPage).Uploads
             if item.Key == key and item.Initiated >= since
         ]
         return [item for item in found if self._is_empty(item)]
@@ -112,19 +112,19 @@ class Markers:
     def _key(self, upload: Upload) -> str:
         return f"{self._start}{upload.id}/{upload.name}"
 
-    def _keys(self) -> Iterator[answers.Key]:
+    def _keys(self) -> Iterator[responses.Key]:
         bucket, after = self._bucket, ""
         action = f"listing s3://{bucket.name}/{self._start}"
         while True:
             told = bucket.client.call(
                 action, partial(_list_objects, bucket.name, self._start, after)
             )
-            page = answers.read(action, told, answers.KeysPage)
+            page = responses.read(action, told, responses.KeysPage)
             yield from page.Contents
             if not page.IsTruncated:
                 return
             if not page.Contents or page.Contents[-1].Key == after:
-                raise answers.misunderstood(action, "the same page again and again")
+                raise responses.misunderstood(action, "the same page again and again")
             after = page.Contents[-1].Key
 
 

@@ -27,8 +27,8 @@ from typing import Any
 from urllib.parse import quote
 
 from pipeline.errors import StoreError, TemporaryStoreError
-from pipeline.stores.answers import Marker, Part
 from pipeline.stores.location import Destination
+from pipeline.stores.responses import Marker, Part
 from pipeline.stores.s3 import completion
 from pipeline.stores.s3.bucket import ATTEMPT_KEY, Bucket, native_id
 from pipeline.stores.s3.client import Client, SendingPart

@@ -17,7 +17,7 @@ from swiftclient import client
 from urllib3.exceptions import HTTPError
 
 from pipeline.errors import StoreError, TemporaryStoreError
-from pipeline.stores import answers, endpoints
+from pipeline.stores import endpoints, responses
 from pipeline.stores.failures import no_answer, refusal
 from pipeline.stores.interim import PatientAdapter
 from pipeline.stores.swift.auth import Access, Session
@@ -94,7 +94,7 @@ class Client:
                 raise no_answer(action, endpoints.host(access.storage_url), error) from None
             except (JSONDecodeError, UnicodeDecodeError) as error:
                 self._drop(connection)
-                raise answers.misunderstood(action, str(error), _text(error)) from None
+                raise responses.misunderstood(action, str(error), _text(error)) from None
             except BaseException:
                 self._drop(connection)
                 raise

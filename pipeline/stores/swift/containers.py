@@ -14,7 +14,7 @@ from typing import Any
 
 from pipeline.errors import StoreError
 from pipeline.pool import Pool
-from pipeline.stores import answers
+from pipeline.stores import responses
 from pipeline.stores.location import SEGMENTS, Destination
 from pipeline.stores.swift.client import Client, Sending
 from pipeline.transfer.protocol import UPLOAD_ID, Payload, StoredObject, StoredSegment, Upload
@@ -39,7 +39,7 @@ class Containers:
         self.client = client
         self.pool = pool
         self._lock = threading.Lock()
-        self._info: answers.Capabilities | None = None
+        self._info: responses.Capabilities | None = None
 
     def url(self, name: str) -> str:
         """``swift://container/prefix/name``."""
@@ -50,13 +50,13 @@ class Containers:
         """Static large objects; without them the manifest is a dynamic one."""
         return self.info().slo is not None
 
-    def info(self) -> answers.Capabilities:
+    def info(self) -> responses.Capabilities:
         """What the store says of itself; Swift's defaults where it does not."""
         with self._lock:
             if self._info is None:
                 action = "asking for the store's limits"
                 told = self.client.call(action, _capabilities)
-                self._info = answers.read(action, told or {"slo": {}}, answers.Capabilities)
+                self._info = responses.read(action, told or {"slo": {}}, responses.Capabilities)
             return self._info
 
     def require(self) -> Mapping[str, str]:
@@ -84,16 +84,16 @@ class Containers:
             for key, value in headers.items()
             if key.startswith(META) and key != _CEPH
         }
-        found = answers.read(f"looking at {self.url(name)}", headers, answers.Head)
+        found = responses.read(f"looking at {self.url(name)}", headers, responses.Head)
         return StoredObject(
             name, found.content_length, found.checksum, found.content_type, metadata
         )
 
-    def head(self, container: str, name: str) -> answers.Head | None:
+    def head(self, container: str, name: str) -> responses.Head | None:
         """HeadObject; None when there is none."""
         headers = self._headers(container, name)
         action = f"looking at {container}/{name}"
-        return None if headers is None else answers.read(action, headers, answers.Head)
+        return None if headers is None else responses.read(action, headers, responses.Head)
 
     def _headers(self, container: str, name: str) -> Mapping[str, str] | None:
         found: Mapping[str, str] | None = self.client.call(
@@ -156,7 +156,7 @@ class Containers:
         if answer is None:
             return None
         headers, data = answer
-        return answers.read_json(action, data, answers.Marker).owner, answers.age_s(headers)
+        return responses.read_json(action, data, responses.Marker).owner, responses.age_s(headers)
 
     def segment_prefix(self, upload: Upload) -> str:
         """Where an upload's segments are."""
@@ -170,19 +170,19 @@ class Containers:
         """Beside the segments and not among them: a dynamic manifest takes all that is there."""
         return f"{self.destination.key(upload.name)}/{upload.id}.lease"
 
-    def listing(self, container: str, prefix: str) -> Iterator[answers.Listed]:
+    def listing(self, container: str, prefix: str) -> Iterator[responses.Listed]:
         """Everything under a prefix, page by page; nothing when the container is missing."""
         marker, action = "", f"listing container {container}"
         while True:
             _, told = self.client.call(
                 action, partial(_page, container, prefix, marker), missing=({}, [])
             )
-            page = answers.read(action, told, tuple[answers.Listed, ...])
+            page = responses.read(action, told, tuple[responses.Listed, ...])
             yield from page
             if not page:
                 return
             if page[-1].name == marker:
-                raise answers.misunderstood(action, "the same page again and again")
+                raise responses.misunderstood(action, "the same page again and again")
             marker = page[-1].name
 
     def delete_all(self, container: str, names: Iterable[str]) -> None:

@@ -18,8 +18,8 @@ from collections.abc import Iterable, Sequence
 from urllib.parse import quote
 
 from pipeline.errors import StoreError, TemporaryStoreError
-from pipeline.stores import answers
-from pipeline.stores.answers import Listed
+from pipeline.stores import responses
+from pipeline.stores.responses import Listed
 from pipeline.stores.swift.containers import Containers
 from pipeline.transfer.protocol import (
     SAFE,
@@ -107,7 +107,7 @@ def listed(containers: Containers, name: str) -> tuple[str, ...] | None:
         mark = head.x_object_meta_imgprep_upload
         found = _under(containers, containers.segments, f"{key}/{mark}/") if mark else ()
         return found or None
-    entries = answers.read_json(action, data, tuple[answers.Named, ...])
+    entries = responses.read_json(action, data, tuple[responses.Named, ...])
     return tuple(entry.name.lstrip("/") for entry in entries)
 
 

@@ -20,8 +20,8 @@ from typing import Any
 
 from pipeline.errors import StoreError, TemporaryStoreError
 from pipeline.pool import Pool
-from pipeline.stores.answers import Listed
 from pipeline.stores.location import Destination
+from pipeline.stores.responses import Listed
 from pipeline.stores.swift import large_object
 from pipeline.stores.swift.auth import Session, from_environment
 from pipeline.stores.swift.client import Client

@@ -361,7 +361,7 @@ def try_launch(scratch: Path, cancellation: Stop | None = None) -> tuple[Acceler
 
 def diagnose(
     *, launch: bool = False, cancellation: Stop | None = None
-) -> tuple[guest_probe.Check, ...]:
+) -> tuple[guest_probe.Precondition, ...]:
     """What guest inspection needs on this machine; with ``launch`` (10 to 20 s) it is tried."""
     found = guest_probe.checks()
     if not launch:

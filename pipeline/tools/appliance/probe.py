@@ -37,7 +37,7 @@ _NO_DOCTOR = "leave the guest out with --guest=off, and its requirements stay un
 
 
 @dataclass(frozen=True)
-class Check:
+class Precondition:
     """One thing that guest inspection needs."""
 
     name: str  # "guestfs module", "KVM", …
@@ -82,7 +82,7 @@ def environment(machine: Machine | None = None) -> dict[str, str]:
     return {**found, "LIBGUESTFS_CACHEDIR": str(here.cache)}
 
 
-def checks(machine: Machine | None = None) -> tuple[Check, ...]:
+def checks(machine: Machine | None = None) -> tuple[Precondition, ...]:
     """Everything at once; starts nothing but small probes (0.1 s)."""
     here = machine or Machine()
     return (*needed(here), _kvm_check(here))
@@ -99,13 +99,13 @@ def require_ready(machine: Machine | None = None) -> str:
     return worker_python() or sys.executable
 
 
-def needed(machine: Machine) -> Iterator[Check]:
+def needed(machine: Machine) -> Iterator[Precondition]:
     """What it does not work without, in the order in which it would fail."""
     yield _module()
     yield _program("qemu", kvm.qemu())
     fixed = machine.fixed_appliance
     if fixed is not None:
-        yield Check("appliance", True, f"a fixed one in {fixed}")
+        yield Precondition("appliance", True, f"a fixed one in {fixed}")
     else:
         yield _program("supermin", "supermin")
         yield _kernel(machine)
@@ -129,11 +129,11 @@ def worker_python() -> str | None:
     return None
 
 
-def _module() -> Check:
+def _module() -> Precondition:
     python = worker_python()
     if python:
-        return Check("guestfs module", True, f"importable by {python}")
-    return Check(
+        return Precondition("guestfs module", True, f"importable by {python}")
+    return Precondition(
         "guestfs module",
         False,
         f"neither {sys.executable} nor /usr/bin/python3 can import guestfs",
@@ -142,12 +142,12 @@ def _module() -> Check:
     )
 
 
-def _program(name: str, program: str) -> Check:
+def _program(name: str, program: str) -> Precondition:
     try:
-        return Check(name, True, command.find(program))
+        return Precondition(name, True, command.find(program))
     except ToolError:
         package = "supermin" if name == "supermin" else _PACKAGES.get(platform.machine(), program)
-        return Check(
+        return Precondition(
             name,
             False,
             f"{program} is not installed",
@@ -159,10 +159,10 @@ def _program(name: str, program: str) -> Check:
 # ------------------------------------------------------------------------------------------ kernel
 
 
-def _kernel(machine: Machine) -> Check:
+def _kernel(machine: Machine) -> Precondition:
     path = chosen_kernel(machine)
     if path is None:
-        return Check(
+        return Precondition(
             "kernel",
             False,
             f"{machine.boot} and {machine.modules} hold no kernel with its modules",
@@ -190,18 +190,18 @@ def _kernels(machine: Machine) -> Iterator[tuple[str, Path]]:
             yield version, path
 
 
-def _readable(path: Path) -> Check:
+def _readable(path: Path) -> Precondition:
     if os.access(path, os.R_OK, effective_ids=True):
-        return Check("kernel", True, f"{path}")
+        return Precondition("kernel", True, f"{path}")
     if not path.exists():
-        return Check(
+        return Precondition(
             "kernel",
             False,
             f"{path} does not exist",
             "correct SUPERMIN_KERNEL",
             "guest-kernel-missing",
         )
-    return Check(
+    return Precondition(
         "kernel",
         False,
         f"{path} may not be read by this user (Ubuntu installs kernels so)",
@@ -229,7 +229,7 @@ def _own_kernel(version: str) -> str:
 # ------------------------------------------------------------------------------------------- space
 
 
-def _cache(machine: Machine) -> Check:
+def _cache(machine: Machine) -> Precondition:
     directory = machine.cache
     built = directory / f".guestfs-{os.getuid()}" / "appliance.d" / "root"
     remedy = "make room there, or name another directory in LIBGUESTFS_CACHEDIR"
@@ -237,21 +237,21 @@ def _cache(machine: Machine) -> Check:
     return _space("cache directory", directory, wanted, remedy, "guest-cache-full")
 
 
-def _temporary(machine: Machine) -> Check:
+def _temporary(machine: Machine) -> Precondition:
     remedy = "make room there, or name another directory in TMPDIR"
     return _space(
         "temporary directory", machine.temporary, SMALL_SPACE, remedy, "guest-temporary-full"
     )
 
 
-def _space(name: str, directory: Path, wanted: int, remedy: str, code: str) -> Check:
+def _space(name: str, directory: Path, wanted: int, remedy: str, code: str) -> Precondition:
     if not os.access(directory, os.W_OK | os.X_OK, effective_ids=True):
-        return Check(name, False, f"{directory} cannot be written to", remedy, code)
+        return Precondition(name, False, f"{directory} cannot be written to", remedy, code)
     free = shutil.disk_usage(directory).free
     if free < wanted:
         seen = f"{directory} has {size(free)} free of the {size(wanted)} that are needed"
-        return Check(name, False, seen, remedy, code)
-    return Check(name, True, f"{directory} has {size(free)} free")
+        return Precondition(name, False, seen, remedy, code)
+    return Precondition(name, True, f"{directory} has {size(free)} free")
 
 
 # --------------------------------------------------------------------------------------------- KVM
@@ -287,14 +287,14 @@ def _existing(path: Path) -> Path:
     return next(item for item in (path, *path.parents) if item.exists())
 
 
-def _kvm_check(machine: Machine) -> Check:
+def _kvm_check(machine: Machine) -> Precondition:
     found = accelerator(machine)
     if found.name == "kvm":
-        return Check("KVM", True, found.reason, required=False)
+        return Precondition("KVM", True, found.reason, required=False)
     remedy = "nothing has to be done: software emulation is used, which takes about 10 s an image"
     if "group kvm" in found.reason:
         remedy += "; to use KVM, add the user to the group kvm"
-    return Check("KVM", False, found.reason, remedy, "guest-no-kvm", required=False)
+    return Precondition("KVM", False, found.reason, remedy, "guest-no-kvm", required=False)
 
 
 # ------------------------------------------------------------------------------------------ launch
@@ -329,19 +329,19 @@ def launch_failure(said: str) -> ToolError:
     )
 
 
-def launched(how: Accelerator, seconds: float) -> Check:
+def launched(how: Accelerator, seconds: float) -> Precondition:
     """The appliance was started."""
     words = "KVM" if how.name == "kvm" else "software emulation"
-    return Check("appliance", True, f"started in {seconds:.1f} s with {words}")
+    return Precondition("appliance", True, f"started in {seconds:.1f} s with {words}")
 
 
-def launch_check(error: ToolError) -> Check:
+def launch_check(error: ToolError) -> Precondition:
     """The appliance could not be started."""
-    return Check("appliance", False, error.message, error.hint, error.code)
+    return Precondition("appliance", False, error.message, error.hint, error.code)
 
 
-def not_tried() -> Check:
+def not_tried() -> Precondition:
     """The appliance was not started, as something that it needs is missing."""
-    return Check(
+    return Precondition(
         "appliance", False, "not tried", "mend what is missing first", "guest-launch-failed"
     )

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.profile import words
+from pipeline.profile import templates
 
 
 @pytest.mark.parametrize(
@@ -20,12 +20,12 @@ from pipeline.profile import words
     ],
 )
 def test_a_size_is_shown_in_both_units_and_exactly_where_it_matters(count, shown):
-    assert words.size(count) == shown
+    assert templates.size(count) == shown
 
 
 @given(st.integers(1000, 1 << 60))
 def test_two_sizes_that_look_the_same_are_the_same(count):
-    assert words.size(count) != words.size(count + 1)
+    assert templates.size(count) != templates.size(count + 1)
 
 
 FACTS = {
@@ -51,28 +51,28 @@ FACTS = {
     ],
 )
 def test_a_template_is_filled(template, filled):
-    assert words.fill(template, FACTS) == filled
+    assert templates.fill(template, FACTS) == filled
 
 
 @pytest.mark.parametrize(
     "template", ["{0}", "{container.__class__}", "{container[creator]}", "{container.creator!r}"]
 )
 def test_a_template_reaches_nothing_but_facts(template):
-    assert words.fill(template, FACTS) in (template, "unknown")
+    assert templates.fill(template, FACTS) in (template, "unknown")
 
 
 @pytest.mark.parametrize(
     ("template", "said"), [("{a.b:hex}", "hex"), ("{a b}", "brace"), ("{", "brace"), ("}", "brace")]
 )
 def test_a_wrong_template_is_told(template, said):
-    (problem, *_) = words.template_problems(template)
+    (problem, *_) = templates.template_problems(template)
 
     assert said in problem
 
 
 @given(st.text())
 def test_a_fact_s_text_never_becomes_a_template(text):
-    filled = words.fill("<{a.b}>", {"a": {"b": text}, "secret": {"x": "LEAK"}})
+    filled = templates.fill("<{a.b}>", {"a": {"b": text}, "secret": {"x": "LEAK"}})
 
     assert "LEAK" not in filled
     assert filled.isprintable()
@@ -80,7 +80,7 @@ def test_a_fact_s_text_never_becomes_a_template(text):
 
 @given(st.recursive(st.text() | st.integers() | st.none(), st.lists, max_leaves=8))
 def test_cleaning_keeps_the_shape(value):
-    cleaned = words.cleaned(value)
+    cleaned = templates.cleaned(value)
 
     assert isinstance(cleaned, type(value))
-    assert words.cleaned({"k": value}) == {"k": cleaned}
+    assert templates.cleaned({"k": value}) == {"k": cleaned}
