@@ -46,6 +46,8 @@ def run(plan: BatchOptions, tasks: Sequence[Task] | None, watch: Watch, stop: St
     with ledgers.open_ledger(plan.directory) as ledger:
         if tasks is not None:
             ledger.adopt(tasks)
+        elif plan.scheduler is not None:
+            ledger.know_by_content()
         to_do, size = ledger.begin(plan.states)
         if to_do:
             with _executor(plan, ledger, to_do, watch) as executor:

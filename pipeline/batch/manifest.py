@@ -20,9 +20,9 @@ A list alone is the same as ``images:``.  What an entry says stands above the de
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, TypeAlias
 
 import msgspec
 
@@ -36,6 +36,8 @@ from pipeline.text import clean
 
 MOST_TOLD = 100
 
+Identity: TypeAlias = Literal["stat", "content"]
+
 
 @dataclass(frozen=True)
 class Entry:
@@ -46,6 +48,7 @@ class Entry:
     profiles: tuple[str, ...] = (defaults.PROFILE,)
     destination: str | None = None
     options: Options = field(default_factory=Options)
+    identity: Identity | None = None  # as its author wrote it; None: as suits whoever does the jobs
 
 
 @dataclass(frozen=True)
@@ -195,7 +198,7 @@ def _entries(root: Node) -> Iterator[Entry]:
     usual = _entry("", None, defaults)
     for item in root.value["images"].value:
         if isinstance(item.value, str):
-            yield Entry(item.value, item.place, usual.profiles, usual.destination, usual.options)
+            yield replace(usual, image=item.value, place=item.place)
         else:
             own = located.plain(item)
             options = {**defaults.get("options", {}), **own.get("options", {})}
@@ -206,12 +209,14 @@ def _entries(root: Node) -> Iterator[Entry]:
 
 def _entry(image: str, place: Place | None, choices: Mapping[str, Any]) -> Entry:
     profiles = choices.get("profile", defaults.PROFILE)
+    options = choices.get("options", {})
     return Entry(
         image,
         place,
         (profiles,) if isinstance(profiles, str) else tuple(profiles),
         choices.get("to"),
-        msgspec.convert(choices.get("options", {}), Options),
+        msgspec.convert(options, Options),
+        options.get("identity"),
     )
 
 

@@ -4,6 +4,9 @@
 
 Looked for before anything starts, and told all at once: an image that is missing or listed twice, two
 objects of one name, a profile or destination that is none, a destination without credentials.
+
+A cluster knows an image by its content: what a worker began is continued by another one, which may see
+the file under another inode and with other times.
 """
 
 from __future__ import annotations
@@ -21,7 +24,7 @@ from typing import TypeVar
 
 from pipeline import __version__, profile
 from pipeline.batch.located import Problem
-from pipeline.batch.manifest import Entry, Manifest, ManifestError
+from pipeline.batch.manifest import Entry, Identity, Manifest, ManifestError
 from pipeline.errors import ImgprepError, SourceError
 from pipeline.model import Job, Options
 from pipeline.stores import open_store
@@ -44,7 +47,7 @@ class Task:
 
     job: Job
     key: str  # what makes it this task: source, profile, destination and name
-    stamp: str  # what makes its result stale: the file, the profile's content, the options
+    stamp: str  # what makes its result stale: the file, the profile's content, the options but identity
     size: int  # of the source file on the disk, bytes
 
 
@@ -62,6 +65,7 @@ class _Seen:
 
     base: Path
     here: bool
+    identity: Identity | None = None
     problems: list[Problem] = field(default_factory=list)
     results: dict[tuple[object, ...], tuple[tuple[int, int], str]] = field(default_factory=dict)
     judges: dict[str, _Judge | None] = field(default_factory=dict)
@@ -80,12 +84,16 @@ class _Seen:
         self.problems.append(Problem(entry.place, text))
 
 
-def make(manifest: Manifest, *, here: bool = True) -> tuple[Task, ...]:
+def make(
+    manifest: Manifest, *, here: bool = True, identity: Identity | None = None
+) -> tuple[Task, ...]:
     """Every task of a manifest, in its order.  Raises ``ManifestError`` with all problems.
 
-    ``here``: jobs run on this machine, so its credentials count; a cluster's workers have their own.
+    ``here``: jobs run on this machine, so its credentials count, and a file is known by its place and
+    times unless content is asked for.  A cluster's workers have their own credentials, and know a file
+    by its content always.  ``identity``: of all images, whatever the manifest says.
     """
-    seen = _Seen(manifest.base, here)
+    seen = _Seen(manifest.base, here, identity)
     tasks = [
         task
         for entry in manifest.entries
@@ -130,12 +138,25 @@ def _tasks(entry: Entry, path: str, seen: _Seen) -> Iterator[Task]:
         seen.add(entry, f"the image {path!r} cannot be used: {why}")
         return
     place = _place(entry, seen)
-    if place is None and entry.destination is not None:
+    identity = _identity(entry, seen)
+    if identity is None or (place is None and entry.destination is not None):
         return
     for name in entry.profiles:
         judge = _judge(entry, name, seen)
         if judge is not None and _is_alone(entry, path, found, judge, place, seen):
-            yield _task(entry, path, found, judge, place)
+            yield _task(entry, path, found, judge, place, identity)
+
+
+def _identity(entry: Entry, seen: _Seen) -> Identity | None:
+    """What makes the image the same one; None when a cluster cannot do what was asked for."""
+    wanted = seen.identity or entry.identity
+    if not seen.here and wanted == "stat":
+        seen.add(
+            entry,
+            "identity 'stat' is for one machine: with --scheduler leave it out or say 'content'",
+        )
+        return None
+    return wanted or ("stat" if seen.here else "content")
 
 
 def _require_readable(path: str, found: os.stat_result) -> None:
@@ -220,17 +241,19 @@ def _task(
     found: os.stat_result,
     judge: _Judge,
     place: Destination | None,
+    identity: Identity,
 ) -> Task:
-    options = entry.options
+    options = replace(entry.options, identity=identity)
     if place is not None and place.scheme == "file":
         options = replace(options, create=True)  # as imgprep run does: a directory is made
     job = Job(path, judge.name, entry.destination, options)
-    identity = (found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns)
+    file = (found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns)
+    asked = replace(options, identity=Options().identity)  # it makes no result another one
     url = place.url if place else None
     return Task(
         job,
         key=_short_digest(path, judge.name, url, options.name),
-        stamp=_short_digest(*identity, judge.profile.digest, options, __version__),
+        stamp=_short_digest(*file, judge.profile.digest, asked, __version__),
         size=found.st_blocks * 512,
     )
 

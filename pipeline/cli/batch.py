@@ -98,6 +98,7 @@ Directory = Annotated[
 
 
 def do(
+    context: typer.Context,
     images: Annotated[
         list[str],
         typer.Argument(
@@ -125,6 +126,15 @@ def do(
     create: opt.Create = False,
     unpack: opt.Unpack = False,
     reclaim: opt.Reclaim = False,
+    identity: Annotated[
+        opt.Identity | None,
+        typer.Option(
+            "--identity",
+            help="What makes it the same image: stat (this very file, unchanged) or content (the same "
+            "bytes, wherever they lie) [default: by the manifest, else stat; content with --scheduler].",
+            show_default=False,
+        ),
+    ] = None,
     directory: Path | None = typer.Option(
         None,
         "--dir",
@@ -160,6 +170,9 @@ def do(
     from pipeline.model import Options
 
     if to is None:
+        _require_none_given(
+            context, ("profile", "guest", "if_exists", "create", "unpack", "reclaim")
+        )
         found = manifest.load(Path(_only_one(images)))
         place = directory or Path(images[0]).with_suffix(".batch")
     else:
@@ -173,7 +186,8 @@ def do(
         found = manifest.of_images(images, to, tuple(profile), chosen)
         place = directory or Path("imgprep.batch")
     out = output.parse(reports, json=json)
-    tasks = _told(lambda: plan.make(found, here=scheduler is None))
+    known_by: manifest.Identity | None = identity.value if identity else None
+    tasks = _told(lambda: plan.make(found, here=scheduler is None, identity=known_by))
     most = 1 if fail_fast else max_failures
     how = _plan(place, jobs, only, most, limit_rate, scheduler, no_cache=no_cache)
     if dry_run:
@@ -231,6 +245,19 @@ def retry(
         pass
     out = output.parse(reports, json=json)
     _run(plan, None, out, quiet=quiet, events=events, background=background)
+
+
+def _require_none_given(context: typer.Context, names: Sequence[str]) -> None:
+    """Raise ``UsageError`` for options that the manifest's own would silently stand above."""
+    sources = [(name, context.get_parameter_source(name)) for name in names]
+    given = [name for name, source in sources if source and source.name == "COMMANDLINE"]
+    if given:
+        flags = ", ".join(f"--{name.replace('_', '-')}" for name in given)
+        raise UsageError(
+            "option-beside-manifest",
+            f"{flags}: beside a manifest this has no effect",
+            hint="write it into the manifest (defaults, or an image's own); or give images and --to DEST",
+        )
 
 
 def _only_one(images: Sequence[str]) -> str:

@@ -80,6 +80,27 @@ def test_nothing_is_begun_when_the_manifest_is_wrong(imgprep, mixed, tmp_path):
     assert not (tmp_path / "s").exists()
 
 
+def test_options_that_a_manifest_decides_are_not_ignored(imgprep, mixed, tmp_path):
+    file = images.manifest(tmp_path / "m.json", [mixed / "good-0.qcow2"])
+
+    ended = imgprep("batch", file, "--guest", "off", "--if-exists=skip")
+
+    assert ended.code == 2
+    assert "option-beside-manifest" in ended.stderr
+    assert "--guest, --if-exists" in ended.stderr
+
+
+def test_a_cluster_and_identity_stat_do_not_go_together(imgprep, mixed, tmp_path):
+    ended = imgprep(
+        "batch", mixed / "good-0.qcow2", "--to", tmp_path / "s", "--identity=stat",
+        "--scheduler", "tcp://127.0.0.1:9", "--dir", tmp_path / "b",
+    )  # fmt: skip
+
+    assert ended.code == 2
+    assert "with --scheduler leave it out or say 'content'" in ended.stderr
+    assert not (tmp_path / "b").exists()
+
+
 def test_a_changed_image_is_done_again(imgprep, tmp_path):
     good = images.good(tmp_path / "a.qcow2")
     file = images.manifest(tmp_path / "m.json", [good], options={"guest": "off"})

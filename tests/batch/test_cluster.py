@@ -38,7 +38,7 @@ def states(imgprep, directory):
 
 def test_the_same_command_on_a_cluster_gives_the_same_objects(imgprep, tmp_path):
     file = manifest(tmp_path, 3)
-    here = imgprep("batch", file, "--dir", tmp_path / "here")
+    here = imgprep("batch", file, "--dir", tmp_path / "here", "--identity", "content")
     assert here.code == 1, here.stderr
     expected = {path.name: sha256(path) for path in (tmp_path / "s").iterdir()}
     for path in (tmp_path / "s").iterdir():

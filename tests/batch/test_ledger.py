@@ -80,6 +80,14 @@ def test_only_some_states_can_be_chosen(ledger):
     assert do_all(ledger, [State.FAILED])[0] == ["a"]
 
 
+def test_a_cluster_that_does_what_began_here_knows_it_by_content(ledger):
+    ledger.adopt([task("a")])
+
+    ledger.know_by_content()
+
+    assert [row.job.options.identity for row in do_all(ledger)[1]] == ["content"]
+
+
 def test_what_is_no_longer_listed_does_not_count(ledger):
     ledger.adopt([task("a"), task("b")])
     _, (a, b) = do_all(ledger)

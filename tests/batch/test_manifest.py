@@ -180,3 +180,43 @@ def test_the_stamp_follows_the_file_the_profile_and_the_options(images):
 
     assert before.key == other.key == changed.key
     assert len({before.stamp, other.stamp, changed.stamp}) == 3
+
+
+def identities(text, base, **how):
+    made = plan.make(manifest.parse(text, name="m.yaml", base=base), **how)
+    return [task.job.options.identity for task in made]
+
+
+SAID = "defaults: {options: {identity: %s}}\nimages:\n  - a.qcow2\n  - image: b.qcow2\n"
+
+
+def test_one_machine_knows_a_file_by_its_place_unless_content_is_asked_for(images):
+    assert identities("- a.qcow2\n", images) == ["stat"]
+    assert identities(SAID % "content", images) == ["content", "content"]
+    assert identities(SAID % "content", images, identity="stat") == ["stat", "stat"]
+
+
+def test_a_cluster_knows_an_image_by_its_content_always(images):
+    assert identities("- a.qcow2\n", images, here=False) == ["content"]
+    assert identities(SAID % "content", images, here=False) == ["content", "content"]
+    assert identities(SAID % "stat", images, here=False, identity="content") == ["content"] * 2
+
+
+def test_a_cluster_with_identity_stat_is_wrong_at_every_image(images):
+    with pytest.raises(ManifestError) as caught:
+        identities(SAID % "stat", images, here=False)
+
+    first, second = caught.value.lines
+    assert first.startswith("m.yaml:3:")
+    assert second.startswith("m.yaml:4:")
+    assert "with --scheduler leave it out or say 'content'" in first
+
+
+def test_what_is_done_stays_done_when_it_is_known_by_other_means(images):
+    here, there = (
+        plan.make(manifest.parse("- a.qcow2\n", name="m", base=images), here=here)
+        for here in (True, False)
+    )
+
+    assert here[0].stamp == there[0].stamp
+    assert here[0].key == there[0].key
