@@ -1,7 +1,10 @@
 """Look into the guest: its volumes on the host, its files by the lowest rung of a ladder that can.
 
     gate ─▶ survey of the bytes ─▶ nothing to read? done
-                               └─▶ direct reader (50 ms) ─▶ appliance, for what that cannot read ─▶ facts
+                               └─▶ direct reader ─▶ appliance, for what that cannot read ─▶ facts
+
+The reader's child is started as early as it is known that there is something for it, because its start
+and our own imports take as long as all its answers.
 
 A guest that could not be read is never a guest that passed: its section then holds only a status and
 a reason, and every requirement about it is unknown.
@@ -23,6 +26,7 @@ from pipeline.text import clean
 if TYPE_CHECKING:
     from pipeline.guest.survey import Survey
     from pipeline.tools.appliance.launch import Appliance
+    from pipeline.tools.reader.client import DirectReader
 
 
 class InspectGuest:
@@ -66,16 +70,13 @@ def _obstacle(context: Context) -> str | None:
 
 
 def _inspected(context: Context) -> Outcome:
-    from pipeline.guest import facts, survey  # 20 ms that a run with --guest=off does not need
+    from pipeline.guest import survey  # what a run with --guest=off does not need
 
     view = context.disk.view()
     nested = formats.nested(view)
     if nested is not None:
         return _skipped(f"the disk begins like another image ({nested})")
     seen = survey.survey(view, context.disk.partition_table())
-    known = facts.without_appliance(seen)
-    if known is not None:
-        return Outcome(facts={"guest": known})
     try:
         return _read(context, view, seen)
     except ToolError as error:
@@ -84,20 +85,17 @@ def _inspected(context: Context) -> Outcome:
 
 def _read(context: Context, view: Reader, seen: Survey) -> Outcome:
     """The facts by the ladder.  Raises ``ToolError`` when the system could not be read."""
-    from pipeline.guest import facts
-    from pipeline.tools.reader import client
-    from pipeline.tools.rungs import Ladder
-
-    mode = context.job.options.guest
     with contextlib.ExitStack() as stack:
-        direct = None
-        if mode != "appliance":
-            direct = stack.enter_context(
-                client.open_reader(
-                    view, cancellation=context.cancellation, unlocked=mode == "direct"
-                )
-            )
+        direct = _direct(context, view, seen, stack)
+
+        from pipeline.guest import facts
+        from pipeline.tools.rungs import Ladder
+
+        known = facts.without_appliance(seen)
+        if known is not None:
+            return Outcome(facts={"guest": known})
         appliance = _Appliance(context, stack)
+        mode = context.job.options.guest
         ladder = Ladder(seen, direct, None if mode == "direct" else appliance.launch)
         section = facts.credited(facts.collect(seen, ladder), seen, ladder.rungs)
         if ladder.failure is not None:
@@ -108,6 +106,21 @@ def _read(context: Context, view: Reader, seen: Survey) -> Outcome:
         return Outcome(
             facts={"guest": {**section, **appliance.facts}}, tools={**tools, **appliance.tools}
         )
+
+
+def _direct(
+    context: Context, view: Reader, seen: Survey, stack: contextlib.ExitStack
+) -> DirectReader | None:
+    """The direct reader, started; it ends with the stack."""
+    from pipeline.tools.reader import client
+
+    mode = context.job.options.guest
+    if mode == "appliance":
+        return None
+    opened = client.open_reader(view, cancellation=context.cancellation, unlocked=mode == "direct")
+    direct = stack.enter_context(opened)
+    direct.start(seen.volumes)
+    return direct
 
 
 class _Appliance:

@@ -16,7 +16,7 @@ from pipeline.source import Source
 from pipeline.tools import nbd
 from pipeline.tools.appliance import launch
 from pipeline.tools.reader import client
-from pipeline.tools.reader.client import UnableError
+from pipeline.tools.reader.child import UnableError
 from pipeline.tools.rungs import Ladder
 
 MIB = 1 << 20

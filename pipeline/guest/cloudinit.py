@@ -60,7 +60,7 @@ def facts(
     files: Files, command_line: tuple[str, ...], started: Units, packages: Packages | None
 ) -> CloudInit:
     """All about cloud-init.  ``command_line`` is the kernel's, in words."""
-    files.prefetch("/usr/bin", ["cloud-init"])
+    files.expect(*_PROGRAMS)
     installed = any(files.is_file(path) for path in _PROGRAMS)
     if not installed:
         return CloudInit(False, None, False, None, None, Answer(()), False, None, None, None)

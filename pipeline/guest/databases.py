@@ -35,7 +35,7 @@ def linux(files: Files) -> list[str]:
     found = []
     for engine, pattern, markers in _PLACES:
         for directory in _expand(files, pattern):
-            files.prefetch(directory, markers)
+            files.expect(*(f"{directory}/{marker}" for marker in markers))
             if any(files.entry(f"{directory}/{marker}") for marker in markers):
                 found.append(clean(f"{engine}: {directory}", 200))
     return found

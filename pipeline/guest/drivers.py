@@ -139,7 +139,7 @@ def _installed(files: Files, modules: str, wanted: tuple[str, ...]) -> frozenset
     for name in wanted:
         directory = f"{modules}/kernel/{DRIVERS[name][0]}"
         candidates = [f"{form}.ko{suffix}" for form in {name, _key(name)} for suffix in _SUFFIXES]
-        files.prefetch(directory, candidates)
+        files.expect(*(f"{directory}/{candidate}" for candidate in candidates))
         if any(files.is_file(f"{directory}/{candidate}") for candidate in candidates):
             found.add(_key(name))
     return frozenset(found)

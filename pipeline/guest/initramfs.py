@@ -207,6 +207,9 @@ class _GuestFile:
         self._piece = b""
 
     def read(self, offset: int, length: int) -> bytes:
+        here = offset - self._at
+        if here >= 0 and here + length <= len(self._piece):
+            return self._piece[here : here + length]
         parts = []
         while length > 0 and offset < self.size:
             if not self._at <= offset < self._at + len(self._piece):
@@ -215,7 +218,8 @@ class _GuestFile:
                 self._piece = self._found.tree.read(self._found.path, self._start + offset, wanted)
                 if not self._piece:
                     raise TreeError(f"{self._found.guest_path} ends before its size")
-            part = self._piece[offset - self._at :][:length]
+            start = offset - self._at
+            part = self._piece[start : start + length]
             parts.append(part)
             offset += len(part)
             length -= len(part)

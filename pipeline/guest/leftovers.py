@@ -32,6 +32,8 @@ _SEEDS = ("/var/lib/systemd/random-seed", "/var/lib/random-seed", "/var/lib/uran
 _LEASES = ("/var/lib/dhcp", "/var/lib/dhclient", "/var/lib/NetworkManager", "/var/lib/dhcpcd")
 _CACHES = ("/var/cache/apt/archives", "/var/cache/dnf", "/var/cache/yum", "/var/cache/zypp/packages",
            "/var/cache/pacman/pkg")  # fmt: skip
+_JOBS = ("/var/spool/cron/crontabs", "/var/spool/cron", "/var/spool/cron/tabs",
+         "/var/spool/at", "/var/spool/cron/atjobs")  # fmt: skip
 _LOGS = ("messages", "syslog", "auth.log", "secure", "wtmp", "btmp", "lastlog", "dmesg", "kern.log",
          "cloud-init.log", "cloud-init-output.log", "audit", "journal", "installer",
          "anaconda")  # fmt: skip
@@ -70,6 +72,8 @@ def facts(files: Files) -> Leftovers:
             )
         )
 
+    files.expect(*_SYSTEM_CREDENTIALS, *_CERTIFICATES, *_SEEDS, *_LEASES, *_CACHES, *_JOBS)
+    files.expect(*_PROXIES, *_PROMPTS, *(f"/var/log/{name}" for name in _LOGS))
     return Leftovers(
         paths(_credentials(files)),
         paths(_filled(files, _CERTIFICATES)),
@@ -97,7 +101,9 @@ def _credentials(files: Files) -> Iterator[str]:
     for account in login_accounts(files)[:MAX_FOUND]:
         home = account.home.rstrip("/")
         if files.is_directory(home or "/"):
-            yield from _filled(files, tuple(f"{home}/{name}" for name in _CREDENTIALS))
+            places = tuple(f"{home}/{name}" for name in _CREDENTIALS)
+            files.expect(*places)
+            yield from _filled(files, places)
 
 
 def _leases(files: Files) -> Iterator[str]:
@@ -116,7 +122,6 @@ def _caches(files: Files) -> Iterator[str]:
 
 
 def _logs(files: Files) -> Iterator[str]:
-    files.prefetch("/var/log", _LOGS)
     for name in _LOGS:
         entry = files.entry(f"/var/log/{name}")
         empty = entry is None or (entry.kind == "file" and not entry.size)
@@ -125,8 +130,7 @@ def _logs(files: Files) -> Iterator[str]:
 
 
 def _jobs(files: Files) -> Iterator[str]:
-    for directory in ("/var/spool/cron/crontabs", "/var/spool/cron", "/var/spool/cron/tabs",
-                      "/var/spool/at", "/var/spool/cron/atjobs"):  # fmt: skip
+    for directory in _JOBS:
         for name in files.names(directory):
             path = f"{directory}/{name}"
             if not name.startswith(".") and files.is_file(path):

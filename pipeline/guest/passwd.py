@@ -119,6 +119,7 @@ def _in_homes(files: Files, names: list[str]) -> tuple[str, ...]:
     found = []
     for account in login_accounts(files)[:MAX_HOMES]:
         home = account.home.rstrip("/")
+        files.expect(*(f"{home}/{name}" for name in names))
         for name in names:
             entry = files.entry(f"{home}/{name}")
             if entry is not None and entry.kind == "file" and entry.size:

@@ -12,9 +12,9 @@ from pipeline.guest.tree import Files
 from pipeline.guest.units import Units
 from pipeline.text import clean
 
-_FIREWALLS = ("ufw", "firewalld", "nftables", "iptables", "ip6tables", "netfilter-persistent",
+FIREWALLS = ("ufw", "firewalld", "nftables", "iptables", "ip6tables", "netfilter-persistent",
               "SuSEfirewall2", "shorewall")  # fmt: skip
-_CLOCKS = ("systemd-timesyncd", "chronyd", "chrony", "ntpd", "ntp", "ntpsec", "openntpd")
+CLOCKS = ("systemd-timesyncd", "chronyd", "chrony", "ntpd", "ntp", "ntpsec", "openntpd")
 AGENTS: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("walinuxagent", ("/usr/sbin/waagent", "/usr/bin/waagent", "/usr/sbin/waagent2.0")),
     ("google-guest-agent", ("/usr/bin/google_guest_agent", "/usr/bin/google_accounts_daemon")),
@@ -53,23 +53,18 @@ class Ages:
 
 def agents(files: Files) -> tuple[str, ...]:
     """Agents of clouds and hypervisors whose programs are there."""
-    by_directory: dict[str, list[str]] = {}
-    for _, paths in AGENTS:
-        for path in paths:
-            by_directory.setdefault(path.rpartition("/")[0], []).append(path.rpartition("/")[2])
-    for directory, names in by_directory.items():
-        files.prefetch(directory, names)
+    files.expect(*(path for _, paths in AGENTS for path in paths))
     return tuple(name for name, paths in AGENTS if any(files.entry(path) for path in paths))
 
 
 def firewalls(files: Files, started: Units) -> tuple[str, ...]:
     """Firewalls that start by themselves."""
-    return tuple(name for name in _FIREWALLS if _starts(files, started, name))
+    return tuple(name for name in FIREWALLS if _starts(files, started, name))
 
 
 def time_sync(files: Files, started: Units) -> tuple[str, ...]:
     """Services that set the clock and start by themselves."""
-    return tuple(name for name in _CLOCKS if _starts(files, started, name))
+    return tuple(name for name in CLOCKS if _starts(files, started, name))
 
 
 def _starts(files: Files, started: Units, name: str) -> bool:

@@ -20,7 +20,7 @@ from pipeline.text import clean
 
 _CONFIG = "/etc/ssh/sshd_config"
 _SERVERS = ("/usr/sbin/sshd", "/usr/bin/sshd", "/sbin/sshd", "/usr/sbin/dropbear")
-_UNITS = (
+UNITS = (
     "ssh.service", "sshd.service", "ssh.socket", "sshd.socket", "dropbear.service",
     "dropbear.socket", "openssh-server.service",
 )  # fmt: skip
@@ -62,16 +62,14 @@ def facts(files: Files, started: Units) -> Ssh:
 
 
 def _installed(files: Files) -> bool:
-    for directory in ("/usr/sbin", "/usr/bin", "/sbin"):
-        names = [path.rsplit("/", 1)[1] for path in _SERVERS if path.startswith(f"{directory}/")]
-        files.prefetch(directory, names)
+    files.expect(*_SERVERS)
     return any(files.is_file(path) for path in _SERVERS)
 
 
 def _enabled(files: Files, started: Units) -> tuple[bool | None, str | None]:
     if files.entry(_NOT_RUN):
         return False, _NOT_RUN
-    state = units.state(files, started, _UNITS)
+    state = units.state(files, started, UNITS)
     if state == "absent":
         return (None, None) if not started.systemd else (False, "no unit starts it")
     return (True, None) if state == "enabled" else (False, f"its unit is {state}")

@@ -42,16 +42,27 @@ from pipeline.guest.volumes import Volumes
 from pipeline.text import clean
 
 _LIKELY = {
-    "/": "bin boot dev efi etc home lib proc root sbin usr var",
-    "/etc": "cloud fstab group lvm machine-id netplan network passwd shadow ssh sudoers sudoers.d "
-    "sysconfig systemd udev NetworkManager os-release",
-    "/usr": "bin lib lib64 local sbin",
-    "/usr/bin": "bash cloud-init dash sh sshd",
+    "/": "bin boot dev efi etc grub home lib opt proc root run sbin snap usr var .autorelabel",
+    "/etc": "NetworkManager adjtime apt cloud default dnf fstab group localtime locale.conf lvm "
+    "machine-id netplan network os-release passwd rc.d rc2.d rc3.d rc4.d rc5.d runlevels selinux "
+    "shadow ssh sudoers sudoers.d sysconfig systemd timezone udev",
+    "/etc/NetworkManager": "NetworkManager.conf conf.d system-connections",
+    "/etc/cloud": "cloud-init.disabled cloud.cfg cloud.cfg.d ds-identify.cfg",
+    "/etc/ssh": "sshd_config sshd_config.d sshd_not_to_be_run",
+    "/etc/systemd": "network system system-preset",
+    "/usr": "bin lib lib64 libexec local sbin",
+    "/usr/bin": "bash cloud-init dash growpart sh sshd",
+    "/usr/lib": "NetworkManager modules netplan os-release sysimage systemd udev",
+    "/usr/lib/systemd": "network system system-preset systemd-growfs",
+    "/usr/local": "bin lib",
     "/usr/sbin": "sshd dropbear",
-    "/boot": "efi extlinux extlinux.conf grub grub2 loader syslinux",
+    "/boot": "EFI efi extlinux extlinux.conf grub grub2 loader syslinux",
     "/boot/grub": "grub.cfg grub.conf grubenv menu.lst",
-    "/var/lib": "cassandra couchdb elasticsearch etcd influxdb ldap mongo mongodb mysql openldap "
-    "pgsql postgresql redis samba",
+    "/run": "NetworkManager netplan systemd utmp",
+    "/var": "cache lib log opt spool",
+    "/var/lib": "NetworkManager YaST2 cassandra cloud couchdb dbus dhclient dhcp dhcpcd dpkg "
+    "elasticsearch etcd influxdb ldap mongo mongodb mysql openldap pacman pgsql postgresql "
+    "random-seed redis rpm samba systemd ubuntu-advantage urandom",
 }
 """Names that nearly every Linux guest is asked for; a question takes 5 ms under TCG."""
 
@@ -224,8 +235,10 @@ def read(root: Root, volumes: Volumes, mounted: Mounts) -> LinuxSystem:
 
 def _prefetch(files: Files) -> None:
     """Ask for what will be wanted in a few questions instead of a hundred."""
-    for directory, names in _LIKELY.items():
-        files.prefetch(directory, names.split())
+    files.expect(*(f"{top}/{name}" for top, names in _LIKELY.items() for name in names.split()))
+    services = [f"{name}.service" for name in (*settings.FIREWALLS, *settings.CLOCKS)]
+    clients = [unit for _, of in network.CLIENTS for unit in of]
+    units.expect(files, (*sshd.UNITS, *clients, *services))
 
 
 def _needing(started: Answer[Units], question: Any) -> Answer[Any]:

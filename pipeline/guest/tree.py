@@ -10,11 +10,14 @@ within the guest; a file is read only when it is a regular one, and never beyond
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, NoReturn, Protocol
 
 TEXT_LIMIT = 256 * 1024  # bytes of a configuration file that are looked at
+KEPT_NAMES = 1000  # of one directory, for who asks again
+KEPT_BYTES = 16 * 1024  # of one file
 MAX_LINKS = 16  # links that one path may go through; Linux allows 40
 
 
@@ -89,6 +92,8 @@ class Files:
         self._mounts: dict[str, tuple[Tree, str]] = {"": (root, prefix)}
         self._entries: dict[str, Entry | None] = {"/": Entry("directory", 0)}
         self._links: dict[str, str] = {}
+        self._names: dict[str, list[str]] = {}
+        self._texts: dict[tuple[str, int], bytes] = {}
 
     def attach(self, mountpoint: str, tree: Tree, prefix: str = "") -> None:
         """Put another tree at a mount point; do it before anything below it is asked for."""
@@ -99,6 +104,7 @@ class Files:
             if not path.startswith(mountpoint.rstrip("/") + "/")
         }
         self._entries[mountpoint.rstrip("/") or "/"] = Entry("directory", 0)
+        self._links, self._names, self._texts = {}, {}, {}
 
     def find(self, path: str, *, follow: bool = True) -> Found | None:
         """Where ``path`` leads to; None when it is not there, loops, or goes through a file."""
@@ -134,8 +140,24 @@ class Files:
             return
         base = found.guest_path.rstrip("/")
         wanted = [name for name in names if f"{base}/{name}" not in self._entries]
+        if not wanted:
+            return
         for name, entry in zip(wanted, found.tree.stat(found.path, wanted), strict=True):
             self._entries[f"{base}/{name}"] = entry
+
+    def expect(self, *paths: str) -> None:
+        """Learn about paths that will be asked for: one question a directory, from the top down.
+
+        What cannot be told now is told to who asks for it.
+        """
+        below: dict[str, dict[str, None]] = {}
+        for path in paths:
+            parts = path.strip("/").split("/")
+            for depth, name in enumerate(parts):
+                below.setdefault("/".join(["", *parts[:depth]]), {})[name] = None
+        for directory in sorted(below, key=lambda path: path.count("/")):
+            with contextlib.suppress(TreeError):
+                self.prefetch(directory, list(below[directory]))
 
     def entry(self, path: str, *, follow: bool = True) -> Entry | None:
         """What ``path`` is, or None."""
@@ -157,7 +179,12 @@ class Files:
         found = self.find(directory)
         if found is None or found.entry.kind != "directory":
             return []
-        return found.tree.names(found.path)
+        known = self._names.get(found.guest_path)
+        if known is None:
+            known = found.tree.names(found.path)
+            if len(known) <= KEPT_NAMES:
+                self._names[found.guest_path] = known
+        return list(known)
 
     def matching(self, directory: str, *suffixes: str) -> Iterator[str]:
         """Full paths of the names in a directory that end so."""
@@ -171,7 +198,14 @@ class Files:
         if found is None or found.entry.kind != "file":
             return None
         wanted = min(limit, found.entry.size)
-        return found.tree.read(found.path, 0, wanted) if wanted else b""
+        if not wanted:
+            return b""
+        known = self._texts.get((found.guest_path, wanted))
+        if known is None:
+            known = found.tree.read(found.path, 0, wanted)
+            if len(known) <= KEPT_BYTES:
+                self._texts[found.guest_path, wanted] = known
+        return known
 
     def read_at(self, path: str, offset: int, length: int) -> bytes | None:
         """Up to ``length`` bytes at ``offset`` of a regular file, or None when there is none."""

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import fnmatch
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -46,6 +46,7 @@ class Units:
 def read(files: Files) -> Units:
     """What starts by itself in a guest."""
     own = files.names(_ETC)
+    files.expect(*(f"{_ETC}/{name}" for name in own[:MAX_LINKS]))
     wanted = {name for top in (_ETC, *_VENDOR[:1]) for name in _links(files, top, own)}
     masked = frozenset(name for name in own if "." in name and _is_masked(files, name))
     machine_id = files.text("/etc/machine-id", 256)
@@ -65,7 +66,7 @@ def _links(files: Files, top: str, own: list[str]) -> Iterator[str]:
         directories = [name for name in own if name.endswith((".wants", ".requires"))]
     else:
         directories = [f"{target}.wants" for target in _TARGETS]
-        files.prefetch(top, directories)
+        files.expect(*(f"{top}/{name}" for name in directories))
     for name in directories:
         yield from files.names(f"{top}/{name}")[:MAX_LINKS]
 
@@ -102,6 +103,11 @@ def _rc(files: Files) -> Iterator[str]:
                     yield match[1]
     for level in ("default", "boot", "sysinit"):
         yield from files.names(f"/etc/runlevels/{level}")[:MAX_LINKS]
+
+
+def expect(files: Files, names: Iterable[str]) -> None:
+    """Learn which of these units there are; their states will be asked for."""
+    files.expect(*(f"{top}/{name}" for name in names for top in (_ETC, *_VENDOR)))
 
 
 def state(files: Files, units: Units, names: Sequence[str]) -> State:

@@ -17,7 +17,8 @@ from pipeline.guest.tree import Entry, TreeError
 from pipeline.guest.volumes import HiveTree
 from pipeline.text import clean
 from pipeline.tools.appliance.launch import Appliance
-from pipeline.tools.reader.client import DirectReader, UnableError
+from pipeline.tools.reader.child import UnableError
+from pipeline.tools.reader.client import DirectReader
 
 T = TypeVar("T")
 Launch = Callable[[], Appliance]

@@ -14,8 +14,8 @@ from side_by_side import both, differences, everything, gather
 
 from pipeline.guest.tree import TreeError
 from pipeline.source import Source
-from pipeline.tools.reader import client
-from pipeline.tools.reader.client import UnableError
+from pipeline.tools.reader import child, client
+from pipeline.tools.reader.child import UnableError
 
 TOOLS = ("mke2fs", "mkfs.xfs", "mkfs.vfat", "mcopy", "mkntfs", "ntfs-3g", "fusermount")
 pytestmark = pytest.mark.needs("setpriv", "prlimit", *TOOLS)
@@ -45,7 +45,7 @@ def told(source, kind, patches) -> Iterator[dict]:
 @pytest.mark.timeout(600)
 @pytest.mark.xdist_group("damaged")
 def test_damages_crash_nothing_and_hang_nowhere(sound, monkeypatch):
-    monkeypatch.setattr(client, "QUESTION_S", 20.0)
+    monkeypatch.setattr(child, "QUESTION_S", 20.0)
     monkeypatch.setattr(client, "MAX_STARTS", AT_ONCE)
     kind, path = sound
     found = changes(path, "kept", VARIANTS)

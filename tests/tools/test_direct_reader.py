@@ -23,8 +23,8 @@ from pipeline.guest.tree import Files, TreeError
 from pipeline.source import Source
 from pipeline.stage import Cancellation
 from pipeline.tools import seccomp
-from pipeline.tools.reader import client, gates
-from pipeline.tools.reader.client import UnableError
+from pipeline.tools.reader import child, client, gates
+from pipeline.tools.reader.child import UnableError
 
 ROOT = Path(__file__).resolve().parents[2]
 pytestmark = pytest.mark.needs("setpriv", "prlimit", "module:pyfsext", "module:pyregf")
@@ -97,7 +97,7 @@ def tree_of(source, reader, number=0):
 def test_the_running_child_is_locked_and_holds_its_socket_alone(debian):
     with Source.open(debian) as source, client.open_reader(source) as reader:
         tree_of(source, reader)
-        [pid] = children("reader/worker.py")
+        [pid] = children("tools.reader.worker")
         status = Path(f"/proc/{pid}/status").read_text()
 
         assert re.search(r"^Seccomp:\s*2$", status, re.MULTILINE)
@@ -131,7 +131,7 @@ def children(words: str) -> list[int]:
 def test_a_child_that_dies_loses_one_volume_and_a_new_one_reads_the_others(two):
     with Source.open(two) as source, client.open_reader(source) as reader:
         first, second = tree_of(source, reader, 0), tree_of(source, reader, 1)
-        [pid] = children("reader/worker.py")
+        [pid] = children("tools.reader.worker")
         os.kill(pid, signal.SIGSEGV)
 
         with pytest.raises(UnableError, match="ended"):
@@ -145,13 +145,13 @@ def test_a_child_that_dies_loses_one_volume_and_a_new_one_reads_the_others(two):
 def test_a_child_that_hangs_is_given_up(debian, monkeypatch):
     with Source.open(debian) as source, client.open_reader(source) as reader:
         tree = tree_of(source, reader)
-        monkeypatch.setattr(client, "QUESTION_S", 0.3)
-        [pid] = children("reader/worker.py")
+        monkeypatch.setattr(child, "QUESTION_S", 0.3)
+        [pid] = children("tools.reader.worker")
         os.kill(pid, signal.SIGSTOP)
 
         with pytest.raises(UnableError, match="in time"):
             tree.names("/")
-        assert children("reader/worker.py") == []
+        assert children("tools.reader.worker") == []
 
 
 @pytest.mark.needs("mke2fs", "sfdisk", "zstd")
@@ -159,7 +159,7 @@ def test_a_stop_is_heard_while_the_child_is_silent(debian):
     stop = Cancellation()
     with Source.open(debian) as source, client.open_reader(source, cancellation=stop) as reader:
         tree = tree_of(source, reader)
-        [pid] = children("reader/worker.py")
+        [pid] = children("tools.reader.worker")
         os.kill(pid, signal.SIGSTOP)
         threading.Timer(0.2, stop.set, (2,)).start()
 
@@ -169,7 +169,7 @@ def test_a_stop_is_heard_while_the_child_is_silent(debian):
 
 HELLO = """
 import os, sys, time, struct, json
-fd = int(sys.argv[1])
+fd = int(sys.argv[2])
 os.read(fd, 1 << 16)
 def say(kind, payload):
     os.write(fd, struct.pack("<cI", kind, len(payload)) + payload)
@@ -200,11 +200,11 @@ MISBEHAVIOUR = {
 @pytest.mark.parametrize("what", MISBEHAVIOUR)
 def test_whatever_a_child_does_is_no_more_than_a_volume_unread(what, debian, monkeypatch, tmp_path):
     code, said = MISBEHAVIOUR[what]
-    worker = tmp_path / "worker.py"
-    worker.write_text(HELLO + code)
-    monkeypatch.setattr(client, "WORKER", worker)
-    monkeypatch.setattr(client, "QUESTION_S", 3.0)
-    monkeypatch.setattr(client, "LIMITS", replace(client.LIMITS, cpu_s=1))
+    (tmp_path / "misbehaving.py").write_text(HELLO + code)
+    monkeypatch.setattr(child, "WORKER", "misbehaving")
+    monkeypatch.setattr(child, "_places", lambda: [str(tmp_path)])
+    monkeypatch.setattr(child, "QUESTION_S", 3.0)
+    monkeypatch.setattr(child, "LIMITS", replace(child.LIMITS, cpu_s=1))
 
     with (
         Source.open(debian) as source,
@@ -226,7 +226,7 @@ def test_a_child_that_is_not_locked_is_used_only_when_asked_for(debian, monkeypa
 
 @pytest.mark.needs("mke2fs", "sfdisk", "zstd")
 def test_a_missing_library_is_said(debian, monkeypatch):
-    monkeypatch.setattr(client, "LIBRARIES", ("no_such_library",))
+    monkeypatch.setattr(child, "LIBRARIES", ("no_such_library",))
     with (
         Source.open(debian) as source,
         client.open_reader(source) as reader,
@@ -304,7 +304,7 @@ def test_what_would_be_read_wrongly_is_refused_before_a_library_meets_it(name, t
     with Source.open(made(name, tmp_path)) as source, client.open_reader(source) as reader:
         with pytest.raises(UnableError, match=REFUSED[name]):
             reader.mount(whole(source))
-        assert children("reader/worker.py") == []
+        assert children("tools.reader.worker") == []
 
 
 def patched(path: Path, at: int, data: bytes) -> Source:

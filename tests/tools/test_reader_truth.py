@@ -10,7 +10,7 @@ import pytest
 from phony import builder
 from side_by_side import both, differences, everything, gather, sections
 
-from pipeline.tools.reader.client import UnableError
+from pipeline.tools.reader.child import UnableError
 
 pytestmark = [
     pytest.mark.appliance,

@@ -25,7 +25,7 @@ _GENERATED = re.compile(
 )
 _WRITTEN = re.compile(r"/(?:50-cloud-init|10-cloud-init-|cloud-init-)[^/]*$")
 _RULES = ("/etc/udev/rules.d", "/usr/lib/udev/rules.d", "/lib/udev/rules.d")
-_CLIENTS = (
+CLIENTS = (
     ("systemd-networkd", ("systemd-networkd.service",)),
     ("NetworkManager", ("NetworkManager.service",)),
     ("ifupdown", ("networking.service",)),
@@ -72,7 +72,7 @@ def facts(files: Files, started: Units, *, cloud_init: bool) -> Network:
         _words(iter(bound)),
         tuple(clean(path, 200) for path, seen in (*own, *rewritten) if seen.dhcp),
         _words((path, value) for path, seen in own for value in seen.names),
-        tuple(name for name, of in _CLIENTS if units.state(files, started, of) == "enabled"),
+        tuple(name for name, of in CLIENTS if units.state(files, started, of) == "enabled"),
         _no_auto_default(files),
     )
 
@@ -91,7 +91,9 @@ def _files(files: Files) -> Iterator[tuple[str, str, _Look]]:
         if text is not None:
             yield path, text, look
     yield from _ifupdown(files)
-    for path in _layered(files, "systemd/network", (".network", ".link")):
+    found = _layered(files, "systemd/network", (".network", ".link"))
+    files.expect(*(f"{place}.d" for path in found for place in (path, _in_etc(path))))
+    for path in found:
         drop_ins = [f"{path}.d"] if path.startswith("/etc") else [f"{path}.d", _in_etc(f"{path}.d")]
         parts = [path, *(each for top in drop_ins for each in files.matching(top, ".conf"))]
         yield path, "\n".join(files.text(part) or "" for part in parts[:MAX_FILES]), plain.networkd
@@ -113,7 +115,9 @@ def _layered(files: Files, directory: str, suffixes: tuple[str, ...]) -> list[st
     """The files of a directory below /usr/lib, /run and /etc; the later hides the same name."""
     found: dict[str, str] = {}
     for top in ("/usr/lib", "/run", "/etc"):
-        for path in list(files.matching(f"{top}/{directory}", *suffixes))[:MAX_FILES]:
+        paths = list(files.matching(f"{top}/{directory}", *suffixes))[:MAX_FILES]
+        files.expect(*paths)
+        for path in paths:
             if files.is_file(path):
                 found[path.rsplit("/", 1)[1]] = path
     return [found[name] for name in sorted(found)]

@@ -1,10 +1,10 @@
 """A guest's files without a virtual machine: read by libyal, in a process that can do nothing else.
 
-    client.py ──questions──▶ worker.py ─ ext.py, xfs.py, ntfs.py, fat.py ─▶ libyal
-       ▲  │                     │         hive.py                            │
-       │  └────── bytes ◀───────┴────────── volume.py ◀── reads ─────────────┘
-       │ gates.py: what the libraries would read wrongly never meets them
+    client.py ─ child.py ──questions──▶ worker.py ─ ext.py, xfs.py, ntfs.py, fat.py ─▶ libyal
+                 ▲  │                     │         hive.py                            │
+                 │  └────── bytes ◀───────┴────────── volume.py ◀── reads ─────────────┘
+    gates.py: what the libraries would read wrongly never meets them
 
-Ours: client.py, gates.py.  The child's: worker.py, lock.py, volume.py, the file systems, hive.py.
+Ours: client.py, child.py, gates.py.  The child's: worker.py, lock.py, volume.py, the file systems, hive.py.
 Both: wire.py.  https://github.com/libyal
 """

@@ -1,8 +1,7 @@
 """The direct reader, from outside: volumes are opened in a confined child, which asks us for their bytes.
 
-    question ─▶ child ─┬─▶ answer            checked for its shape: the child may have been taken over
-                       ├─▶ needs a range ─▶ volume (never beyond its ends) ─▶ bytes ─▶ child
-                       └─▶ crash, hang, nonsense ─▶ this volume is lost for this reader, and nothing else
+    question ─▶ gate ─▶ child ─┬─▶ answer
+                               └─▶ crash, hang, nonsense ─▶ this volume is lost, and nothing else
 
 A child that ended is replaced when another volume is asked for.  ``UnableError`` says that this reader
 cannot tell; a ``TreeError`` is an answer: so it is on the disk.
@@ -11,44 +10,21 @@ cannot tell; a ``TreeError`` is an answer: so it is on the disk.
 from __future__ import annotations
 
 import contextlib
-import importlib.util
-import json
-import os
-import socket
-import sys
-import time
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
-import pipeline
 from pipeline.content.joined import Joined
-from pipeline.errors import ConversionFailed, ToolError
+from pipeline.errors import ToolError
 from pipeline.guest.survey import Volume
-from pipeline.guest.tree import Entry, TreeError
+from pipeline.guest.tree import Entry
 from pipeline.source import Reader
-from pipeline.text import clean
-from pipeline.tools import command, seccomp
-from pipeline.tools.command import MIB, Limits, Stop
-from pipeline.tools.reader import gates, wire
+from pipeline.tools.command import Stop
+from pipeline.tools.reader import gates
+from pipeline.tools.reader.child import Child, EndedError, UnableError, started
 
-WORKER = Path(__file__).with_name("worker.py")
-LIBRARIES = ("pyfsext", "pyfsxfs", "pyfsntfs", "pyfsfat", "pyregf", "google_crc32c")
-LIMITS = Limits(memory=512 * MIB, cpu_s=30, file_size=0)
-STARTING_S = 20.0  # 60 ms on a quiet machine
-QUESTION_S = 30.0  # one answer; a directory of 10,000 names takes a second
 CHUNK = 1 << 20  # bytes of a file asked for at once
 MAX_STARTS = 4  # children that one guest may use up
-_POLL_S = 0.1
 _KINDS = ("file", "directory", "link", "other")
-
-
-class UnableError(Exception):
-    """The direct reader cannot tell; the appliance perhaps can."""
-
-
-class _EndedError(Exception):
-    """The child crashed, was killed, went silent, or talked nonsense."""
 
 
 class DirectReader:
@@ -59,11 +35,20 @@ class DirectReader:
         self._view = view
         self._cancellation = cancellation
         self._unlocked = unlocked
-        self._child: _Child | None = None
+        self._child: Child | None = None
         self._stack = contextlib.ExitStack()
         self._lost: dict[str, str] = {}  # device: why
         self._starts = 0
-        self.version = ""  # of libfsext, once a child was started
+        self.version = ""  # of libfsext, once a child has answered
+
+    def start(self, volumes: Sequence[Volume]) -> None:
+        """Start the child if one of the volumes is for it, and do not wait: it imports while we do.
+
+        A child that does not start is told of by the first question.
+        """
+        if any(volume.pieces is not None and volume.type in gates.KINDS for volume in volumes):
+            with contextlib.suppress(ToolError):
+                self._begun()
 
     def mount(self, volume: Volume) -> DirectTree:
         """The files of a volume.  Raises ``UnableError``."""
@@ -83,24 +68,30 @@ class DirectReader:
         try:
             child = self._running()
             return child.ask(call, volume=child.opened(volume), **arguments)
-        except _EndedError as error:
+        except EndedError as error:
+            said = self._child.last_words() if self._child is not None else ""
             self.close()
-            self._lost[volume.device] = f"the direct reader ended: {error}"
+            self._lost[volume.device] = f"the direct reader ended: {error}{said}"
             raise UnableError(self._lost[volume.device]) from error
         except UnableError:
             raise
         except ToolError as error:
             raise UnableError(f"the direct reader did not start: {error.message}") from error
 
-    def _running(self) -> _Child:
+    def _running(self) -> Child:
+        if self._child is None and self._starts == MAX_STARTS:
+            raise UnableError(f"the direct reader ended {MAX_STARTS} times")
+        child = self._begun()
+        child.greet()
+        self.version = child.version
+        if not child.locked and not self._unlocked:
+            raise UnableError("the direct reader cannot be confined on this machine")
+        return child
+
+    def _begun(self) -> Child:
         if self._child is None:
-            if self._starts == MAX_STARTS:
-                raise UnableError(f"the direct reader ended {MAX_STARTS} times")
             self._starts += 1
-            self._child = self._stack.enter_context(_started(self._view, self._cancellation))
-            self.version = self._child.version
-            if not self._child.locked and not self._unlocked:
-                raise UnableError("the direct reader cannot be confined on this machine")
+            self._child = self._stack.enter_context(started(self._view, self._cancellation))
         return self._child
 
     def close(self) -> None:
@@ -127,15 +118,16 @@ def try_out() -> bool:
 
     Raises ``ToolError`` when it does not start.
     """
-    try:
-        with _started(_Nothing(), None) as child:
-            return child.locked
-    except _EndedError as error:
-        raise ToolError(
-            "guest-reader-failed",
-            f"the direct reader did not start: {error}",
-            hint="install imgprep again, so that libfsext-python and its kin fit this Python",
-        ) from error
+    with started(_Nothing(), None) as child:
+        try:
+            child.greet()
+        except EndedError as error:
+            raise ToolError(
+                "guest-reader-failed",
+                f"the direct reader did not start: {error}{child.last_words()}",
+                hint="install imgprep again, so that libfsext-python and its kin fit this Python",
+            ) from error
+        return child.locked
 
 
 class _Nothing:
@@ -220,149 +212,3 @@ def _texts(found: Any) -> list[str]:
     if isinstance(found, list) and all(isinstance(item, str) for item in found):
         return found
     raise UnableError("the direct reader answered nonsense (names)")
-
-
-class _Child:
-    """One running child: questions, answers, and the ranges that it needs for them."""
-
-    def __init__(
-        self, end: socket.socket, rules: bytes, view: Reader, cancellation: Stop | None
-    ) -> None:
-        """``rules``: the system-call filter that the child shall lock itself in with."""
-        self._end = end
-        self._view = view
-        self._cancellation = cancellation
-        self._numbers: dict[str, int] = {}
-        self._volumes: list[Joined] = []
-        self._deadline = time.monotonic() + STARTING_S
-        self._end.settimeout(_POLL_S)
-        self._send(wire.DATA, rules)
-        hello = self._answer()
-        told = hello if isinstance(hello, dict) else {}
-        self.locked = told.get("locked") is True
-        self.version = clean(str(told.get("version", "")), 40)
-
-    def opened(self, volume: Volume) -> int:
-        """The number under which the child knows a volume, which is opened at its first use."""
-        if volume.device not in self._numbers:
-            assert volume.pieces is not None
-            number = self._numbers[volume.device] = len(self._volumes)
-            self._volumes.append(Joined(self._view, volume.pieces))
-            size = self._volumes[number].size
-            try:
-                self.ask("open", volume=number, kind=volume.type, size=size)
-            except UnableError:
-                del self._numbers[volume.device]
-                raise
-        return self._numbers[volume.device]
-
-    def ask(self, call: str, **arguments: Any) -> Any:
-        """One question."""
-        self._deadline = time.monotonic() + QUESTION_S
-        self._send(wire.QUESTION, json.dumps({"call": call, **arguments}).encode())
-        return self._answer()
-
-    def _answer(self) -> Any:
-        while True:
-            kind, payload = self._receive()
-            if kind == wire.NEED and len(payload) == wire.RANGE.size:
-                self._send(wire.DATA, self._range(*wire.RANGE.unpack(payload)))
-            elif kind == wire.BYTES:
-                return payload
-            elif kind == wire.ANSWER:
-                return _value(payload)
-            else:
-                raise _EndedError("it talked nonsense")
-
-    def _range(self, number: int, offset: int, length: int) -> bytes:
-        if number >= len(self._volumes) or length > wire.LARGEST_RANGE:
-            raise _EndedError("it asked for what it must not have")
-        try:
-            return self._volumes[number].read(offset, length)
-        except (ConversionFailed, ToolError):
-            return b""  # the child takes it for a bad sector
-
-    def _send(self, kind: bytes, payload: bytes) -> None:
-        data = memoryview(wire.frame(kind, payload))
-        while data:
-            self._check()
-            with contextlib.suppress(TimeoutError):
-                try:
-                    data = data[self._end.send(data) :]
-                except TimeoutError:
-                    raise
-                except OSError as error:
-                    raise _EndedError("it closed its socket") from error
-
-    def _receive(self) -> tuple[bytes, bytes]:
-        kind, length = wire.HEADER.unpack(self._exactly(wire.HEADER.size))
-        if length > wire.LARGEST:
-            raise _EndedError("it said too much")
-        return kind, self._exactly(length)
-
-    def _exactly(self, length: int) -> bytes:
-        data = bytearray(length)
-        left = memoryview(data)
-        while left:
-            self._check()
-            try:
-                count = self._end.recv_into(left)
-            except TimeoutError:
-                continue
-            except OSError as error:
-                raise _EndedError("it crashed") from error
-            if count == 0:
-                raise _EndedError("it crashed, or met a limit")
-            left = left[count:]
-        return bytes(data)
-
-    def _check(self) -> None:
-        if self._cancellation is not None:
-            self._cancellation.check()
-        if time.monotonic() > self._deadline:
-            raise _EndedError("it did not answer in time")
-
-
-def _value(payload: bytes) -> Any:
-    try:
-        answer = json.loads(payload)
-    except (ValueError, RecursionError) as error:
-        raise _EndedError("it talked nonsense") from error
-    if isinstance(answer, dict) and "error" in answer:
-        raise TreeError(clean(str(answer["error"]), 500))
-    if isinstance(answer, dict) and "unable" in answer:
-        raise UnableError(clean(str(answer["unable"]), 500))
-    if not isinstance(answer, dict) or "value" not in answer:
-        raise _EndedError("it talked nonsense")
-    return answer["value"]
-
-
-@contextlib.contextmanager
-def _started(view: Reader, cancellation: Stop | None) -> Iterator[_Child]:
-    ours, theirs = socket.socketpair()
-    with ours, theirs:
-        rules = seccomp.descriptor_only(theirs.fileno()) or b""
-        argv = [sys.executable, "-I", "-S", str(WORKER), str(theirs.fileno()), *_places()]
-        with command.background(argv, limits=LIMITS, pass_fds=(theirs.fileno(),)) as child:
-            theirs.close()
-            try:
-                yield _Child(ours, rules, view, cancellation)
-            except _EndedError as error:
-                child.wait(1.0)
-                said = child.stderr.strip().splitlines()
-                raise _EndedError(f"{error}{f' ({said[-1]})' if said else ''}") from error
-
-
-def _places() -> list[str]:
-    """The directories in which the child finds its modules: it has no site-packages of its own."""
-    found = [os.path.dirname(os.path.dirname(os.path.abspath(pipeline.__file__)))]
-    for name in LIBRARIES:
-        spec = importlib.util.find_spec(name)
-        if spec is None or spec.origin is None:
-            raise ToolError(
-                "guest-reader-missing",
-                f"the Python module {name} is not installed",
-                hint="install imgprep again: its dependencies bring it",
-            )
-        found.append(os.path.dirname(spec.origin))
-    return list(dict.fromkeys(found))

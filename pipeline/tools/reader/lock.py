@@ -1,6 +1,6 @@
 """How the reader's child locks itself in: after its imports, before the first byte of a guest.
 
-    close every descriptor but the socket ─▶ no new privileges ─▶ system-call filter ─▶ no way back
+    no descriptor but the socket, no byte to a file ─▶ no new privileges ─▶ system-call filter ─▶ no way back
 
 What a hijacked library could still do: compute, take memory up to its limit, and write to the socket,
 whose other end believes nothing that it says.  It needs no namespace, so it is as tight for an ordinary
@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import resource
 
 _PR_SET_SECCOMP = 22
 _PR_SET_NO_NEW_PRIVS = 38
@@ -31,6 +32,7 @@ def engage(descriptor: int, rules: bytes) -> bool:
     """
     os.closerange(0, descriptor)
     os.closerange(descriptor + 1, os.sysconf("SC_OPEN_MAX"))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
     if not rules:
         return False
     prctl = ctypes.CDLL(None).prctl

@@ -1,6 +1,7 @@
 """A volume's bytes as the libraries want them: a file, whose pages come from the other end of the socket.
 
-Whole pages are kept, the last ones read; somebody who reads on gets more and more of them at once.
+Whole pages are kept, the last ones read; somebody who reads on gets more and more of them at once.  What
+is large is a file's content, which nobody wants twice: it is handed over as it comes.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from collections.abc import Callable
 PAGE = 32 << 10
 KEPT = 512  # pages: 16 MiB
 AHEAD = 32  # pages asked for at once: 1 MiB
+LARGE = 8 * PAGE
 
 Need = Callable[[int, int], bytes]
 """Offset and length to bytes."""
@@ -32,11 +34,19 @@ class Pages:
         end = min(self.size, offset + length)
         if offset < 0 or offset >= end:
             return b""
+        if end - offset >= LARGE:
+            return self._passed_on(offset, end)
         first, last = offset // PAGE, (end - 1) // PAGE
         if first == last:
             return self._page(first)[offset - first * PAGE : end - first * PAGE]
         data = b"".join(self._page(number) for number in range(first, last + 1))
         return data[offset - first * PAGE : end - first * PAGE]
+
+    def _passed_on(self, start: int, end: int) -> bytes:
+        """A large piece, without keeping it."""
+        most = AHEAD * PAGE
+        parts = [self._need(at, min(most, end - at)) for at in range(start, end, most)]
+        return parts[0] if len(parts) == 1 else b"".join(parts)
 
     def _page(self, number: int) -> bytes:
         page = self._pages.get(number)

@@ -21,6 +21,10 @@ LARGEST = 32 << 20  # bytes of a payload
 LARGEST_RANGE = 1 << 20  # bytes that the child may ask for at once
 
 
-def frame(kind: bytes, payload: bytes) -> bytes:
-    """One frame."""
-    return HEADER.pack(kind, len(payload)) + payload
+_SMALL = 16 << 10  # bytes that are cheaper to copy than to send by themselves
+
+
+def parts(kind: bytes, payload: bytes) -> tuple[bytes, ...]:
+    """One frame, as what is to be sent one after the other."""
+    header = HEADER.pack(kind, len(payload))
+    return (header + payload,) if len(payload) <= _SMALL else (header, payload)

@@ -1,6 +1,6 @@
 """The reader's child: imports its libraries, locks itself in, then answers questions.
 
-    python -I -S worker.py FD DIRECTORY…     FD: its end of a socket pair; DIRECTORY: where modules are
+    sys.argv  2  the descriptor of its end of a socket pair
 
 It gets its system-call filter, locks itself in, and says whether it is; from then on it reads nothing but
 the socket (``wire.py``).  Questions are ``open`` (a volume's number, type and size) and those of
@@ -15,17 +15,15 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
-sys.path[:0] = sys.argv[2:]
+import pyfsext
 
-import pyfsext  # noqa: E402
-
-from pipeline.tools.reader import lock, wire  # noqa: E402
-from pipeline.tools.reader.answers import NotThereError, UnableError  # noqa: E402
-from pipeline.tools.reader.ext import Ext  # noqa: E402
-from pipeline.tools.reader.fat import Fat  # noqa: E402
-from pipeline.tools.reader.ntfs import Ntfs  # noqa: E402
-from pipeline.tools.reader.volume import Pages  # noqa: E402
-from pipeline.tools.reader.xfs import Xfs  # noqa: E402
+from pipeline.tools.reader import lock, wire
+from pipeline.tools.reader.answers import NotThereError, UnableError
+from pipeline.tools.reader.ext import Ext
+from pipeline.tools.reader.fat import Fat
+from pipeline.tools.reader.ntfs import Ntfs
+from pipeline.tools.reader.volume import Pages
+from pipeline.tools.reader.xfs import Xfs
 
 _KINDS: dict[str, Callable[[Pages], Any]] = {
     "ext2": Ext,
@@ -35,6 +33,7 @@ _KINDS: dict[str, Callable[[Pages], Any]] = {
     "vfat": Fat,
     "ntfs": Ntfs,
 }
+_PIECE = 256 << 10  # bytes read at once: what the socket holds
 _CALLS = frozenset({"stat", "names", "readlink", "read", "free", "hive"})
 
 
@@ -89,9 +88,10 @@ class Worker:
 
     def send(self, kind: bytes, payload: bytes) -> None:
         """Write one frame."""
-        view = memoryview(wire.frame(kind, payload))
-        while view:
-            view = view[os.write(self._descriptor, view) :]
+        for part in wire.parts(kind, payload):
+            view = memoryview(part)
+            while view:
+                view = view[os.write(self._descriptor, view) :]
 
     def receive(self) -> bytes | None:
         """The payload of the next frame; None when the other end is closed."""
@@ -101,12 +101,12 @@ class Worker:
     def _exactly(self, length: int) -> bytes | None:
         parts = []
         while length:
-            part = os.read(self._descriptor, length)
+            part = os.read(self._descriptor, min(length, _PIECE))
             if not part:
                 return None
             parts.append(part)
             length -= len(part)
-        return b"".join(parts)
+        return parts[0] if len(parts) == 1 else b"".join(parts)
 
 
 def _reason(error: Exception) -> str:
@@ -117,14 +117,10 @@ def _reason(error: Exception) -> str:
 
 def main() -> None:
     """Lock in, say so, serve."""
-    worker = Worker(int(sys.argv[1]))
+    worker = Worker(int(sys.argv[2]))
     rules = worker.receive()
     if rules is not None:
         hello = {"locked": worker.lock(rules), "version": pyfsext.get_version()}
         worker.send(wire.ANSWER, json.dumps({"value": hello}).encode())
         worker.serve()
     os._exit(0)
-
-
-if __name__ == "__main__":
-    main()
