@@ -14,6 +14,7 @@ from typer.core import TyperGroup
 
 from pipeline.cli import options as opt
 from pipeline.cli import output
+from pipeline.cli.running import Audience
 from pipeline.errors import UsageError
 from pipeline.text import clean, duration, size
 
@@ -159,7 +160,10 @@ def do(
     reports: opt.Reports,
     json: opt.Json = False,
     quiet: opt.Quiet = False,
+    verbose: opt.Verbose = 0,
+    log: opt.Log = None,
     events: opt.Events = None,
+    color: opt.ColorMode = opt.Color.AUTO,
 ) -> None:
     """Do many images: judge each, and store it where the manifest says.
 
@@ -169,6 +173,7 @@ def do(
     from pipeline.batch import manifest, plan
     from pipeline.model import Options
 
+    del color  # read before everything else
     if to is None:
         _require_none_given(
             context, ("profile", "guest", "if_exists", "create", "unpack", "reclaim")
@@ -193,14 +198,7 @@ def do(
     if dry_run:
         _show_plan(how, tasks, json=json)
         return
-    _run(
-        how,
-        tasks,
-        out,
-        quiet=quiet,
-        events=events,
-        background=background,
-    )
+    _run(how, tasks, out, Audience(quiet, events, verbose, log), background=background)
 
 
 def status(directory: Directory, json: opt.Json = False) -> None:
@@ -234,9 +232,13 @@ def retry(
     reports: opt.Reports,
     json: opt.Json = False,
     quiet: opt.Quiet = False,
+    verbose: opt.Verbose = 0,
+    log: opt.Log = None,
     events: opt.Events = None,
+    color: opt.ColorMode = opt.Color.AUTO,
 ) -> None:
     """Do again what failed, without the manifest."""
+    del color
     most = 1 if fail_fast else max_failures
     plan = _plan(directory, jobs, only, most, limit_rate, scheduler, no_cache=no_cache)
     from pipeline.batch.ledger import read_ledger
@@ -244,7 +246,7 @@ def retry(
     with read_ledger(directory):  # an error where there is none: retry makes no new batch
         pass
     out = output.parse(reports, json=json)
-    _run(plan, None, out, quiet=quiet, events=events, background=background)
+    _run(plan, None, out, Audience(quiet, events, verbose, log), background=background)
 
 
 def _require_none_given(context: typer.Context, names: Sequence[str]) -> None:
@@ -343,9 +345,8 @@ def _run(
     plan: BatchOptions,
     tasks: Sequence[Task] | None,
     out: output.Output,
+    audience: Audience,
     *,
-    quiet: bool,
-    events: Path | None,
     background: bool,
 ) -> None:
     from pipeline.batch import main
@@ -356,7 +357,7 @@ def _run(
 
     if background:
         step_back()
-    with stop_on_signals() as stop, watches(quiet=quiet, events=events) as watch:
+    with stop_on_signals() as stop, watches(audience) as watch:
         code = main.run(plan, tasks, watch, stop)
     with read_ledger(plan.directory) as ledger:
         _conclude(ledger, plan.directory, out)

@@ -13,7 +13,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Any, TextIO
 
@@ -29,8 +29,10 @@ from pipeline.batch.events import (
 )
 from pipeline.batch.ledger import State
 from pipeline.cli.monitors import LINE_EVERY_S, WORDS, Pace
+from pipeline.cli.running import Audience
+from pipeline.cli.verbosity import logging_to
 from pipeline.errors import UsageError
-from pipeline.events import Note, Progress, StageStarted
+from pipeline.events import Monitor, Note, Progress, StageFinished, StageStarted
 from pipeline.model import to_json
 from pipeline.text import clean, duration, size
 
@@ -42,15 +44,18 @@ MOST_LINES = 16
 
 
 @contextmanager
-def watches(*, quiet: bool, events: Path | None) -> Iterator[Watch]:
-    """Everything that shall watch, as one."""
+def watches(audience: Audience) -> Iterator[Watch]:
+    """Everything that shall watch, as one.  Who wants it verbose sees lines, no live display."""
     with ExitStack() as stack:
         watching: list[Watch] = []
-        if not quiet:
-            live = sys.stderr.isatty()
+        if audience.verbose or audience.log is not None:
+            monitor = stack.enter_context(logging_to(audience.verbose, audience.log))
+            watching.append(_logged(monitor))
+        if not audience.quiet:
+            live = sys.stderr.isatty() and not audience.verbose
             watching.append(stack.enter_context(_live()) if live else Lines(sys.stderr))
-        if events is not None:
-            watching.append(stack.enter_context(_json_lines(events)))
+        if audience.events is not None:
+            watching.append(stack.enter_context(_json_lines(audience.events)))
         lost: set[int] = set()
 
         def watch(event: BatchEvent) -> None:
@@ -62,6 +67,21 @@ def watches(*, quiet: bool, events: Path | None) -> Iterator[Watch]:
                     lost.add(number)
 
         yield watch
+
+
+def _logged(monitor: Monitor) -> Watch:
+    """What happens to each image, as the log of one job tells it, under the image's name."""
+    names: dict[int, str] = {}
+
+    def watch(event: BatchEvent) -> None:
+        match event:
+            case TaskStarted():
+                names[event.task] = clean(PurePath(event.source).name, 60)
+            case TaskEvent() if isinstance(event.inner, (StageStarted, StageFinished, Note)):
+                stage = f"{names.get(event.task, event.task)}: {event.inner.stage}"
+                monitor(replace(event.inner, stage=stage))
+
+    return watch
 
 
 @dataclass

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json as json_module
+import sys
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pipeline.cli import jobs, output, running, streams
+from pipeline.cli import jobs, output, running, settings
 from pipeline.cli import options as opt
 from pipeline.cli.running import Audience
 from pipeline.errors import StoreError
@@ -15,6 +17,7 @@ from pipeline.model import Job, Options
 from pipeline.text import clean, size
 
 if TYPE_CHECKING:
+    from pipeline.reports import terminal
     from pipeline.stores.cleanup import Left
 
 
@@ -25,6 +28,7 @@ def add_to(app: typer.Typer) -> None:
 
 
 def upload(
+    ctx: typer.Context,
     file: Annotated[
         str,
         typer.Argument(
@@ -47,9 +51,12 @@ def upload(
     job_dir: opt.JobDir = None,
     reports: opt.Reports,
     json: opt.Json = False,
+    config: settings.ConfigFile = None,
     quiet: opt.Quiet = False,
     verbose: opt.Verbose = 0,
+    log: opt.Log = None,
     events: opt.Events = None,
+    color: opt.ColorMode = opt.Color.AUTO,
 ) -> None:
     """Store a prepared FILE in DEST as it is.
 
@@ -58,27 +65,26 @@ def upload(
     """
     from stages import for_upload
 
+    del config, color  # read before everything else
     opt.require_place(destination, name)
-    job = Job(
-        file,
-        profile,
-        destination,
-        Options(
-            guest="off" if profile is None else "auto",
-            name=name,
-            if_exists=if_exists.value,
-            verify=verify.value,
-            fail_on=fail_on.value,
-            strict=strict,
-            allow=jobs.waivers(allow),
-            dry_run=dry_run,
-            create=create or opt.is_local(destination),
-            identity=identity.value,
-            connections=connections,
-        ),
+    options = Options(
+        guest="off" if profile is None else "auto",
+        name=name,
+        if_exists=if_exists.value,
+        verify=verify.value,
+        fail_on=fail_on.value,
+        strict=strict,
+        allow=jobs.waivers(allow),
+        dry_run=dry_run,
+        create=create or opt.is_local(destination),
+        identity=identity.value,
+        connections=connections,
     )
+    if profile is not None:
+        options = settings.for_job(ctx, options, profile, file)
+    job = Job(file, profile, destination, options)
     out = output.parse(reports, json=json)
-    audience = Audience(quiet, events, verbose)
+    audience = Audience(quiet, events, verbose, log)
     running.do(job, for_upload(), out, audience, job_dir=job_dir or jobs.state())
 
 
@@ -91,21 +97,27 @@ def cleanup(
     ),
     job_dir: opt.JobDir = None,
     json: opt.Json = False,
+    config: settings.ConfigFile = None,
     verbose: opt.Verbose = 0,
+    log: opt.Log = None,
+    color: opt.ColorMode = opt.Color.AUTO,
 ) -> None:
     """Remove what interrupted uploads left in DEST.
 
     Finished objects and what is not imgprep's are never touched. An upload that is running, here or on
     another machine, leaves a sign in the store; it is left alone until that sign is five minutes old.
     """
+    from pipeline.cli.verbosity import logging_to
     from pipeline.journal import default_directory, jobs_at_work
     from pipeline.model import to_json
+    from pipeline.reports import terminal
     from pipeline.stores.cleanup import cleanup as clean_up
 
-    streams.show_requests(bool(verbose))
+    del config, color
     active = jobs_at_work(job_dir or default_directory())
     try:
-        found = clean_up(destination, job=job, dry_run=dry_run, force=force, active=active)
+        with logging_to(verbose, log):
+            found = clean_up(destination, job=job, dry_run=dry_run, force=force, active=active)
     except StoreError as error:
         if error.code == "container-missing":  # whose usual remedy is an option of other commands
             error.hint = "check the name; where nothing is, nothing is left to clean up"
@@ -117,20 +129,29 @@ def cleanup(
         ]
         typer.echo(json_module.dumps(listed, indent=2))
         return
-    for left in found:
-        typer.echo(_left_words(left, dry_run=dry_run))
+    lines = [_left_line(left, dry_run=dry_run) for left in found]
+    terminal.write_lines(lambda _width: lines, sys.stdout)
     if not found:
         typer.echo("no interrupted upload left anything here")
 
 
-def _left_words(left: Left, *, dry_run: bool) -> str:
+def _left_line(left: Left, *, dry_run: bool) -> terminal.StyledLine:
     upload = left.upload
-    done = "removed" if left.removed else "left alone"
+    done = ("removed", "green") if left.removed else ("left alone", "yellow")
     if dry_run and not left.running:
-        done = "would remove"
-    when = f", last touched {upload.modified}" if upload.modified else ""
+        done = ("would remove", "bold")
     held = "1 segment" if upload.segments == 1 else f"{upload.segments} segments"
-    why = "; an upload is running, --force removes it all the same" if left.running else ""
-    why = "" if left.removed else why
-    name = clean(upload.name, 1500)
-    return f"{done} {held}, {size(upload.size)}, of {name} (job {upload.job}{when}){why}"
+    taken = f", {size(upload.on_disk)} on the disk" if upload.on_disk is not None else ""
+    when = f", last written {_minute(upload.modified)}" if upload.modified else ""
+    running = left.running and not left.removed
+    why = "; an upload is running, --force removes it all the same" if running else ""
+    name = clean(upload.name, 1500) or "an object whose name was not written yet"
+    rest = f": {held} of {size(upload.size)}{taken} (job {upload.job}{when}){why}"
+    return [done, (": ", ""), (name, "bold"), (rest, "")]
+
+
+def _minute(moment: str) -> str:
+    try:
+        return f"{datetime.fromisoformat(moment).astimezone(UTC):%Y-%m-%d %H:%M} UTC"
+    except ValueError:  # a server's own idea of a time
+        return clean(moment, 60)

@@ -54,9 +54,11 @@ def _read(ctx: typer.Context, path: Path | None) -> Path | None:
 
 
 def _default_map(ctx: typer.Context, found: Config) -> dict[str, Any]:
-    lists = {item.name for item in ctx.command.params if getattr(item, "multiple", False)}
+    """What the file says, for the parameters that a variable can set too: upload's profile is none."""
+    own = {item.name: item for item in ctx.command.params}
     values = {key.replace("-", "_"): value for key, value in found.settings.items()}
-    if "profile" in values and "profile" not in lists:
+    values = {name: value for name, value in values.items() if name in own and own[name].envvar}
+    if "profile" in values and not getattr(own["profile"], "multiple", False):
         values["profile"] = values["profile"][0]
     return values
 

@@ -40,13 +40,3 @@ def quiet_libraries() -> None:
     logging.getLogger().addHandler(logging.NullHandler())
     if not sys.warnoptions:
         warnings.simplefilter("ignore")
-
-
-def show_requests(wanted: bool) -> None:
-    """Write every request to a store to stderr, a line each (``-v``)."""
-    if wanted:
-        shown = logging.StreamHandler()
-        shown.setFormatter(logging.Formatter("%(asctime)s %(message)s"))
-        requests = logging.getLogger("imgprep.requests")
-        requests.addHandler(shown)
-        requests.setLevel(logging.DEBUG)

@@ -18,7 +18,8 @@ from pipeline.model import JsonObject
 from pipeline.reports import matrix
 from pipeline.reports.summary import Line, Summary, summarize
 
-Styled = tuple[str, str]  # text and style; a line is a sequence of them
+Styled = tuple[str, str]  # text and style …
+StyledLine = Sequence[Styled]  # … make a line
 
 _VERDICT_STYLES: Mapping[str, str] = {
     "accepted": "bold green",
@@ -45,16 +46,16 @@ MOST_RULES = 4
 def write(report: JsonObject, out: TextIO) -> None:
     """Write the summary of a report's JSON; ``rich`` is loaded only where there are colours."""
     summary = summarize(report)
-    _write(lambda width: lines(summary, width), out)
+    write_lines(lambda width: lines(summary, width), out)
 
 
 def write_several(reports: Sequence[JsonObject], out: TextIO) -> None:
     """Write the matrix of several reports' JSON."""
     found = matrix.rows(reports)
-    _write(lambda width: matrix_lines(found, width), out)
+    write_lines(lambda width: matrix_lines(found, width), out)
 
 
-def _write(made: Callable[[int], Iterable[Sequence[Styled]]], out: TextIO) -> None:
+def write_lines(made: Callable[[int], Iterable[StyledLine]], out: TextIO) -> None:
     """Write what ``made`` gives for a width in columns."""
     if not os.environ.get("NO_COLOR") and (out.isatty() or os.environ.get("FORCE_COLOR")):
         _write_styled(made, out)
@@ -64,7 +65,7 @@ def _write(made: Callable[[int], Iterable[Sequence[Styled]]], out: TextIO) -> No
     out.writelines(_encodable(line, out.encoding) for line in plain)
 
 
-def _write_styled(made: Callable[[int], Iterable[Sequence[Styled]]], out: TextIO) -> None:
+def _write_styled(made: Callable[[int], Iterable[StyledLine]], out: TextIO) -> None:
     from rich.console import Console
     from rich.text import Text
 
@@ -80,7 +81,7 @@ def _encodable(text: str, encoding: str | None) -> str:
     return text.encode(name, "replace").decode(name)
 
 
-def lines(summary: Summary, width: int = PLAIN_WIDTH) -> Iterator[Sequence[Styled]]:
+def lines(summary: Summary, width: int = PLAIN_WIDTH) -> Iterator[StyledLine]:
     """The summary as styled lines of at most ``width`` columns, commands and addresses excepted."""
     yield [(summary.source, "bold"), (": ", ""), _verdict(summary)]
     yield from _paragraph(summary.sentence, width)
@@ -114,7 +115,7 @@ def _verdict(summary: Summary) -> Styled:
     return (summary.headline, "bold" if inspected else _VERDICT_STYLES[summary.verdict])
 
 
-def _error(error: tuple[str, str, str, str], width: int) -> Iterator[Sequence[Styled]]:
+def _error(error: tuple[str, str, str, str], width: int) -> Iterator[StyledLine]:
     title, message, hint, code = error
     yield []
     yield [("✗ ", "bold red"), (title, "bold"), (f"  [{code}]", "dim")]
@@ -123,7 +124,7 @@ def _error(error: tuple[str, str, str, str], width: int) -> Iterator[Sequence[St
         yield from _wrapped("to do", hint, width)
 
 
-def _pairs(title: str, pairs: Sequence[tuple[str, str]], width: int) -> Iterator[Sequence[Styled]]:
+def _pairs(title: str, pairs: Sequence[tuple[str, str]], width: int) -> Iterator[StyledLine]:
     if not pairs:
         return
     yield []
@@ -135,7 +136,7 @@ def _pairs(title: str, pairs: Sequence[tuple[str, str]], width: int) -> Iterator
             yield from _wrapped(label, value, width)
 
 
-def _finding(line: Line, width: int) -> Iterator[Sequence[Styled]]:
+def _finding(line: Line, width: int) -> Iterator[StyledLine]:
     mark, style = _MARKS[line.severity]
     vendor = f", the vendor's error {line.vendor_code}" if line.vendor_code else ""
     yield []
@@ -154,7 +155,7 @@ def _finding(line: Line, width: int) -> Iterator[Sequence[Styled]]:
     yield from _wrapped("to do", line.remedy, width)
 
 
-def _repaired(summary: Summary, width: int) -> Iterator[Sequence[Styled]]:
+def _repaired(summary: Summary, width: int) -> Iterator[StyledLine]:
     if not summary.repaired:
         return
     yield []
@@ -163,7 +164,7 @@ def _repaired(summary: Summary, width: int) -> Iterator[Sequence[Styled]]:
         yield from _wrapped("", f"{line.messages[0]}  [{line.rule}]", width)
 
 
-def _not_judged(summary: Summary, width: int) -> Iterator[Sequence[Styled]]:
+def _not_judged(summary: Summary, width: int) -> Iterator[StyledLine]:
     for unknown in () if summary.stopped else summary.unknown:
         yield []
         verb = "was" if len(unknown.rules) == 1 else "were"
@@ -175,12 +176,12 @@ def _not_judged(summary: Summary, width: int) -> Iterator[Sequence[Styled]]:
         yield from _wrapped("", "every report (--report, --json) names them", width)
 
 
-def _paragraph(text: str, width: int, style: str = "") -> Iterator[Sequence[Styled]]:
+def _paragraph(text: str, width: int, style: str = "") -> Iterator[StyledLine]:
     for piece in textwrap.wrap(text, width - 2, break_long_words=False, break_on_hyphens=False):
         yield [(f"  {piece}", style)]
 
 
-def _wrapped(label: str, text: str, width: int) -> Iterator[Sequence[Styled]]:
+def _wrapped(label: str, text: str, width: int) -> Iterator[StyledLine]:
     pieces = textwrap.wrap(
         text, max(width - 12, 20), break_long_words=False, break_on_hyphens=False
     )
@@ -193,9 +194,7 @@ def _wrapped(label: str, text: str, width: int) -> Iterator[Sequence[Styled]]:
 _VERDICT_MARKS: Mapping[str, str] = {"accepted": "✓", "accepted-with-advice": "✓", "rejected": "✗"}
 
 
-def matrix_lines(
-    found: Sequence[matrix.Row], width: int = PLAIN_WIDTH
-) -> Iterator[Sequence[Styled]]:
+def matrix_lines(found: Sequence[matrix.Row], width: int = PLAIN_WIDTH) -> Iterator[StyledLine]:
     """A line for each image and cloud, with the first reasons below it."""
     by_image = len({row.profile for row in found}) == 1 and len(found) > 1
     names = min(max((len(_name(row, by_image)) for row in found), default=0), 48) + 2
@@ -225,7 +224,7 @@ def _name(row: matrix.Row, by_image: bool) -> str:
     return row.source if by_image else row.profile
 
 
-def _row(row: matrix.Row, name: str, names: int, width: int) -> Iterator[Sequence[Styled]]:
+def _row(row: matrix.Row, name: str, names: int, width: int) -> Iterator[StyledLine]:
     mark = _VERDICT_MARKS.get(row.verdict, "?")
     style = _VERDICT_STYLES[row.verdict]
     head = [(f"{mark} ", style), (f"{name:<{names}}", ""), (f"{row.word:<22}", style)]

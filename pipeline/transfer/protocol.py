@@ -102,12 +102,13 @@ class Unfinished:
     name: str  # the object that it would have become
     upload_id: str
     job: str  # the job's part of ``upload_id``
-    size: int  # bytes held
+    size: int  # bytes of whole segments: what a resume need not send again
     segments: int
-    modified: str  # ISO 8601, of the newest piece; "" when the store does not tell
+    modified: str  # ISO 8601 with its zone, of the newest piece; "" when the store does not tell
     token: str = ""
     owner: str = ""  # who holds the lease; "" when nobody does
     lease_age_s: float = 0.0  # since it was renewed, by the store's clock
+    on_disk: int | None = None  # bytes it takes up, where holes and halves of segments count
 
     @property
     def upload(self) -> Upload:

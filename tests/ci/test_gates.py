@@ -134,6 +134,9 @@ def test_the_container_installs_what_make_setup_installs():
     assert ".ci/setup run" in steps()[0]
 
 
+CERTIFICATES = "/etc/ssl/certs/ca-certificates.crt"
+
+
 @pytest.mark.nightly
 @pytest.mark.timeout(3600)
 @pytest.mark.needs("mmdebstrap", "unshare", "git", "module:yaml")
@@ -170,10 +173,17 @@ def test_the_container_s_steps_and_make_run_work_from_nothing(tmp_path, release)
             ],
             check=True,
             timeout=timeout,
-            env={"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "HOME": "/root", "LC_ALL": "C.UTF-8"},
+            env={
+                "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+                "HOME": "/root",
+                "LC_ALL": "C.UTF-8",
+                "PIP_CERT": CERTIFICATES,
+            },
         )
 
-    subprocess.run(["cp", "-L", "/etc/resolv.conf", tree / "etc/resolv.conf"], check=True)
+    # a network has names of its own, and behind a proxy certificates too
+    for path in ("/etc/resolv.conf", CERTIFICATES):
+        subprocess.run(["cp", "-L", path, f"{tree}{path}"], check=True)
     for step in steps():
         inside(step)
     inside("imgprep --version && imgprep check --help >/dev/null")

@@ -6,7 +6,9 @@ import shlex
 from pathlib import Path
 
 import pytest
+import typer
 
+from pipeline.cli.main import app
 from pipeline.reports import about_result
 
 
@@ -47,6 +49,46 @@ def test_a_log_holds_it_all_and_is_appended_to(imgprep, image, tmp_path):
     lines = log.read_text().splitlines()
     assert sum("identify: started" in line for line in lines) == 2
     assert all(re.match(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d+ [A-Z]+ ", line) for line in lines)
+
+
+def test_a_log_of_a_batch_names_each_image(imgprep, image, tmp_path):
+    log = tmp_path / "imgprep.log"
+
+    ended = imgprep(
+        *("batch", image, "--to", tmp_path / "store", "--guest", "off", "--dir", tmp_path / "b"),
+        *("-q", "--log", log),
+    )
+
+    assert ended.code == 0, ended.stderr
+    assert ended.stderr == ""
+    assert "INFO disk.raw: identify: started" in log.read_text()
+
+
+WORKING = ("inspect", "check", "convert", "run", "upload", "cleanup", "batch do", "batch retry")
+TELLING = {"--json", "--verbose", "--log", "--color"}
+
+
+@pytest.mark.parametrize("name", WORKING)
+def test_every_command_that_works_tells_in_the_same_ways(name):
+    command = typer.main.get_command(app)
+    for word in name.split():
+        command = command.commands[word]
+    options = {option for item in command.params for option in item.opts}
+
+    assert options >= TELLING
+    assert name == "cleanup" or options >= {"--report", "--quiet", "--events"}
+    assert name.startswith("batch") or "--config" in options, "a manifest is its own"
+
+
+def test_the_profile_of_a_configuration_is_not_upload_s(imgprep, image, tmp_path):
+    (tmp_path / "mine.toml").write_text('profile = "aws"\nfail-on = "warning"\n')
+    words = ("upload", image, tmp_path / "store", "--dry-run", "--json")
+
+    ended = imgprep(*words, "--config", tmp_path / "mine.toml")
+
+    report = json.loads(ended.stdout)
+    assert report["job"]["profile"] is None
+    assert report["job"]["options"]["fail_on"] == "warning"
 
 
 def test_a_log_that_cannot_be_written_is_told(imgprep, image, tmp_path):

@@ -144,3 +144,21 @@ def test_somebody_else_s_hidden_directory_is_not_ours(store: ObjectStore, tmp_pa
     (tmp_path / ".imgprep-cache").mkdir()
     (tmp_path / ".imgprep-job-0123").write_text("x")
     assert store.unfinished() == ()
+
+
+def test_what_is_left_counts_whole_segments_and_tells_the_disk_s_own_figure(
+    store: ObjectStore, tmp_path: Path
+):
+    # given a segment of data, one of zeros, which is a hole, and half of a third one
+    pattern = Pattern(12 * MIB)
+    upload = started(store, pattern)
+    put(store, upload, pattern, 0)
+    put(store, upload, pattern, 1)
+    with (tmp_path / f".{upload.id}" / "log").open("a") as log:
+        log.write("2 2097")
+
+    (left,) = store.unfinished()
+
+    assert (left.segments, left.size) == (2, 2 * SEGMENT)
+    data = (tmp_path / f".{upload.id}" / "data").stat()
+    assert left.on_disk == data.st_blocks * 512

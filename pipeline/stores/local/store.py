@@ -186,7 +186,7 @@ class LocalStore:
 
     def list_segments(self, upload: Upload) -> Mapping[int, StoredSegment]:
         """The segments of the log, with the MD5 that their bytes have now."""
-        logged = self._logged(upload)
+        logged = _logged(self._workplace(upload))
         if not logged:
             return {}
         hashed = Pool(self.connections).each(
@@ -196,7 +196,7 @@ class LocalStore:
 
     def stat_segment(self, upload: Upload, number: int) -> StoredSegment | None:
         """The segment, hashed now."""
-        logged = self._logged(upload).get(number)
+        logged = _logged(self._workplace(upload)).get(number)
         return None if logged is None else self._hashed(upload, *logged[:2])
 
     def expected_etag(self, segments: tuple[StoredSegment, ...]) -> str | None:
@@ -313,17 +313,8 @@ class LocalStore:
             if fd is not None:
                 os.close(fd)
 
-    def _logged(self, upload: Upload) -> dict[int, tuple[int, int, str]]:
-        try:
-            lines = (self._workplace(upload) / "log").read_text().splitlines()
-        except FileNotFoundError:
-            return {}
-        words = [line.split() for line in lines]  # a torn last line has fewer
-        found = [(int(w[0]), int(w[1]), w[2]) for w in words if len(w) == 3 and len(w[2]) == 32]
-        return {entry[0]: entry for entry in found}
-
     def _require_logged(self, upload: Upload, segments: tuple[StoredSegment, ...]) -> None:
-        logged = self._logged(upload)
+        logged = _logged(self._workplace(upload))
         bad = [s.number for s in segments if logged.get(s.number) != (s.number, s.size, s.md5)]
         if bad:
             raise SegmentsChangedError(
@@ -371,14 +362,35 @@ def _leftover(place: Path) -> Unfinished | None:
         name = ""  # killed before it was written
     try:
         found = (place / "data").stat()
-        size, modified = found.st_blocks * 512, found.st_mtime
+        on_disk, modified = found.st_blocks * 512, found.st_mtime
     except FileNotFoundError:
-        size, modified = 0, place.stat().st_mtime
-    log = place / "log"
-    count = len(set(log.read_text().splitlines())) if log.exists() else 0
+        on_disk, modified = 0, place.stat().st_mtime
+    logged = _logged(place)
+    size = sum(length for _, length, _ in logged.values())
     when = datetime.fromtimestamp(modified, UTC).isoformat(timespec="seconds")
     owner, age = _lease(place / "lock")
-    return Unfinished(name, match[0], match["job"], size, count, when, owner=owner, lease_age_s=age)
+    return Unfinished(
+        name,
+        match[0],
+        match["job"],
+        size,
+        len(logged),
+        when,
+        owner=owner,
+        lease_age_s=age,
+        on_disk=on_disk,
+    )
+
+
+def _logged(place: Path) -> dict[int, tuple[int, int, str]]:
+    """Number, size and MD5 of every segment that was written whole, by number."""
+    try:
+        lines = (place / "log").read_text().splitlines()
+    except FileNotFoundError:
+        return {}
+    words = [line.split() for line in lines]  # a torn last line has fewer
+    found = [(int(w[0]), int(w[1]), w[2]) for w in words if len(w) == 3 and len(w[2]) == 32]
+    return {entry[0]: entry for entry in found}
 
 
 def _lease(lock: Path) -> tuple[str, float]:

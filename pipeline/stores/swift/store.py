@@ -265,7 +265,8 @@ def _leftover(
     name, upload_id = key
     match = UPLOAD_ID.fullmatch(upload_id)
     assert match is not None
-    newest = max((item.last_modified for item in items), default="")
+    # always UTC; Swift leaves the zone out, radosgw writes Z
+    newest = max((f"{item.last_modified.rstrip('Z')}+00:00" for item in items), default="")
     size = sum(item.bytes for item in items)
     owner, age = lease or ("", 0.0)
     return Unfinished(
