@@ -226,13 +226,39 @@ def _fat_details(kind: str, read: _Read) -> FileSystem:
     at, state = (39, head[37]) if small else (67, head[65])
     serial = head[at : at + 4][::-1].hex().upper()
     label = _text(head[at + 4 : at + 15])
+    detail = _fat_trouble(state, *_fat_marks(head, read))
     return FileSystem(
         kind,
         f"{serial[:4]}-{serial[4:]}",
         None if label == "NO NAME" else label,
-        not state & 0x1,
-        detail="it was not unmounted" if state & 0x1 else None,
+        detail is None,
+        detail=detail,
     )
+
+
+def _fat_trouble(state: int, unmounted: bool, sound: bool) -> str | None:
+    """Linux and Windows NT mark a mounted FAT in its boot sector, Windows and EDK2 in its table."""
+    if state & 0x1 or not unmounted:
+        return "it was not unmounted"
+    return "errors were seen in it" if state & 0x2 or not sound else None
+
+
+def _fat_marks(head: bytes, read: _Read) -> tuple[bool, bool]:
+    """Whether it was unmounted, and never failed: the highest bits of the table's second entry.
+
+    FAT16 8000h and 4000h, FAT32 8000000h and 4000000h; FAT12, which has less than 4,085 clusters, has
+    none (fatgen103, "FAT[1]").  FAT32 gives no length of its table at 22.
+    """
+    sector, cluster, reserved, copies, root = struct.unpack_from("<HBHBH", head, 11)
+    sectors = int.from_bytes(head[19:21], "little") or int.from_bytes(head[32:36], "little")
+    table = int.from_bytes(head[22:24], "little")
+    data = sectors - reserved - copies * table - -(-root * 32 // sector)
+    width = 4 if not table else 2 if data // cluster >= 4085 else 0
+    entry = read(reserved * sector + width, width)
+    if not width or len(entry) < width:
+        return True, True
+    high = entry[-1] << (0 if width == 2 else 4)
+    return bool(high & 0x80), bool(high & 0x40)
 
 
 def _ntfs_details(kind: str, read: _Read) -> FileSystem:

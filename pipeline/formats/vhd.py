@@ -27,9 +27,11 @@ from pipeline.formats.vhd_bytes import Footer
 from pipeline.source import Reader
 from pipeline.text import clean
 
-# The creators for which qemu's driver takes the size in bytes (block/vpc.c); for any other it takes
-# the geometry, unless that is the largest one.
+# The creators for which every release of qemu takes the size in bytes, and those for which every one
+# takes the geometry, as those programs themselves do (block/vpc.c); for any other, VirtualBox and Azure
+# among them, it depends on the release.  The largest geometry says only "large".
 _SIZED_BY_BYTES = frozenset({b"win ", b"qem2", b"d2v ", b"CTXS", b"tap\0"})
+_SIZED_BY_GEOMETRY = frozenset({b"vpc ", b"vs  ", b"qemu"})
 _MAX_CHS_SIZE = vhd.MAX_CHS_SECTORS * vhd.SECTOR
 _COOKIES = (vhd.FOOTER_COOKIE, vhd.JOURNAL_COOKIE)
 _SHOWN = 16  # bytes of a field that a sentence shows
@@ -70,6 +72,7 @@ class Vhd(Format):
         "vhd-trailing-bytes",
         "vhd-short-footer",
         "vhd-size-ambiguous",
+        "container-disagreement",
         "vhd-reserved-fields",
         "empty-image",
         *vhd_dynamic.CHECKS,
@@ -247,14 +250,29 @@ def _reserved(footer: Footer, base: int) -> Iterator[Problem]:
 
 
 def _sizes(footer: Footer, base: int) -> Iterator[Problem]:
+    """Whether size and geometry make one disk for every reader.
+
+    Where the program that wrote the file goes by the geometry, there really are two disks; where only
+    some readers do, ours is the writer's.
+    """
     by_bytes = footer.creator in _SIZED_BY_BYTES or footer.size_by_chs == _MAX_CHS_SIZE
-    if not by_bytes and footer.size_by_chs != footer.current_size:
-        said = f"{footer.cylinders}/{footer.heads}/{footer.sectors}"
+    if by_bytes or footer.size_by_chs == footer.current_size:
+        return
+    geometry = f"{footer.cylinders}/{footer.heads}/{footer.sectors}"
+    if footer.creator in _SIZED_BY_GEOMETRY:
+        creator = footer.creator.decode("ascii").rstrip()
         detail = (
-            f"{footer.current_size} bytes, and the geometry {said}, "
-            f"which makes {footer.size_by_chs} bytes"
+            f"the disk's size: imgprep reads {footer.current_size} bytes, qemu-img reads "
+            f"{footer.size_by_chs}, which is the geometry {geometry}, because the VHD's creator is "
+            f"'{creator}'"
         )
-        yield Problem("vhd-size-ambiguous", detail, base + 48, 12)
+        yield Problem("container-disagreement", detail, base + 48, 12)
+        return
+    detail = (
+        f"{footer.current_size} bytes, and the geometry {geometry}, "
+        f"which makes {footer.size_by_chs} bytes"
+    )
+    yield Problem("vhd-size-ambiguous", detail, base + 48, 12)
 
 
 def _fixed(reader: Reader, footer: Footer, end: Located | None) -> Iterator[Problem]:

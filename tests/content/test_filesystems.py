@@ -104,6 +104,40 @@ def test_an_ext4_that_was_in_use(tmp_path, offset, value, words):
     assert (found.clean, found.detail) == (False, words)
 
 
+@pytest.mark.needs("mkfs.vfat")
+@pytest.mark.parametrize(
+    ("bits", "size", "change", "words"),
+    [
+        ("12", 4, {37: 1}, "it was not unmounted"),
+        ("16", 32, {37: 1}, "it was not unmounted"),
+        ("32", 64, {65: 1}, "it was not unmounted"),
+        ("32", 64, {65: 2}, "errors were seen in it"),
+        ("16", 32, {4 * 512 + 3: 0x7F}, "it was not unmounted"),
+        ("16", 32, {4 * 512 + 3: 0xBF}, "errors were seen in it"),
+        ("32", 64, {32 * 512 + 7: 0x07}, "it was not unmounted"),
+        ("32", 64, {32 * 512 + 7: 0x0B}, "errors were seen in it"),
+        ("12", 4, {512 + 4: 0x0F}, None),  # its entries have no room for marks
+        ("16", 32, {}, None),
+        ("32", 64, {}, None),
+    ],
+)
+def test_the_marks_of_a_mounted_fat(tmp_path, bits, size, change, words):
+    path = tmp_path / "fat"
+    path.write_bytes(bytes(size * MIB))
+    argv = ["mkfs.vfat", "-F", bits, "-S", "512"]
+    subprocess.run([*argv, path], check=True, capture_output=True, env=ENV)
+    data = bytearray(path.read_bytes())
+    for at, value in change.items():
+        data[at] = value
+    path.write_bytes(data)
+
+    with Source.open(path) as source:
+        found = filesystems.describe(source)
+
+    assert found is not None
+    assert (found.type, found.clean, found.detail) == ("vfat", words is None, words)
+
+
 @pytest.mark.needs("mkntfs", "ntfsinfo")
 def test_an_ntfs_whose_dirty_flag_is_set(tmp_path):
     # given the flag of $VOLUME_INFORMATION, which follows the version 3.1

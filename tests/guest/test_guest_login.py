@@ -67,7 +67,7 @@ DISABLED = {"ssh-server-disabled"}
             False,
             DISABLED,
         ),
-        ({"usr/sbin/sshd": ...}, False, {"ssh-server-missing", "ssh-server-disabled"}),
+        ({"usr/sbin/sshd": ...}, False, {"ssh-server-missing"}),
     ],
 )
 def test_whether_the_ssh_server_starts(changes, enabled, rules):
