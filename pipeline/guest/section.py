@@ -205,7 +205,8 @@ class WindowsFacts(TypedDict):
     fast_startup: bool | None
     hibernated: bool
     evaluation: bool | None
-    installed_at: int | None  # an evaluation ends so many days (180 for servers) after it
+    installed_at: int | None
+    evaluation_ends: int | None  # unless it is extended; 180 days for servers, 90 for others
     drivers: dict[str, str]  # service name: boot, system, auto, demand, disabled
     agents: list[str]
     remote_desktop: bool | None

@@ -2,6 +2,9 @@ r"""What a Windows guest is, from its registry and a few files.
 
     SOFTWARE  Microsoft\Windows NT\CurrentVersion          ProductName, InstallationType, build
               …\Setup\State                                ImageState: how far sysprep is
+              …\Component Based Servicing\RebootPending    the key is there: an update waits for a restart
+              …\WindowsUpdate\Auto Update\RebootRequired   likewise
+              Microsoft\Updates: UpdateExeVolatile         not 0: likewise, of an installer
     SYSTEM    Select: Current                              which ControlSet00N is in force
               ControlSet00N\Control\ProductOptions         ProductType: WinNT, ServerNT, LanmanNT
               ControlSet00N\Services\NAME                  Start: 0 boot … 4 disabled
@@ -14,6 +17,7 @@ https://learn.microsoft.com/windows-server/administration/performance-tuning (Pr
 https://learn.microsoft.com/windows-hardware/manufacture/desktop/windows-setup-states;
 https://learn.microsoft.com/windows-hardware/drivers/install/hklm-system-currentcontrolset-services-registry-tree;
 https://github.com/libyal/winreg-kb
+https://learn.microsoft.com/windows-server/get-started/upgrade-conversion-options (an evaluation's days)
 """
 
 from __future__ import annotations
@@ -34,7 +38,10 @@ ReadHive: TypeAlias = Callable[
 """Values of a registry hive: path within the tree, then (keys from its root, value names).
 
 A string comes as text, a number as int, anything else as the hexadecimal of its first bytes.
+``KEY``, which no value can be called, comes as 1 where the key itself is there.
 """
+
+KEY = "\0key"
 
 _VERSION = ("Microsoft", "Windows NT", "CurrentVersion")
 _VERSION_VALUES = (
@@ -47,7 +54,19 @@ _VERSION_VALUES = (
     "CurrentVersion",
     "InstallDate",
 )
-_STATE = ("Microsoft", "Windows", "CurrentVersion", "Setup", "State")
+_WINDOWS = ("Microsoft", "Windows", "CurrentVersion")
+_STATE = (*_WINDOWS, "Setup", "State")
+_WAITING: tuple[tuple[tuple[str, ...], str, str], ...] = (
+    ((*_WINDOWS, "Component Based Servicing", "RebootPending"), KEY,
+     "component servicing (RebootPending)"),
+    ((*_WINDOWS, "WindowsUpdate", "Auto Update", "RebootRequired"), KEY,
+     "Windows Update (RebootRequired)"),
+    (("Microsoft", "Updates"), "UpdateExeVolatile", "an update's installer (UpdateExeVolatile)"),
+)  # fmt: skip
+"""Keys of SOFTWARE, a value that is not 0, and what of it waits for a restart."""
+
+_DAY = 86400
+_EVALUATION_DAYS = {"server": 180, "client": 90}
 _PE_MACHINES = {0x014C: "i386", 0x8664: "x86_64", 0xAA64: "aarch64", 0x01C4: "arm"}
 _STARTS = ("boot", "system", "auto", "demand", "disabled")
 
@@ -95,6 +114,7 @@ class Windows:
     hibernated: bool
     evaluation: bool | None
     installed_at: int | None
+    evaluation_ends: int | None
     drivers: dict[str, str]
     agents: tuple[str, ...]
     remote_desktop: bool | None
@@ -127,11 +147,19 @@ def fold(files: Files, path: str) -> str | None:
 
 def facts(files: Files, read_hive: ReadHive) -> Windows:
     """All about a Windows guest.  Raises ``TreeError``."""
-    software, state = _hive(
-        files, read_hive, "SOFTWARE", [(_VERSION, _VERSION_VALUES), (_STATE, ("ImageState",))]
+    software, state, *waiting = _hive(
+        files,
+        read_hive,
+        "SOFTWARE",
+        [
+            (_VERSION, _VERSION_VALUES),
+            (_STATE, ("ImageState",)),
+            *((keys, (value,)) for keys, value, _ in _WAITING),
+        ],
     )
     system = _system(files, read_hive)
     edition = _text(software.get("EditionID"))
+    installed = _number(software.get("InstallDate"))
     fast, deny = (
         system.number("power", "HiberbootEnabled"),
         system.number("desktop", "fDenyTSConnections"),
@@ -149,18 +177,32 @@ def facts(files: Files, read_hive: ReadHive) -> Windows:
         _text(system.values["options"].get("ProductType")),
         None if fast is None else bool(fast),
         _hibernated(files),
-        None if edition is None else edition.lower().endswith("eval"),
-        _number(software.get("InstallDate")),
+        None if edition is None else _is_evaluation(edition),
+        installed,
+        _evaluation_ends(edition, installed),
         system.drivers,
         _agents(files, system.services),
         None if deny is None else deny == 0,
         None if nla is None else nla == 1,
         _text(state.get("ImageState")),
-        tuple(_pending(files, system)),
+        tuple(_pending(files, system, waiting)),
         tuple(_page_files(system)),
         bool(utc),
         _text(system.values["zone"].get("TimeZoneKeyName")),
     )
+
+
+def _is_evaluation(edition: str) -> bool:
+    """``ServerStandardEval``, ``ServerDatacenterEvalCor``, ``EnterpriseEval``, ``EnterpriseSEval``."""
+    return re.search(r"eval(?:cor)?$", edition, re.IGNORECASE) is not None
+
+
+def _evaluation_ends(edition: str | None, installed: int | None) -> int | None:
+    """When the evaluation ends, seconds since 1970, unless somebody extends it (slmgr /rearm)."""
+    if edition is None or installed is None or not _is_evaluation(edition):
+        return None
+    kind = "server" if edition.lower().startswith("server") else "client"
+    return installed + _EVALUATION_DAYS[kind] * _DAY
 
 
 @dataclass(frozen=True)
@@ -180,10 +222,11 @@ class _System:
         return {name: _STARTS[start] for name, start in named.items() if start < len(_STARTS)}
 
 
+_RENAMES = ("PendingFileRenameOperations", "PendingFileRenameOperations2")
 _KEYS: Mapping[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "options": (("Control", "ProductOptions"), ("ProductType",)),
     "power": (("Control", "Session Manager", "Power"), ("HiberbootEnabled",)),
-    "session": (("Control", "Session Manager"), ("PendingFileRenameOperations",)),
+    "session": (("Control", "Session Manager"), _RENAMES),
     "memory": (("Control", "Session Manager", "Memory Management"), ("PagingFiles",)),
     "desktop": (("Control", "Terminal Server"), ("fDenyTSConnections",)),
     "rdp": (("Control", "Terminal Server", "WinStations", "RDP-Tcp"), ("UserAuthentication",)),
@@ -214,13 +257,17 @@ def _agents(files: Files, services: Mapping[str, int]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(found))
 
 
-def _pending(files: Files, system: _System) -> list[str]:
-    """What waits for a restart."""
-    found = []
+def _pending(files: Files, system: _System, waiting: Sequence[Mapping[str, Any]]) -> list[str]:
+    """What waits for a restart; ``waiting``: what the keys of ``_WAITING`` hold."""
+    found = [
+        words
+        for (_, value, words), seen in zip(_WAITING, waiting, strict=True)
+        if seen.get(value, 0) != 0
+    ]
     if fold(files, "/Windows/WinSxS/pending.xml") is not None:
         found.append("component servicing (WinSxS\\pending.xml)")
-    renames = _strings(system.values["session"].get("PendingFileRenameOperations"))
-    if any(renames):
+    session = system.values["session"]
+    if any(text for name in _RENAMES for text in _strings(session.get(name))):
         found.append("files to be renamed at the next start")
     return found
 

@@ -67,19 +67,22 @@ def _only_inspected(facts: Mapping[str, Any], container: JsonObject) -> Iterator
     if len(problems) > MOST_PROBLEMS:
         yield "", f"and {len(problems) - MOST_PROBLEMS} more"
     for number, line in enumerate(_kept_whole(facts.get("disk") or {})):
-        yield "" if number else "kept whole", line
+        yield "" if number else "as it is", line
     for number, line in enumerate(_contents(facts)):
         yield "" if number else "on it", line
 
 
 def _contents(facts: Mapping[str, Any]) -> Iterator[str]:
     """Each file system as the guest sees it; where nobody looked inside, each partition."""
-    found = (facts.get("guest") or {}).get("filesystems") or ()
+    guest = facts.get("guest") or {}
+    found = guest.get("filesystems") or ()
+    early = guest.get("before_replay") or ()
     for item in found:
         label = f" {clean(item['label'])!r}" if item.get("label") else ""
         use = f", used as {clean(item['use'])}" if item.get("use") else ""
         kind = clean(item["type"] or "nothing known")
-        yield f"{clean(item['device'])}: {kind}{label}, {size(item['size'])}{use}"
+        state = " (not unmounted: read before replay)" if item["device"] in early else ""
+        yield f"{clean(item['device'])}: {kind}{label}, {size(item['size'])}{use}{state}"
     for item in () if found else (facts.get("disk") or {}).get("partitions") or ():
         kind = clean(str(item.get("content") or item.get("type_name") or "nothing known"))
         yield f"partition {item['number']}: {kind}, {size(item['size'])}"

@@ -145,6 +145,7 @@ def test_what_a_windows_is(server, tmp_path, kind):
         hibernated=False,
         evaluation=False,
         installed_at=None,
+        evaluation_ends=None,
         drivers={},
         agents=(),
         remote_desktop=None,

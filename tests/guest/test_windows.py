@@ -12,6 +12,8 @@ pytestmark = pytest.mark.needs("module:hivex")
 C = "ControlSet001"
 MEMORY = f"{C}/Control/Session Manager/Memory Management"
 NT = "Microsoft/Windows NT/CurrentVersion"
+SERVICING = "Microsoft/Windows/CurrentVersion/Component Based Servicing"
+UPDATE = "Microsoft/Windows/CurrentVersion/WindowsUpdate/Auto Update"
 VERSION = {
     "ProductName": "Windows Server 2022",
     "EditionID": "ServerStandard",
@@ -50,6 +52,8 @@ def looked_at(tmp_path):
         ({f"{C}/Control/Session Manager": {"PendingFileRenameOperations": ["\\??\\C:\\a", ""]}},
          "pending_reboot", ("files to be renamed at the next start",)),
         ({f"{C}/Control/Session Manager": {"PendingFileRenameOperations": []}}, "pending_reboot", ()),
+        ({f"{C}/Control/Session Manager": {"PendingFileRenameOperations2": ["\\??\\C:\\a", ""]}},
+         "pending_reboot", ("files to be renamed at the next start",)),
         ({MEMORY: {"PagingFiles": ["D:\\pagefile.sys 0 0", "?:\\pagefile.sys"]}},
          "page_files", ("D:\\pagefile.sys", "?:\\pagefile.sys")),
         ({f"{C}/Control/TimeZoneInformation": {"RealTimeIsUniversal": 1}}, "clock_is_utc", True),
@@ -68,6 +72,39 @@ def test_what_the_system_hive_says(looked_at, system, name, value):
         ({NT: {**VERSION, "EditionID": "ServerStandardEval"}}, "evaluation", True),
         ({NT: VERSION}, "evaluation", False),
         ({NT: {**VERSION, "InstallDate": 1_700_000_000}}, "installed_at", 1_700_000_000),
+        *(
+            (
+                {NT: {**VERSION, "EditionID": edition, "InstallDate": 1_700_000_000}},
+                "evaluation_ends",
+                ends,
+            )
+            for edition, ends in (
+                ("ServerStandardEval", 1_700_000_000 + 180 * 86400),
+                ("ServerDatacenterEvalCor", 1_700_000_000 + 180 * 86400),
+                ("EnterpriseEval", 1_700_000_000 + 90 * 86400),
+                ("ServerStandard", None),
+            )
+        ),
+        ({NT: {**VERSION, "EditionID": "ServerStandardEval"}}, "evaluation_ends", None),
+        ({NT: {**VERSION, "EditionID": "ServerStandardEvalCor"}}, "evaluation", True),
+        (
+            {f"{SERVICING}/RebootPending": {}},
+            "pending_reboot",
+            ("component servicing (RebootPending)",),
+        ),
+        ({f"{SERVICING}/RebootInProgress": {}}, "pending_reboot", ()),
+        (
+            {f"{UPDATE}/RebootRequired": {"2b1c0d6a-0000-4000-8000-000000000000": 1}},
+            "pending_reboot",
+            ("Windows Update (RebootRequired)",),
+        ),
+        ({UPDATE: {"AUOptions": 4}}, "pending_reboot", ()),
+        (
+            {"Microsoft/Updates": {"UpdateExeVolatile": 3}},
+            "pending_reboot",
+            ("an update's installer (UpdateExeVolatile)",),
+        ),
+        ({"Microsoft/Updates": {"UpdateExeVolatile": 0}}, "pending_reboot", ()),
         (
             {
                 "Microsoft/Windows/CurrentVersion/Setup/State": {

@@ -154,6 +154,10 @@ def test_a_windows_domain_controller(tmp_path_factory):
     assert (guest["os"], guest["product_name"]) == ("windows", "Windows Server 2022 Standard")
     assert (guest["version"], guest["arch"], guest["firmware"]) == ("10.0.20348", "x86_64", "bios")
     assert (guest["windows"]["product_type"], guest["windows"]["hibernated"]) == ("LanmanNT", True)
+    assert guest["windows"]["evaluation_ends"] == 1_700_000_000 + 180 * 86400
+    assert guest["windows"]["pending_reboot"] == [
+        "component servicing (RebootPending)", "Windows Update (RebootRequired)",
+    ]  # fmt: skip
     assert guest["databases"] == ["mssql: /Program Files/Microsoft SQL Server/MSSQL15.X/MSSQL/DATA"]
     assert judged(
         facts, "windows-guest", "windows-domain-controller", "database-in-image", "machine-id"

@@ -26,6 +26,7 @@ from typing import Any
 
 MAX_READ = 1 << 20  # bytes a pread; the appliance refuses 4 MiB
 MAX_NAMES = 100_000  # entries of one directory
+_KEY = "\0key"  # pipeline.guest.windows.KEY
 
 
 class Worker:
@@ -142,8 +143,8 @@ class Worker:
     def hive(self, path: str, wanted: list[list[Any]]) -> list[dict[str, Any]]:
         """Values of a registry hive: for each [[key, …], [value, …]] a mapping of those there.
 
-        A key that is not there gives an empty mapping.  Strings come as they are stored, numbers
-        as numbers.
+        A key that is not there gives an empty mapping, the name ``_KEY`` 1 for one that is.  Strings
+        come as they are stored, numbers as numbers.
         """
         self.handle.hivex_open(path, unsafe=True)
         try:
@@ -157,9 +158,9 @@ class Worker:
             node = self.handle.hivex_node_get_child(node, key)
             if not node:
                 return {}
-        found = {}
+        found: dict[str, Any] = {_KEY: 1} if _KEY in values else {}
         for name in values:
-            value = self.handle.hivex_node_get_value(node, name)
+            value = 0 if name == _KEY else self.handle.hivex_node_get_value(node, name)
             if value:
                 found[name] = self._value(value)
         return found

@@ -12,6 +12,7 @@ from typing import Any
 
 import pyregf
 
+from pipeline.guest.windows import KEY
 from pipeline.tools.reader.answers import UnableError
 
 _STRINGS, _NUMBERS = (1, 2), (4, 11)  # REG_SZ, REG_EXPAND_SZ; REG_DWORD, REG_QWORD
@@ -70,9 +71,9 @@ def _found(key: Any, keys: Sequence[str], names: Sequence[str]) -> Mapping[str, 
         key = key.get_sub_key_by_name(name)
         if key is None:
             return {}
-    found = {}
+    found: dict[str, Any] = {KEY: 1} if KEY in names else {}
     for name in names:
-        value = key.get_value_by_name(name)
+        value = None if name == KEY else key.get_value_by_name(name)
         if value is not None:
             found[name] = _value(value)
     return found
