@@ -14,7 +14,7 @@ import os
 from collections.abc import Iterator, Sequence
 
 from pipeline.errors import ConversionFailed
-from pipeline.source import Extent, Source
+from pipeline.source import Extent, Place, Source
 
 
 class FileView:
@@ -61,6 +61,10 @@ class FileView:
                 yield Extent(data, hole - data, "data")
                 data = hole
             offset = data
+
+    def places(self, offset: int, length: int) -> Iterator[Place]:
+        """See ``pipeline.source.Placed``."""
+        yield Place(offset, length, offset)
 
     def _seek(self, offset: int, whence: int, end: int) -> int:
         try:

@@ -90,6 +90,24 @@ class DiskView(Reader, Protocol):
         ...
 
 
+@dataclass(frozen=True)
+class Place:
+    """A run of bytes, and where they lie in a file as they are; ``at`` None: nowhere."""
+
+    offset: int
+    length: int
+    at: int | None
+
+
+@runtime_checkable
+class Placed(Protocol):
+    """What can tell which of its bytes lie in the source's file as they are."""
+
+    def places(self, offset: int, length: int) -> Iterator[Place]:
+        """Contiguous, ascending, covering the range."""
+        ...
+
+
 _KINDS = (
     (stat.S_ISDIR, "a directory"),
     (stat.S_ISFIFO, "a FIFO"),

@@ -17,6 +17,7 @@ import contextlib
 import os
 from bisect import bisect_right
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from functools import lru_cache
 from operator import attrgetter
 from pathlib import Path
@@ -28,7 +29,7 @@ from pipeline.fileview import FileView
 from pipeline.formats import vhd_layout
 from pipeline.formats.vhd_layout import Piece
 from pipeline.model import Artifact, JsonObject
-from pipeline.source import DiskView, Extent, Source, merged
+from pipeline.source import DiskView, Extent, Place, Placed, Source, merged
 from pipeline.targets.linear import EVEN_GRID, LinearLayout
 
 WINDOW = 64 << 20  # bytes of the disk whose allocation is asked for and remembered at once
@@ -66,6 +67,10 @@ class OpenArtifact(Protocol):
 
         Zero runs are known without reading any data of the source.
         """
+        ...
+
+    def places(self, offset: int, length: int) -> Iterator[Place]:
+        """Which bytes of a range lie in the disk's source as they are; see ``pipeline.source.Placed``."""
         ...
 
 
@@ -108,7 +113,7 @@ def open_artifact(artifact: Artifact, disk: GuestDisk) -> Iterator[OpenArtifact]
         yield LaidOut(_layout(artifact), disk.view(map_first=True))
     elif kind == "source":
         _require_size(artifact, disk.source.size, disk.source.name)
-        yield Stored(disk.source)
+        yield Stored(disk.source, is_source=True)
     elif kind == "file":
         path = str(plan.get("path"))
         with Source.open(path) as file:
@@ -204,6 +209,20 @@ class LaidOut:
                 kind = "data" if piece.kind == "literal" else "zero"
                 yield Extent(piece.offset, piece.length, kind)  # type: ignore[arg-type]
 
+    def places(self, offset: int, length: int) -> Iterator[Place]:
+        """See ``OpenArtifact``."""
+        disk = self._disk
+        for piece in self.layout.pieces(offset, length):
+            known = max(0, min(piece.length, disk.size - piece.source_offset))
+            if piece.kind != "source" or not isinstance(disk, Placed):
+                known = 0
+            elif known:
+                shift = piece.offset - piece.source_offset
+                for place in disk.places(piece.source_offset, known):
+                    yield replace(place, offset=place.offset + shift)
+            if known < piece.length:
+                yield Place(piece.offset + known, piece.length - known, None)
+
     def _runs(self, offset: int, length: int) -> Iterator[Extent]:
         """Data and zero runs of the disk in a range, which may lie behind its end."""
         end = offset + length
@@ -228,9 +247,10 @@ class Stored:
 
     grid = EVEN_GRID
 
-    def __init__(self, file: Source) -> None:
+    def __init__(self, file: Source, *, is_source: bool = False) -> None:
         self.size = file.size
         self._view = FileView(file, file.size)
+        self._is_source = is_source
 
     def read(self, offset: int, length: int) -> bytes:
         """See ``OpenArtifact``."""
@@ -245,6 +265,10 @@ class Stored:
     def extents(self, offset: int = 0, length: int | None = None) -> Iterator[Extent]:
         """See ``OpenArtifact``."""
         return self._view.extents(offset, length)
+
+    def places(self, offset: int, length: int) -> Iterator[Place]:
+        """See ``OpenArtifact``; a copy is not the disk's source."""
+        yield Place(offset, length, offset if self._is_source else None)
 
 
 def _fill_zeros(buffer: memoryview) -> None:

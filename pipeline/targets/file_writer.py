@@ -8,16 +8,21 @@ Writing through the page cache copies every byte once more and makes two threads
 wait for each other.  O_DIRECT (open(2)) wants offset, length and memory aligned; the file systems that
 refuse it (tmpfs, some network shares) say EINVAL, and then everything goes through the page cache.
 The two ways never touch the same page, so they never disagree.
+
+Whole pages that lie in the source's file as they are need not even be read (``move``).
 """
 
 from __future__ import annotations
 
 import errno
 import os
+from collections.abc import Iterable
 from types import TracebackType
 from typing import Self
 
-PAGE = 4096  # what O_DIRECT wants on every disk of today
+from pipeline.source import Place, Source
+from pipeline.targets.movers import PAGE, Mover, movers
+
 DIRECT_LEAST = 64 << 10  # bytes: below that the page cache is quicker
 BEHIND = 32 << 20  # bytes whose writing to the disk is begun at once, as far behind the writers
 
@@ -25,10 +30,41 @@ BEHIND = 32 << 20  # bytes whose writing to the disk is begun at once, as far be
 class FileWriter:
     """The new, empty file behind a descriptor; used by several threads at once."""
 
-    def __init__(self, handle: int) -> None:
+    def __init__(self, handle: int, source: Source | None = None) -> None:
+        """``source``: where bytes may be moved from."""
         self._handle = handle
         self._opened = _open_direct(handle)
         self._direct = self._opened  # None: the file system refused
+        self._movers = [] if source is None else movers(source, handle, self._opened)
+        self._refused: set[Mover] = set()
+
+    def move(self, place: Place, *, read_already: bool) -> tuple[int, int]:
+        """Bring what can be moved of a place to its offset; the range that is done, maybe empty.
+
+        ``read_already``: somebody needed to see the bytes, so only sharing them is worth while.
+        """
+        low = place.offset + -place.offset % PAGE
+        end = place.offset + place.length
+        high = end - end % PAGE
+        if place.at is None or (place.at - place.offset) % PAGE or high - low < DIRECT_LEAST:
+            return end, end
+        shift, done = place.at - place.offset, low
+        for mover in self._willing(read_already=read_already):
+            try:
+                while done < high and (count := mover.move(done + shift, done, high - done)):
+                    done += count
+            except OSError:
+                self._refused.add(mover)
+        return (low, done) if done > low else (end, end)
+
+    def moves(self, *, read_already: bool) -> bool:
+        """Whether it is worth while to ask for places."""
+        return any(True for _ in self._willing(read_already=read_already))
+
+    def _willing(self, *, read_already: bool) -> Iterable[Mover]:
+        for mover in self._movers:
+            if mover not in self._refused and (mover.reads_nothing or not read_already):
+                yield mover
 
     def write(self, data: memoryview, offset: int) -> None:
         """All of ``data`` at ``offset``; raises ``OSError``.
@@ -72,7 +108,10 @@ class FileWriter:
             os.posix_fadvise(self._handle, end - 2 * BEHIND, BEHIND, os.POSIX_FADV_DONTNEED)
 
     def close(self) -> None:
-        """Close the second descriptor; a second call does nothing."""
+        """Close what was opened here; a second call does nothing."""
+        for mover in self._movers:
+            mover.close()
+        self._movers = []
         opened, self._opened, self._direct = self._opened, None, None
         if opened is not None:
             os.close(opened)

@@ -5,8 +5,10 @@
 
 A range is a whole block of the artifact, on pages of its own (``OpenArtifact.grid``), so it is read and
 written in one go, past the page cache where that is possible (``pipeline.targets.file_writer``).  Long
-zero runs stay holes.  A worker takes its buffer before its range, so the range that the hasher waits for
-always has one, and nobody waits for ever.  Memory: one block a worker and AHEAD more.
+zero runs stay holes.  Without a checksum nobody needs to see the bytes: what lies in the source's file
+as it is, is moved from there (``pipeline.targets.movers``), and only the rest is read.  A worker takes
+its buffer before its range, so the range that the hasher waits for always has one, and nobody waits for
+ever.  Memory: one block a worker and AHEAD more.
 
 More workers than cores only wait: the kernel lets one at a time write to a file, and those who wait for
 it spin (4 workers on 2 cores took up to twice the CPU time of 2).
@@ -27,7 +29,7 @@ from pathlib import Path
 from pipeline.beside import Beside
 from pipeline.disk import GuestDisk
 from pipeline.model import Artifact
-from pipeline.source import Extent
+from pipeline.source import Extent, Place
 from pipeline.stage import Cancellation
 from pipeline.targets import output
 from pipeline.targets.artifact import OpenArtifact, file_plan, open_artifact
@@ -67,7 +69,7 @@ def write_artifact(
         output.require_space(path.parent, opened.size, opened.extents())
         with output.new_file(path, beside, overwrite=overwrite) as handle:
             os.ftruncate(handle, opened.size)
-            with FileWriter(handle) as writer:
+            with FileWriter(handle, disk.source) as writer:
                 work = _Work(opened, writer, hashlib.sha256() if checksum else None)
                 work.run(connections, stop, progress or (lambda _done, _total: None))
             disk.source.require_unchanged()
@@ -99,6 +101,20 @@ def data_runs(extents: Iterable[Extent]) -> Iterator[tuple[int, int]]:
         start, end = extent.offset, extent.offset + extent.length
     if start >= 0:
         yield start, end - start
+
+
+def joined(places: Iterable[Place]) -> Iterator[Place]:
+    """The same places, neighbours that lie nowhere put together."""
+    run: Place | None = None
+    for place in places:
+        if run is not None and run.at is None and place.at is None:
+            run = replace(run, length=run.length + place.length)
+            continue
+        if run is not None:
+            yield run
+        run = place
+    if run is not None:
+        yield run
 
 
 class _Work:
@@ -186,10 +202,27 @@ class _Work:
             self._hand_over(*found, buffer)
 
     def _copy_range(self, offset: int, length: int, buffer: memoryview) -> None:
-        self._artifact.read_into(offset, buffer[:length])
+        if self._checksum is not None:
+            self._artifact.read_into(offset, buffer[:length])
         for start, count in data_runs(self._artifact.extents(offset, length)):
-            part = buffer[start - offset : start - offset + count]
-            self._writer.write(part, start)
+            for place in self._places(start, count):
+                self._put(place, buffer[place.offset - offset :][: place.length])
+
+    def _places(self, offset: int, length: int) -> Iterator[Place]:
+        if self._writer.moves(read_already=self._checksum is not None):
+            return joined(self._artifact.places(offset, length))
+        return iter([Place(offset, length, None)])
+
+    def _put(self, place: Place, part: memoryview) -> None:
+        """Bring a run to its place, by way of its part of the buffer where it cannot be moved."""
+        start, end = place.offset, place.offset + place.length
+        low, high = self._writer.move(place, read_already=self._checksum is not None)
+        for first, last in ((start, min(low, end)), (high, end)):
+            if first < last:
+                piece = part[first - start : last - start]
+                if self._checksum is None:
+                    self._artifact.read_into(first, piece)
+                self._writer.write(piece, first)
 
     def _hand_over(self, offset: int, length: int, buffer: memoryview) -> None:
         with self._changed:

@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Protocol
 
 from pipeline.fileview import FileView
-from pipeline.source import Extent, Source, merged
+from pipeline.source import Extent, Place, Source, merged
 from pipeline.tools.qemu_img import Run
 
 _SERVED, _ZERO = -1, -2
@@ -109,3 +109,8 @@ class MappedView:
             Extent(at, count, "zero" if where == _ZERO else "data")
             for at, count, where in self._runs.pieces(offset, end)
         )
+
+    def places(self, offset: int, length: int) -> Iterator[Place]:
+        """See ``pipeline.source.Placed``."""
+        for at, count, where in self._runs.pieces(offset, offset + length):
+            yield Place(at, count, where if where >= 0 else None)

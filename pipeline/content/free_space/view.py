@@ -17,7 +17,7 @@ from functools import lru_cache
 from pipeline.content.free_space import FreeSpace
 from pipeline.content.free_space.base import KeptError, Span, merged
 from pipeline.errors import SourceError
-from pipeline.source import DiskView, Extent
+from pipeline.source import DiskView, Extent, Place, Placed
 
 _WINDOW = 64 << 20  # bytes of the disk whose free runs are remembered together
 _WINDOWS = 16
@@ -72,6 +72,23 @@ class ZeroedView:
             at = high
         if at < end:
             yield Extent(at, end - at, "zero")
+
+    def places(self, offset: int, length: int) -> Iterator[Place]:
+        """See ``pipeline.source.Placed``."""
+        at, end = offset, offset + length
+        for low, high in merged(self._between(offset, end)):
+            if at < low:
+                yield from self._kept(at, low - at)
+            yield Place(low, high - low, None)
+            at = high
+        if at < end:
+            yield from self._kept(at, end - at)
+
+    def _kept(self, offset: int, length: int) -> Iterator[Place]:
+        if isinstance(self._view, Placed):
+            yield from self._view.places(offset, length)
+        else:
+            yield Place(offset, length, None)
 
     def _data(self, offset: int, end: int) -> Iterator[Span]:
         for extent in self._view.extents(offset, end - offset) if offset < end else ():
