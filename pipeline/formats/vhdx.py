@@ -37,10 +37,10 @@ from pipeline.text import clean
 
 MAGIC = b"vhdxfile"
 _KIB = 1 << 10
-_HEADERS, _REGIONS = (64 * _KIB, 128 * _KIB), (192 * _KIB, 256 * _KIB)
-_HEADER_LENGTH, _REGION_LENGTH, _FIXED = 4 * _KIB, 64 * _KIB, 1 << 20
+HEADERS, _REGIONS = (64 * _KIB, 128 * _KIB), (192 * _KIB, 256 * _KIB)
+HEADER_LENGTH, _REGION_LENGTH, _FIXED = 4 * _KIB, 64 * _KIB, 1 << 20
 _MAX_ENTRIES = 2047
-_LOG_READ = 1 << 20
+LOG_MOST = 1 << 20  # bytes of the log that are read; qemu's has as many
 _MAX_SIZE = 64 << 40
 
 _BAT = uuid.UUID("2dc27766-f623-4200-9d64-115e9bfd4a08")
@@ -96,7 +96,7 @@ class Vhdx(Format):
         regions, problems = _regions(reader)
         if header is None:
             detail = "neither of the two headers is valid"
-            problems = [Problem("corrupt-header", detail, _HEADERS[0], _HEADER_LENGTH), *problems]
+            problems = [Problem("corrupt-header", detail, HEADERS[0], HEADER_LENGTH), *problems]
         else:
             problems = [*problems, *_header_problems(header, reader)]
         if _METADATA not in regions or _BAT not in regions:
@@ -122,10 +122,19 @@ class Vhdx(Format):
         )
 
 
+def page83(reader: Reader) -> Region | None:
+    """Where the disk's own id lies, 16 bytes; None where there is none."""
+    regions, _ = _regions(reader)
+    if _METADATA not in regions:
+        return None
+    item = _metadata(reader, regions[_METADATA])[0].get(_PAGE83)
+    return item if item is not None and item.length == 16 else None
+
+
 def _header(reader: Reader) -> Header | None:
     found = []
-    for offset in _HEADERS:
-        data = padded(reader, offset, _HEADER_LENGTH)
+    for offset in HEADERS:
+        data = padded(reader, offset, HEADER_LENGTH)
         if data[:4] != b"head" or not _sum_holds(data):
             continue
         sequence, log_id, log_version, version = struct.unpack("<Q32x16sHH", data[8:68])
@@ -154,12 +163,12 @@ def _header_problems(header: Header, reader: Reader) -> Iterator[Problem]:
         detail = f"the log is at {log.offset} to {log.end}, which is no place for it"
         yield Problem("corrupt-header", detail, header.offset + 68, 12)
         return
-    data = padded(reader, log.offset, min(log.length, _LOG_READ))
+    data = padded(reader, log.offset, min(log.length, LOG_MOST))
     entries = sum(
         data[at : at + 4] == b"loge" and data[at + 32 : at + 48] == header.log_id
         for at in range(0, len(data), 4 * _KIB)
     )
-    if entries or log.length > _LOG_READ:
+    if entries or log.length > LOG_MOST:
         detail = f"the VHDX's log holds {entries or 'possibly'} entries that were not written yet"
         yield Problem("unclean-shutdown", detail, log.offset, log.length)
 

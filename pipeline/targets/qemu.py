@@ -1,6 +1,7 @@
 """What qemu-img writes: qcow2, VMDK, VHDX, VDI, as a file in a private directory.
 
 source ──confined qemu-img convert──▶ directory/artifact.suffix ──▶ Artifact {"kind": "file"}
+                                      its random ids become the job's (``identifiers``)
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from pipeline import text
 from pipeline.errors import ConversionFailed, EnvironmentFailed, ToolError
 from pipeline.facts import ContainerFacts
 from pipeline.model import Artifact, Target
-from pipeline.targets import reclaimed
+from pipeline.targets import identifiers, reclaimed
 from pipeline.targets.artifact import file_plan
 from pipeline.targets.base import Making
 from pipeline.tools import qemu_img
@@ -47,6 +48,7 @@ class QemuFile:
         with reclaimed.readable(making.disk, directory) as image:
             self._require_space(image, target, making, directory)
             self._write(image, target, making, output)
+        identifiers.replace(output, target.format, making.unique_id)
         _sync(output)
         # qemu-img reads zeros behind the end of a raw file that was cut meanwhile, and says nothing.
         making.disk.source.require_unchanged()
