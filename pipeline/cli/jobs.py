@@ -129,6 +129,7 @@ def convert(
     format_name: opt.FormatName = None,
     reclaim: opt.Reclaim = False,
     checksum: opt.FileChecksum = opt.Checksum.SHA256,
+    identity: opt.IdentityBy = opt.Identity.STAT,
     allow: opt.Allow,
     reports: opt.Reports,
     json: opt.Json = False,
@@ -159,6 +160,7 @@ def convert(
         allow_device=allow_device,
         reclaim=reclaim,
         checksum=checksum.value,
+        identity=identity.value,
     )
     job = Job(image, profile, options=settings.for_job(ctx, options, profile, image))
     out = output.parse(reports, json=json)

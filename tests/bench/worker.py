@@ -1,7 +1,8 @@
 """One measured piece of work in a process of its own.
 
-worker.py write IMAGE OUTPUT [--unsynced] [--sha256]
-                                    convert to a file; the kernel decides when it gets to the disk
+worker.py write IMAGE OUTPUT [--sha256]
+                                    convert to a file and sync it
+worker.py disk IMAGE OUTPUT         as many bytes to a file as IMAGE stores, past the page cache
 worker.py hash FILE                 sha256 with the library that imgprep uses
 worker.py stream IMAGE              make all segments, hash them, write nothing
 worker.py plan IMAGE [--no-scan]    allocation map and zero scan only
@@ -13,6 +14,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import mmap
 import os
 import statistics
 import sys
@@ -57,13 +59,23 @@ def write(scratch: Path, image: str, output: str, *options: str) -> None:
     from pipeline.beside import Beside
     from pipeline.targets.writing import write_artifact
 
-    if "--unsynced" in options:  # as qemu-img leaves it: what imgprep itself never does
-        os.fsync = lambda _handle: None
-        os.posix_fadvise = lambda *_advice: None
     disk, made = planned(scratch, image)
     path, checksum = Path(output), "--sha256" in options
     with disk, Beside(path.parent, "bench") as beside:
         write_artifact(made, disk, path, beside, checksum=checksum)
+
+
+def disk(_scratch: Path, image: str, output: str) -> None:
+    """What no converter can undercut here: the data's bytes, made once, written by the disk alone."""
+    size = os.stat(image).st_blocks * 512 // PIECE * PIECE
+    handle = os.open(output, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_DIRECT)
+    piece = mmap.mmap(-1, PIECE)
+    piece.write(os.urandom(PIECE))
+    with ThreadPoolExecutor(2) as pool:
+        for _ in pool.map(lambda at: os.pwrite(handle, piece, at), range(0, size, PIECE)):
+            pass
+    os.fsync(handle)
+    os.close(handle)
 
 
 def hash_file(_scratch: Path, path: str) -> None:
@@ -131,6 +143,7 @@ def confinement(_scratch: Path) -> None:
 
 JOBS = {
     "write": write,
+    "disk": disk,
     "hash": hash_file,
     "stream": stream,
     "plan": plan,
