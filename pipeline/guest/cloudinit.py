@@ -105,10 +105,9 @@ def _flag(value: Any) -> bool | None:
 def _disabled_by(
     files: Files, command_line: tuple[str, ...], started: Units, identify: dict[str, Any]
 ) -> str | None:
-    if files.entry("/etc/cloud/cloud-init.disabled"):
-        return "/etc/cloud/cloud-init.disabled"
-    if "cloud-init=disabled" in command_line:
-        return "cloud-init=disabled on the kernel command line"
+    why = _switched_off(files, command_line)
+    if why is not None:
+        return why
     policy = str(identify.get("policy", "")).split(",")[0]
     told = [word.partition("=")[2] for word in command_line if word.startswith("ci.di.policy=")]
     if (told[-1].split(",")[0] if told else policy) == "disabled":
@@ -117,13 +116,25 @@ def _disabled_by(
     return f"{masked[0]} is masked" if masked else None
 
 
+def _switched_off(files: Files, command_line: tuple[str, ...]) -> str | None:
+    """Its systemd generator asks the command line first, then for two files, and stops at an answer."""
+    told = [word for word in command_line if word.startswith("cloud-init=")][-1:]
+    if told == ["cloud-init=disabled"]:
+        return "cloud-init=disabled on the kernel command line"
+    if told == ["cloud-init=enabled"] or files.entry("/etc/cloud/cloud-init.enabled"):
+        return None
+    found = files.entry("/etc/cloud/cloud-init.disabled")
+    return "/etc/cloud/cloud-init.disabled" if found else None
+
+
 def _datasources(
     command_line: tuple[str, ...], identify: dict[str, Any], config: dict[str, Any]
 ) -> tuple[str, ...] | None:
     for word in command_line:
         match = re.match(r"(?:ci\.ds|ci\.datasource|ds)=([\w,]+)", word)
         if match:
-            return (clean(match[1].split(",")[0], 60),)
+            name = match[1].split(",")[0]
+            return ("NoCloud" if name.lower() == "nocloud" else clean(name, 60),)
     named = identify.get("datasource")
     if isinstance(named, str) and named:
         return (clean(named, 60),)

@@ -24,9 +24,12 @@ by-id names of LVM, LUKS, RAID and device-mapper volumes come from what is on th
 """
 _STAYS = re.compile(r"/dev/disk/by-id/(?:lvm-pv-uuid|dm-uuid|dm-name|md-uuid|md-name)-")
 _FIRST_DISK = re.compile(r"/dev/(?:(?:sd|hd|vd|xvd)a(\d*)|nvme0n1(?:p(\d+))?|mmcblk0(?:p(\d+))?)")
+_COUNTED = re.compile(r"(PARTUUID=[\w-]+)/PARTNROFF=(-?\d{1,3})")
+"""So many partitions behind another one: what the kernel's root= may say."""
 _NETWORK = frozenset(
     {"nfs", "nfs4", "cifs", "smbfs", "smb3", "ceph", "glusterfs", "fuse.sshfs", "9p", "virtiofs"}
-    | {"vboxsf", "vmhgfs", "fuse.vmhgfs-fuse", "prl_fs", "afs", "ncpfs", "davfs", "lustre"}
+    | {"vboxsf", "vmhgfs", "fuse.vmhgfs-fuse", "prl_fs", "afs", "ncp", "ncpfs", "davfs", "lustre"}
+    | {"sshfs", "gfs", "gfs2", "ocfs2", "pvfs2", "fuse.davfs", "fuse.glusterfs", "fuse.ceph"}
 )
 _OPTIONAL = frozenset({"nofail", "noauto", "x-systemd.automount", "nobootwait"})
 _BY_TAG = ("UUID", "LABEL", "PARTUUID", "PARTLABEL")
@@ -95,6 +98,13 @@ def is_by_name(spec: str) -> bool:
 
 def find(spec: str, volumes: Iterable[Volume]) -> Volume | None:
     """The volume that a line means: by UUID, label, partition, LVM name, or device name."""
+    counted = _COUNTED.fullmatch(spec)
+    if counted is not None:
+        base = find(counted[1], volumes := tuple(volumes))
+        number = base.partition + int(counted[2]) if base and base.partition is not None else None
+        return (
+            next((item for item in volumes if item.partition == number), None) if number else None
+        )
     key, sign, value = _tag(spec).partition("=")
     disk = _FIRST_DISK.fullmatch(spec)
     path = _path_of(spec)

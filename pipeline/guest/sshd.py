@@ -1,7 +1,7 @@
 """The SSH server: whether it starts, who may log in, and the keys that are part of the image.
 
 sshd_config(5): the first value of a keyword counts; Include reads other files where it stands; what
-follows Match holds for some connections only, and is left out.
+follows Match holds for some connections only, and is left out, until "Match all" or the file's end.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from pipeline.guest.tree import Files
 from pipeline.guest.units import Units
 from pipeline.text import clean
 
-_CONFIG = "/etc/ssh/sshd_config"
+_CONFIGS = ("/etc/ssh/sshd_config", "/usr/etc/ssh/sshd_config")  # the vendor's, where /etc has none
 _SERVERS = ("/usr/sbin/sshd", "/usr/bin/sshd", "/sbin/sshd", "/usr/sbin/dropbear")
 UNITS = (
     "ssh.service", "sshd.service", "ssh.socket", "sshd.socket", "dropbear.service",
@@ -81,28 +81,34 @@ def _enabled(files: Files, started: Units) -> tuple[bool | None, str | None]:
 def _settings(files: Files) -> dict[str, list[str]]:
     """Every keyword in lower case with its values, the first one first."""
     found: dict[str, list[str]] = {}
-    for keyword, value in _lines(files, _CONFIG, [0]):
+    path = next((path for path in _CONFIGS if files.entry(path)), _CONFIGS[0])
+    for keyword, value in _lines(files, path, [0]):
         found.setdefault(keyword, []).append(value)
     return found
 
 
 def _lines(files: Files, path: str, included: list[int]) -> Iterator[tuple[str, str]]:
     included[0] += 1
+    everybody = True
     for line in (files.text(path) or "").splitlines():
         match = _KEYWORD.match(line[:1000])
         if match is None:
             continue
-        keyword, value = match[1].lower(), match[2].strip("\"'")
+        keyword, words = match[1].lower(), _words(match[2])
         if keyword == "match":
-            if value.lower() != "all":
-                return
-        elif keyword == "include":
-            for pattern in value.split():
-                for other in _expand(files, pattern):
-                    if included[0] < MAX_INCLUDES:
-                        yield from _lines(files, other, included)
-        else:
-            yield keyword, value
+            everybody = [word.lower() for word in words] == ["all"]
+        elif keyword == "include" and everybody:
+            for other in (name for pattern in words for name in _expand(files, pattern)):
+                if included[0] < MAX_INCLUDES:
+                    yield from _lines(files, other, included)
+        elif everybody and words:
+            yield keyword, " ".join(words)
+
+
+def _words(text: str) -> list[str]:
+    """The arguments, without quotes and without the comment that may follow them."""
+    parts = re.findall(r'"([^"]*)"|(#.*)|([^\s"]+)', text)
+    return [quoted or bare for quoted, comment, bare in parts if not comment]
 
 
 def _expand(files: Files, pattern: str) -> list[str]:

@@ -13,28 +13,33 @@ MAX_ALIASES = 64
 MAX_DEPTH = 20
 
 
-def parse(text: str) -> Any:
-    """The document in ``text``; None when it is none, or one that costs too much."""
+def parse(text: str, *, typed: bool = True) -> Any:
+    """The document in ``text``; None when it is none, or one that costs too much.
+
+    Not ``typed``, every scalar stays the text that it is: netplan's parser knows no types, and to
+    PyYAML 52:54:00:12:34:56 is a number of base 60.
+    """
     import yaml
 
     if len(text) > MAX_BYTES or not _harmless(text):
         return None
     try:
-        return yaml.load(text, _loader())  # noqa: S506 - it is the safe loader, in C where there is one
+        return yaml.load(text, _loader(typed))  # noqa: S506 - it is the safe loader, in C where there is one
     except (yaml.YAMLError, ValueError, TypeError, RecursionError):
         return None
 
 
-def mapping(text: str | None) -> dict[str, Any]:
+def mapping(text: str | None, *, typed: bool = True) -> dict[str, Any]:
     """The document as a mapping; empty when it is something else."""
-    found = parse(text) if text else None
+    found = parse(text, typed=typed) if text else None
     return found if isinstance(found, dict) else {}
 
 
-def _loader() -> Any:
+def _loader(typed: bool) -> Any:
     import yaml
 
-    return getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+    names = ("CSafeLoader", "SafeLoader") if typed else ("CBaseLoader", "BaseLoader")
+    return getattr(yaml, names[0], getattr(yaml, names[1]))
 
 
 def _harmless(text: str) -> bool:
@@ -43,7 +48,7 @@ def _harmless(text: str) -> bool:
 
     aliases = depth = 0
     try:
-        for event in yaml.parse(text, _loader()):
+        for event in yaml.parse(text, _loader(True)):
             aliases += isinstance(event, yaml.AliasEvent)
             depth += isinstance(event, yaml.CollectionStartEvent)
             depth -= isinstance(event, yaml.CollectionEndEvent)

@@ -30,7 +30,10 @@ ABSENT, BY_NAME, SLOW = {"fstab-absent-disks"}, {"fstab-device-names"}, {"fstab-
         ("/dev/disk/by-label/root /x ext4", set()),
         ("/dev/disk/by-partuuid/12345678-01 /x ext4", set()),
         ("/dev/disk/by-partlabel/system /x ext4", set()),
+        ("PARTUUID=12345678-01/PARTNROFF=0 /x ext4", set()),
         # what is not
+        ("PARTUUID=12345678-01/PARTNROFF=1 /x ext4", ABSENT),
+        ("PARTUUID=12345678-02/PARTNROFF=0 /x ext4", ABSENT),
         (f"UUID={OTHER} /data ext4", ABSENT),
         ("LABEL=data /data ext4", ABSENT),
         ("LABEL=ROOT /data ext4", ABSENT),

@@ -152,6 +152,18 @@ CONFIG = "etc/ssh/sshd_config"
         ("Match User admin\n PermitRootLogin yes\n", "root_login", "prohibit-password"),
         ("Match all\nPermitRootLogin yes\n", "root_login", "yes"),
         (
+            "Match User a\n PermitRootLogin no\nMatch all\nPermitRootLogin yes\n",
+            "root_login",
+            "yes",
+        ),
+        (
+            "Match User a\nInclude sshd_config.d/*.conf\nMatch all\nPermitRootLogin yes\n",
+            "root_login",
+            "yes",
+        ),
+        ("PermitRootLogin yes # for now\n", "root_login", "yes"),
+        ('PermitRootLogin "yes"#\n', "root_login", "yes"),
+        (
             "Include /etc/ssh/sshd_config.d/*.conf\nPermitRootLogin no\n",
             "root_login",
             "without-password",

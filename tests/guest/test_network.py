@@ -29,6 +29,55 @@ def keyfile(text, top="etc"):
 
 CASES = [
     # netplan
+    (  # to PyYAML a number of base 60
+        netplan("network: {ethernets: {a: {match: {macaddress: 52:54:00:12:34:56}, dhcp4: y}}}"),
+        BOUND,
+    ),
+    (
+        netplan("network: {ethernets: {a: {match: {macaddress: 02:54:00:12:34:08}, dhcp4: on}}}"),
+        BOUND,
+    ),
+    # what hides a vendor's file
+    (
+        {
+            "usr/lib/systemd/network/a.network": "[Match]\nName=eth0\n[Network]\nAddress=10.0.0.5/24\n",
+            "etc/systemd/network/a.network": Link("/dev/null"),
+        },
+        set(),
+    ),
+    (
+        {
+            "usr/lib/systemd/network/a.network": "[Match]\nName=eth0\n[Network]\nAddress=10.0.0.5/24\n",
+            "etc/systemd/network/a.network": "",
+        },
+        set(),
+    ),
+    # what nobody starts
+    (
+        keyfile(
+            "[connection]\ntype=ethernet\nautoconnect=false\n[ipv4]\nmethod=manual\naddress1=10.0.0.5/24\n"
+        ),
+        set(),
+    ),
+    (
+        {"etc/sysconfig/network-scripts/ifcfg-eth1": "DEVICE=eth1\nONBOOT=no\nIPADDR=10.0.0.5\n"},
+        set(),
+    ),
+    # what editors and packages leave
+    *(
+        (
+            {
+                f"etc/NetworkManager/system-connections/lan{end}": "[ipv4]\nmethod=manual\n"
+                "address1=10.0.0.5/24\n"
+            },
+            set(),
+        )
+        for end in ("~", ".swp", ".rpmsave", ".dpkg-old")
+    ),
+    *(
+        ({f"etc/sysconfig/network-scripts/ifcfg-eth0{end}": "IPADDR=10.0.0.5\n"}, set())
+        for end in (".orig", ".old", ".rpmorig")
+    ),
     (netplan("network: {ethernets: {eth0: {dhcp4: true}}}"), set()),
     (netplan("network: {ethernets: {eth0: {addresses: [10.0.0.5/24]}}}"), STATIC),
     (

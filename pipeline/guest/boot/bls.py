@@ -3,8 +3,11 @@
     /loader/entries/NAME.conf    title  version  linux  initrd…  options…  sort-key  machine-id
     /loader/loader.conf          default PATTERN (systemd-boot)
 
-Order (specification, "Sorting"): entries with a sort-key first, by it; then machine-id; then versions
-from the newest on.  GRUB's blscfg takes the files' names from the newest on.
+Order of systemd-boot (specification, "Sorting"): entries that have failed too often last; those with a
+sort-key first, by it, then machine-id, then versions from the newest on; the others, and what is equal, by
+their files' names from the newest on.  Unified images are sorted among them: their sort-key and version
+come from the os-release in them.  NAME+3-1.conf has three tries left and one failed; its name is NAME.conf.
+GRUB's blscfg takes the files' names from the newest on.
 https://uapi-group.org/specifications/specs/boot_loader_specification/
 """
 
@@ -14,7 +17,7 @@ import fnmatch
 from collections.abc import Mapping
 
 from pipeline.guest.boot import uki
-from pipeline.guest.boot.entries import MAX_ENTRIES, Configuration, Entry
+from pipeline.guest.boot.entries import MAX_ENTRIES, TRIES, Configuration, Entry
 from pipeline.guest.boot.script import expand
 from pipeline.guest.tree import Files
 from pipeline.guest.versions import version_key
@@ -34,16 +37,15 @@ def grub_entries(files: Files, variables: Mapping[str, str]) -> list[Entry]:
 
 def systemd_boot(files: Files) -> list[Configuration]:
     """What systemd-boot would show, if anything of it is there: entries of all its partitions."""
-    plain: list[tuple[Entry, dict[str, str]]] = []
-    unified: list[Entry] = []
-    for top in _PARTITIONS:
-        plain += _read(files, f"{top}/loader/entries", {})
-        unified += uki.entries(files, top)
-    plain.sort(key=lambda item: _spec_order(*item))
-    entries = [*(entry for entry, _ in plain), *unified]
+    plain = [item for top in _PARTITIONS for item in _read(files, f"{top}/loader/entries", {})]
+    unified = [item for top in _PARTITIONS for item in uki.entries(files, top)]
+    both = sorted([*plain, *unified], key=lambda item: _spec_order(*item))
+    entries = [entry for entry, _ in both]
     path, text = _loader_conf(files)
     if text is not None or _installed(files):
         return [_configuration("systemd-boot", path, entries, _fields(text or ""))]
+    if not entries:  # firmware starts the image that lies where a boot loader usually does
+        entries = [entry for top in _PARTITIONS for entry in uki.by_firmware(files, top)]
     if entries:
         return [_configuration("bls" if plain else "uki", entries[0].source, entries, {})]
     return []
@@ -86,11 +88,16 @@ def _with_suffix(pattern: str) -> str:
 
 
 def _spec_order(entry: Entry, fields: Mapping[str, str]) -> tuple[object, ...]:
-    backwards = tuple(
-        (-kind, -number, _inverted(word)) for kind, number, word in version_key(entry.version)
-    )
     key = fields.get("sort-key", "")
-    return (not key, key, fields.get("machine-id", ""), (*backwards, (1, 0, "")), entry.id)
+    by_key = (key, fields.get("machine-id", ""), _newest_first(fields.get("version", "")))
+    tries = TRIES.search(entry.source)
+    failed = tries is not None and int(tries[1]) == 0
+    return (failed, not key, by_key if key else (), _newest_first(entry.id))
+
+
+def _newest_first(version: str) -> tuple[object, ...]:
+    key = version_key(version)
+    return (*((-kind, -number, _inverted(word)) for kind, number, word in key), (1, 0, ""))
 
 
 def _inverted(word: str) -> str:
@@ -109,7 +116,7 @@ def _read(
 
 
 def _entry(path: str, fields: Mapping[str, str], variables: Mapping[str, str]) -> Entry:
-    name = path.rsplit("/", 1)[1]
+    name = TRIES.sub("", path.rsplit("/", 1)[1])
     initramfs = expand(fields.get("initrd", ""), variables).split()
     return Entry(
         clean(fields.get("title", name), 200),
@@ -135,6 +142,10 @@ def _fields(text: str) -> dict[str, str]:
         parts = line.split(None, 1)
         if len(parts) != 2 or parts[0].startswith("#"):
             continue
-        key, value = parts[0], parts[1].strip()
+        key, value = parts[0], _unquoted(parts[1].strip())
         found[key] = f"{found[key]} {value}" if key in found else value
     return found
+
+
+def _unquoted(value: str) -> str:
+    return value[1:-1] if len(value) > 1 and value[0] == value[-1] == '"' else value

@@ -15,6 +15,8 @@ from pipeline.text import clean
 MAX_ENTRIES = 64
 CONFIG_LIMIT = 1 << 20  # bytes; many kernels make a long grub.cfg
 LONGEST_LINE = 4096  # characters of a kernel command line; Linux takes 2,048
+TRIES = re.compile(r"\+(\d{1,8})(?:-\d{1,8})?(?=\.(?:conf|efi)$)", re.IGNORECASE)
+"""What systemd-boot counts in an entry's file name: tries left, tries that failed."""
 _VERSION = re.compile(r"^(?:vmlinuz|vmlinux|bzImage|Image|kernel|linux)-?")
 
 

@@ -3,6 +3,7 @@
     grubenv  "# GRUB Environment Block", NAME=VALUE lines, padded with # to 1,024 bytes
     default  an index, an id or a title; "2>0" or "Advanced…>Debian…" lead through submenus
     blscfg   puts the entries of the Boot Loader Specification where it stands
+    source   carries another file out: 41_custom does so with custom.cfg beside grub.cfg
 
 https://www.gnu.org/software/grub/manual/grub/grub.html (default, Environment block, submenu)
 """
@@ -15,6 +16,7 @@ from dataclasses import dataclass, field
 
 from pipeline.guest.boot import bls
 from pipeline.guest.boot.entries import CONFIG_LIMIT, MAX_ENTRIES, Configuration, Entry
+from pipeline.guest.boot.located import locate
 from pipeline.guest.boot.script import Interpreter, Statement, parse
 from pipeline.guest.tree import Files
 from pipeline.text import clean
@@ -24,6 +26,8 @@ _VENDORS = ("/boot/efi/EFI", "/efi/EFI", "/boot/EFI")
 _ENVIRONMENTS = ("/boot/grub/grubenv", "/boot/grub2/grubenv")
 _FEATURES = ("feature_menuentry_id", "feature_timeout_style", "feature_all_video_module")
 _LINUX = re.compile(r"linux(?:16|efi)?|multiboot2?")
+_WITH_VALUE = ("--class", "--users", "--hotkey", "--source", "--id")
+_MAX_SOURCED = 16
 _INITRD = re.compile(r"initrd(?:16|efi)?|module2?")
 
 
@@ -73,12 +77,17 @@ def _configuration(files: Files, path: str, text: str) -> Configuration:
     saved = environment(files, path)
     top = _Menu()
     menus = [top]
+    sourced: list[str] = []
     uses_bls = False
 
     def on_command(words: list[str], shell: Interpreter) -> None:
         nonlocal uses_bls
         if words[0] == "load_env":
             shell.variables.update(saved)
+        elif words[0] in ("source", ".", "configfile") and len(words) > 1:
+            other = locate(files, words[1]) if len(sourced) < _MAX_SOURCED else None
+            sourced.append(words[1])
+            shell.run(parse(files.text(other, CONFIG_LIMIT) or "") if other else ())
         elif words[0] == "blscfg":
             uses_bls = True
             menus[-1].items += bls.grub_entries(files, shell.variables | _late(saved, shell))
@@ -93,9 +102,9 @@ def _configuration(files: Files, path: str, text: str) -> Configuration:
             shell.run(body)
             menus.pop()
 
-    shell = Interpreter(
-        dict.fromkeys(_FEATURES, "y"), on_command, on_entry, lambda name: _there(name, saved)
-    )
+    beside = path.rpartition("/")[0]
+    variables = {**dict.fromkeys(_FEATURES, "y"), "prefix": beside, "config_directory": beside}
+    shell = Interpreter(variables, on_command, on_entry, lambda name: _there(files, name, saved))
     shell.run(parse(text))
     top.items += _loose(text, shell, path) if not top.items and not uses_bls else []
     return _chosen(top, path, shell.variables.get("default", ""))
@@ -106,13 +115,18 @@ def _late(saved: dict[str, str], shell: Interpreter) -> dict[str, str]:
     return {} if "kernelopts" in shell.variables else {"kernelopts": saved.get("kernelopts", "")}
 
 
-def _there(name: str, saved: dict[str, str]) -> bool:
-    return name.endswith("/grubenv") and bool(saved)
+def _there(files: Files, name: str, saved: dict[str, str]) -> bool:
+    if name.endswith("/grubenv"):
+        return bool(saved)
+    return name.endswith(".cfg") and locate(files, name) is not None
 
 
 def _names(words: list[str]) -> tuple[str, str]:
     """Title and id of a menu entry."""
-    title = words[1] if len(words) > 1 else ""
+    at = 1
+    while at < len(words) and words[at].startswith("--"):  # options may come first
+        at += 2 if words[at] in _WITH_VALUE else 1
+    title = words[at] if at < len(words) else ""
     marked = [at for at, word in enumerate(words[:-1]) if word == "--id"]
     told = next((word[5:] for word in words if word.startswith("--id=")), "")
     return title, words[marked[0] + 1] if marked else told

@@ -24,6 +24,9 @@ _GENERATED = re.compile(
     r"#.*(?:created by cloud-init|generated (?:from|by) .*(?:datasource|cloud-init))", re.IGNORECASE
 )
 _WRITTEN = re.compile(r"/(?:50-cloud-init|10-cloud-init-|cloud-init-)[^/]*$")
+_LEFT_OVER = re.compile(
+    r"~$|\.(?:bak|old|orig|swpx?|rpm(?:new|orig|save)|dpkg-\w+|ucf-\w+|pacnew|pacsave)$"
+)
 _RULES = ("/etc/udev/rules.d", "/usr/lib/udev/rules.d", "/lib/udev/rules.d")
 CLIENTS = (
     ("systemd-networkd", ("systemd-networkd.service",)),
@@ -102,24 +105,34 @@ def _files(files: Files) -> Iterator[tuple[str, str, _Look]]:
 def _places(files: Files) -> Iterator[tuple[str, _Look]]:
     for directory in ("/etc/sysconfig/network-scripts", "/etc/sysconfig/network"):
         for name in files.names(directory)[:MAX_FILES]:
-            ignored = name == "ifcfg-lo" or name.endswith(("~", ".bak", ".rpmsave", ".rpmnew"))
-            if name.startswith("ifcfg-") and not ignored:
+            if name.startswith("ifcfg-") and name != "ifcfg-lo" and not _left_over(name):
                 yield f"{directory}/{name}", plain.ifcfg
     for path in _layered(files, "netplan", (".yaml", ".yml")):
         yield path, netplan.look
     for path in _layered(files, "NetworkManager/system-connections", ("",)):
-        yield path, plain.keyfile
+        if not _left_over(path.rsplit("/", 1)[1]):
+            yield path, plain.keyfile
+
+
+def _left_over(name: str) -> bool:
+    """What editors and package managers leave, which no reader of a directory takes."""
+    return name.startswith(".") or _LEFT_OVER.search(name) is not None
 
 
 def _layered(files: Files, directory: str, suffixes: tuple[str, ...]) -> list[str]:
-    """The files of a directory below /usr/lib, /run and /etc; the later hides the same name."""
+    """The files of a directory below /usr/lib, /run and /etc; the later hides the same name.
+
+    A link to /dev/null hides it too.
+    """
     found: dict[str, str] = {}
     for top in ("/usr/lib", "/run", "/etc"):
         paths = list(files.matching(f"{top}/{directory}", *suffixes))[:MAX_FILES]
         files.expect(*paths)
         for path in paths:
+            name = path.rsplit("/", 1)[1]
+            found.pop(name, None)
             if files.is_file(path):
-                found[path.rsplit("/", 1)[1]] = path
+                found[name] = path
     return [found[name] for name in sorted(found)]
 
 

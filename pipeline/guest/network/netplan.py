@@ -13,7 +13,7 @@ MAX_INTERFACES = 64
 
 def look(text: str) -> Seen:
     """What a file of /etc/netplan says."""
-    network = yamlfile.mapping(text).get("network")
+    network = yamlfile.mapping(text, typed=False).get("network")
     parts = []
     for kind in _KINDS:
         for name, settings in list(_map(_map(network).get(kind)).items())[:MAX_INTERFACES]:
@@ -46,4 +46,4 @@ def _address(item: Any) -> str:
 
 
 def _yes(value: Any) -> bool:
-    return value is True or str(value).lower() in ("yes", "true", "on")
+    return str(value).lower() in ("yes", "true", "on", "y")

@@ -16,13 +16,15 @@ from pipeline.guest.network.seen import (
     without_comments,
 )
 
+_NO = ("no", "false", "off", "0")
+
 
 def ifcfg(text: str) -> Seen:
     """An ifcfg file: shell assignments."""
     values = assignments(text)
     device = values.get("DEVICE", values.get("NAME", ""))
-    if is_loopback(device):
-        return Seen()
+    if is_loopback(device) or values.get("ONBOOT", "").lower() in _NO:
+        return Seen()  # or what nobody starts
     dynamic = values.get("BOOTPROTO", "").lower() in ("dhcp", "bootp", "dhcp4", "dhcp6")
     addresses = [value for key, value in values.items() if re.fullmatch(r"IPADDR\w*", key)]
     return Seen(
@@ -85,6 +87,8 @@ def keyfile(text: str) -> Seen:
     name = known.get(("connection", "interface-name"), "")
     if known.get(("connection", "type")) == "loopback" or is_loopback(name):
         return Seen()
+    if known.get(("connection", "autoconnect"), "").lower() in _NO:
+        return Seen()  # nobody starts it
     manual = {
         section for (section, key), value in known.items() if (key, value) == ("method", "manual")
     }

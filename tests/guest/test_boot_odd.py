@@ -1,0 +1,191 @@
+"""Boot loaders configured in ways that are legal and seldom seen: which entry starts, with what."""
+
+import pytest
+from guests import GRUB_CFG, KERNEL, ROOT, findings
+from phony import files_of
+from test_boot import GOOD, HEADER, MENU, pe
+
+from pipeline.guest import boot
+
+
+def default(tree):
+    """Title, kernel and root= of what starts."""
+    entry = boot.configuration(files_of(tree)).default_entry
+    return entry.title, entry.kernel, entry.root
+
+
+# --------------------------------------------------------------------------------------------- GRUB
+
+CUSTOM = """
+if [ -f  ${config_directory}/custom.cfg ]; then
+  source ${config_directory}/custom.cfg
+elif [ -z "${config_directory}" -a -f  $prefix/custom.cfg ]; then
+  source $prefix/custom.cfg
+fi
+"""
+
+
+@pytest.mark.parametrize(
+    ("custom", "title"),
+    [
+        ("set default=own\nmenuentry Own --id own { linux /own root=UUID=9 }\n", "Own"),
+        ("menuentry Own --id own { linux /own root=UUID=9 }\n", "Good"),
+        ("set default='Bad at the end'\n", "Bad at the end"),
+        ("source $config_directory/custom.cfg\nset default=2\n", "Bad at the end"),
+        (None, "Good"),
+    ],
+)
+def test_a_grub_cfg_that_reads_another_file(custom, title):
+    tree = {GRUB_CFG: HEADER % "0" + MENU + CUSTOM}
+    if custom is not None:
+        tree["boot/grub/custom.cfg"] = custom
+
+    assert default(tree)[0] == title
+
+
+def test_options_before_the_title_of_a_menu_entry():
+    text = (
+        "set default=Second\n"
+        "menuentry --class debian --id first 'First' { linux /a root=UUID=1 }\n"
+        "menuentry --unrestricted --hotkey s 'Second' { linux /b root=UUID=2 }\n"
+    )
+
+    assert default({GRUB_CFG: text}) == ("Second", "/b", "UUID=2")
+
+
+def test_a_separate_file_of_entries_is_judged_like_grub_cfg_itself():
+    text = "source ${config_directory}/entries.cfg\n"
+
+    found = findings({GRUB_CFG: text, "boot/grub/entries.cfg": f"menuentry x {{\n{GOOD}}}\n"})
+
+    assert found == set()
+
+
+# --------------------------------------------------------------------------------------- GRUB legacy
+
+TWO = "title A\nroot (hd0,0)\nkernel /a root=UUID=1\ntitle B\nkernel --type=linux\t/b\troot=UUID=2 ro\n"
+
+
+@pytest.mark.parametrize(
+    ("tree", "expected"),
+    [
+        ({"boot/grub/menu.lst": f"default saved\n{TWO}", "boot/grub/default": "1\n#\n#\n"},
+         ("B", "/b", "UUID=2")),
+        ({"boot/grub/menu.lst": f"default saved\n{TWO}"}, ("A", "/a", "UUID=1")),
+        ({"boot/grub/menu.lst": f"default saved\n{TWO}", "boot/grub/default": "x"}, ("A", "/a", "UUID=1")),
+        ({"boot/grub/menu.lst": f"default\t1\n{TWO}"}, ("B", "/b", "UUID=2")),
+        ({"boot/grub/grub.conf": f"default=1\n{TWO}"}, ("B", "/b", "UUID=2")),
+    ],
+)  # fmt: skip
+def test_grub_legacy(tree, expected):
+    assert default(tree) == expected
+
+
+# ---------------------------------------------------------------------------------- syslinux, extlinux
+
+CONF = "boot/extlinux/extlinux.conf"
+
+
+@pytest.mark.parametrize(
+    ("tree", "expected"),
+    [
+        (  # as Debian's extlinux-update wrote it
+            {
+                CONF: "default l0\nprompt 1\ntimeout 50\ninclude themes/debian/theme.cfg\n",
+                "boot/extlinux/themes/debian/theme.cfg": "menu title Boot\ninclude linux.cfg\n",
+                "boot/extlinux/linux.cfg": "label l0\n\tmenu label Debian\n\tlinux /boot/vmlinuz-6.1\n"
+                "\tinitrd /boot/initrd.img-6.1\n\tappend root=UUID=1 ro\n",
+            },
+            ("l0", "/boot/vmlinuz-6.1", "UUID=1"),
+        ),
+        (
+            {CONF: "MENU INCLUDE more.cfg Title\n", "boot/extlinux/more.cfg": "LABEL a\nLINUX /a\n"},
+            ("a", "/a", None),
+        ),
+        ({CONF: "include extlinux.conf\nlabel a\nlinux /a\n"}, ("a", "/a", None)),
+        ({CONF: "APPEND root=UUID=1\nLABEL a\n KERNEL ../vmlinuz\n"}, ("a", "/boot/vmlinuz", "UUID=1")),
+        (
+            {CONF: "APPEND root=UUID=1\nLABEL a\n KERNEL vmlinuz\n APPEND -\n"},
+            ("a", "/boot/extlinux/vmlinuz", None),
+        ),
+        (
+            {CONF: "DEFAULT b root=UUID=3\nLABEL a\nLINUX /a\nLABEL b\nLINUX /b\nAPPEND ro\n"},
+            ("b", "/b", "UUID=3"),
+        ),
+        ({CONF: "DEFAULT /boot/vmlinuz\nAPPEND root=UUID=4\n"}, ("/boot/vmlinuz", "/boot/vmlinuz", "UUID=4")),
+        (
+            {CONF: "LABEL a\nLINUX /old\nLINUX /new\nAPPEND root=UUID=1\nAPPEND root=UUID=2\n"},
+            ("a", "/new", "UUID=2"),
+        ),
+        (
+            {"boot/efi/EFI/syslinux/syslinux.cfg": "LABEL a\nLINUX ../../vmlinuz\nAPPEND root=UUID=1\n"},
+            ("a", "/boot/efi/vmlinuz", "UUID=1"),
+        ),
+    ],
+)  # fmt: skip
+def test_extlinux(tree, expected):
+    assert default(tree) == expected
+
+
+def test_a_kernel_beside_extlinux_conf_is_there():
+    conf = f"label a\nlinux ../vmlinuz-{KERNEL}\ninitrd ../initrd.img-{KERNEL}\nappend root=UUID={ROOT}\n"
+
+    assert findings({GRUB_CFG: ..., CONF: conf}) == set()
+
+
+# ----------------------------------------------------------------- systemd-boot, unified kernel images
+
+
+def entry(name, title, *lines):
+    text = f"title {title}\nlinux /{title}\noptions root=UUID={title}\n" + "".join(
+        f"{x}\n" for x in lines
+    )
+    return {f"efi/loader/entries/{name}": text}
+
+
+LOADER = "efi/loader/loader.conf"
+
+
+def image(release, version):
+    return pe(linux=b"k", cmdline=b"root=UUID=u", osrel=release.encode(), uname=version.encode())
+
+
+@pytest.mark.parametrize(
+    ("tree", "title"),
+    [
+        # without a sort-key the newest name is first
+        ({**entry("a-6.1.conf", "A"), **entry("a-6.10.conf", "B"), **entry("a-6.9.conf", "C")}, "B"),
+        # one with a sort-key before those without
+        ({**entry("z-9.conf", "A"), **entry("a-1.conf", "B", "sort-key x")}, "B"),
+        # the version decides among those of one machine, and then the name
+        ({**entry("a-1.conf", "A", "sort-key x", "version 2"),
+          **entry("a-2.conf", "B", "sort-key x", "version 1")},
+         "A"),
+        ({**entry("a-1.conf", "A", "sort-key x"), **entry("a-2.conf", "B", "sort-key x")}, "B"),
+        # what has failed as often as it may is last
+        ({**entry("a-2+0-3.conf", "A"), **entry("a-1.conf", "B")}, "B"),
+        ({**entry("a-2+3.conf", "A"), **entry("a-1.conf", "B")}, "A"),
+        # a counter is no part of the name
+        ({**entry("a-1+2-1.conf", "A"), **entry("a-2.conf", "B"), LOADER: "default a-1.conf\n"},
+         "A"),
+        ({**entry("a-1.conf", "A"), **entry("a-2.conf", "B"), LOADER: 'default "a-1.conf"\n'},
+         "A"),
+        ({**entry("a-1.conf", "A"), **entry("a-2.conf", "B"), LOADER: "default @saved\n"}, "B"),
+        # unified images are sorted among the others, by the os-release in them
+        ({**entry("a-1.conf", "A", "sort-key debian"), "efi/EFI/Linux/x-2.efi": image("ID=arch\n", "2")},
+         "x-2.efi"),
+        ({**entry("a-1.conf", "A", "sort-key arch"), "efi/EFI/Linux/x-2.efi": image("ID=debian\n", "2")},
+         "A"),
+        ({**entry("a-9.conf", "A"), "efi/EFI/Linux/x-2.efi": image("ID=debian\n", "2")}, "x-2.efi"),
+        ({"efi/EFI/Linux/x-2.efi": image("ID=a\n", "2"), "efi/EFI/Linux/x-10+3.efi": image("ID=a\n", "10")},
+         "x-10.efi"),
+        # firmware starts an image by itself
+        ({"efi/EFI/BOOT/BOOTX64.EFI": image("ID=a\n", "2")}, "BOOTX64.EFI"),
+    ],
+)  # fmt: skip
+def test_systemd_boot(tree, title):
+    assert default(tree)[0] == title
+
+
+def test_a_boot_loader_in_the_usual_place_is_no_unified_image():
+    assert boot.configuration(files_of({"efi/EFI/BOOT/BOOTX64.EFI": pe(text=b"shim")})) is None
