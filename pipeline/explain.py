@@ -357,6 +357,7 @@ def profile_data(name_or_path: str) -> JsonObject:
                 }
                 for item in found.requirements
             ],
+            "import": dict(found.imports),
             "notes": list(found.notes),
         }
     )
@@ -373,6 +374,9 @@ def _profile_lines(found: profile.Profile) -> Iterator[str]:
     yield ""
     yield from _wrap(found.description)
     yield from _labelled("target", target_words(found.target))
+    for scheme, command in found.imports.items():
+        yield from _labelled("import", f"{IMPORTED_FROM[scheme]}: {command.command}")
+        yield from _labelled("", _source(command.source))
     for name, parameter in found.parameters.items():
         yield from _labelled("parameter", f"{name}: {value_words(parameter)}")
     groups = (
@@ -390,6 +394,14 @@ def _profile_lines(found: profile.Profile) -> Iterator[str]:
         yield "Not to be read from an image, but to be known:"
         for note in found.notes:
             yield from _wrap(f"{note.title}. {note.text} [{_source(note.source)}]", "  ")
+
+
+IMPORTED_FROM: Mapping[str, str] = {
+    "file": "from a local file",
+    "swift": "from a Swift container",
+    "s3": "from an S3 bucket",
+}
+"""Where a cloud's import command takes its object from, by the scheme of the destination."""
 
 
 def target_words(target: Target) -> str:

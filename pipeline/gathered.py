@@ -102,11 +102,11 @@ def make_report(
         tools=progress.tools,
         started=started.isoformat(timespec="milliseconds"),
         finished=datetime.now(UTC).isoformat(timespec="milliseconds"),
-        profile=_judged_by(progress),
+        profile=_judged_by(progress, job.destination),
     )
 
 
-def _judged_by(progress: Gathered) -> JudgedBy | None:
+def _judged_by(progress: Gathered, destination: str | None) -> JudgedBy | None:
     profile = progress.profile
     if profile is None:
         return None
@@ -117,7 +117,10 @@ def _judged_by(progress: Gathered) -> JudgedBy | None:
         if (parameter := profile.parameters.get(key))
     }
     target = profile.target.outcome(size)
-    return JudgedBy(profile.name, profile.digest, target, limits, profile.import_command)
+    scheme = (destination or "").partition("://")[0] if "://" in (destination or "") else "file"
+    found = profile.imports.get(scheme) if destination else None
+    command = found.command if found else None
+    return JudgedBy(profile.name, profile.digest, target, limits, command)
 
 
 _LIMITS = {"virtual_size": "max-virtual-size", "file_size": "max-file-size"}

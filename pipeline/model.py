@@ -279,7 +279,7 @@ class JudgedBy:
     digest: str  # of all its documents' contents
     target: JsonObject  # {format, variant?, packing?, suffix, virtual_size}; the last may be null
     limits: JsonObject = field(default_factory=dict)  # bytes: {virtual_size?, file_size?}
-    # the cloud's own, with {container}, {object}, {name} and {url} to fill in
+    # the cloud's own for this kind of destination, with placeholders: see ``profile.Import``
     import_command: str | None = field(default=None, metadata=OMIT_NONE)
 
 

@@ -25,6 +25,9 @@ def _page(found: profile.Profile) -> Iterator[str]:
     yield f"# {_text(found.title)}"
     yield f"\n`{found.name}`: {_text(found.description)}"
     yield f"\nimgprep makes: {_text(explain.target_words(found.target))}."
+    for scheme, command in found.imports.items():
+        yield f"\nThe import {explain.IMPORTED_FROM[scheme]}: {_source(command.source)}"
+        yield f"\n```\n{command.command}\n```"
     if found.parameters:
         yield "\n## Values\n\n| Value | | Source |\n|---|---|---|"
         for name, value in found.parameters.items():

@@ -21,7 +21,7 @@ import msgspec
 from pipeline.errors import UsageError
 from pipeline.model import Facts, Finding, JsonObject, Target, digest
 from pipeline.profile import checking, requirements
-from pipeline.profile.description import Note, Profile
+from pipeline.profile.description import Import, Note, Profile
 from pipeline.profile.judging import (
     check_waivers,
     gate_findings,
@@ -129,6 +129,7 @@ def _build(name_or_path: str, library: Library) -> Profile | None:
     collector.collect(address, effective)
     checking.check(library, address)
     target = _target(library, collector, address)
+    imports = _imports(library, collector, address)
     notes = _notes(library, effective, address)
     if library.problems or target is None:
         return None
@@ -143,7 +144,7 @@ def _build(name_or_path: str, library: Library) -> Profile | None:
         target=target,
         parameters=collector.parameters,
         notes=notes,
-        import_command=effective.get("x-import-command"),
+        imports=imports,
         digest=digest(sorted(library.digests[item] for item in library.documents)),
         aliases=aliases,
     )
@@ -170,7 +171,7 @@ def safety() -> Profile:
         target=Target(format="raw", suffix=""),
         parameters={},
         notes=(),
-        import_command=None,
+        imports={},
         digest=digest(sorted(library.digests[item] for item in library.documents)),
     )
 
@@ -238,6 +239,14 @@ def _target(library: Library, collector: Collector, address: str) -> Target | No
     except msgspec.ValidationError as error:
         library.note(address, ("x-target",), f"x-target: {error}")
         return None
+
+
+def _imports(library: Library, collector: Collector, address: str) -> Mapping[str, Import]:
+    try:
+        return msgspec.convert(next(iter(collector.imports), {}), dict[str, Import])
+    except msgspec.ValidationError as error:
+        library.note(address, ("x-import",), f"x-import: {error}")
+        return {}
 
 
 def _notes(library: Library, document: JsonObject, address: str) -> tuple[Note, ...]:

@@ -19,6 +19,17 @@ class Note(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     source: Provenance
 
 
+class Import(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The cloud's own command for the import of what is stored (``x-import``): a shell's line.
+
+    {container}, {object}, {path}, {name}, {size}, {format} and {FORMAT} are filled in; what is written
+    in capitals, as REGION, only the person knows.
+    """
+
+    command: str
+    source: Provenance
+
+
 @dataclass(frozen=True, eq=False)
 class Profile:
     """One cloud's requirements and its target format."""
@@ -33,7 +44,7 @@ class Profile:
     target: Target
     parameters: Mapping[str, JsonObject]  # limits and lists: $defs, its own and of what it extends
     notes: tuple[Note, ...]
-    import_command: str | None  # the cloud's own, with {container}, {object}, {name} and {url}
+    imports: Mapping[str, Import]  # by the scheme of the store that the cloud imports from
     digest: str  # of all its documents' contents
     aliases: tuple[str, ...] = field(default=())  # the names that were given for it
 

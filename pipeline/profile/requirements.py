@@ -246,7 +246,8 @@ class Collector:
     found: dict[str, Requirement] = field(default_factory=dict)
     addresses: set[str] = field(default_factory=set)
     entries: int = 0  # looked at so far: lists that list one another grow without end
-    targets: list[JsonObject] = field(default_factory=list)
+    targets: list[JsonObject] = field(default_factory=list)  # the outermost first …
+    imports: list[JsonObject] = field(default_factory=list)  # … of these too
     parameters: dict[str, JsonObject] = field(default_factory=dict)  # the outermost value of each
 
     def collect(self, address: str, document: JsonObject) -> None:
@@ -264,8 +265,9 @@ class Collector:
         advice: bool,
         trail: tuple[str, ...],
     ) -> None:
-        if isinstance(document.get("x-target"), Mapping):
-            self.targets.append(document["x-target"])
+        for key, found in (("x-target", self.targets), ("x-import", self.imports)):
+            if isinstance(document.get(key), Mapping):
+                found.append(document[key])
         self._set(document)
         for key in ("allOf", "x-advice"):
             listed = document.get(key)

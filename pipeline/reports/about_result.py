@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+import re
 import shlex
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from pathlib import PurePath
-from urllib.parse import unquote, urlsplit
+from typing import Any
+from urllib.parse import quote, unquote, urlsplit
 
 from pipeline import defaults
 from pipeline.model import JsonObject
@@ -124,34 +127,59 @@ def next_command(report: JsonObject, *, judged: bool) -> str | None:
 
 def _next_of_receipt(report: JsonObject, receipt: JsonObject) -> str:
     command = (report.get("profile") or {}).get("import_command")
+    if command:
+        return _import_command(command, report, receipt)
     parts = urlsplit(receipt["url"])
     if parts.scheme == "file":
         return f"imgprep check {_quoted(unquote(parts.path))}{_kept(report['job'], 'profile')}"
-    if command:
-        return _import_command(command, receipt)
     judged_by = report["job"]["profile"]
     return f"imgprep profiles {_quoted(judged_by)}" if judged_by else "imgprep profiles"
 
 
-def _import_command(template: str, receipt: JsonObject) -> str:
-    """The cloud's own command with the object in it; values are quoted for the shell."""
+def _import_command(template: str, report: JsonObject, receipt: JsonObject) -> str:
+    """The cloud's own command with the object in it; every word is quoted for the shell."""
     parts = urlsplit(receipt["url"])
-    path = unquote(parts.path).lstrip("/")
+    path = unquote(parts.path)
+    kind = str((report["artifact"] or {}).get("format") or "")
+    suffix = report["profile"]["target"]["suffix"]
+    file_name = PurePath(path).name
+    name = file_name.removesuffix(suffix) if suffix else file_name
     values = {
         "container": unquote(parts.netloc),
-        "object": path,
-        "url": receipt["url"],
-        "name": PurePath(path).stem,
+        "object": path.lstrip("/"),
+        "path": path,
+        "name": PurePath(name).stem if name == file_name else name,
+        "size": str(receipt["size"]),
+        "format": kind,
+        "FORMAT": kind.upper(),
     }
-    for key, value in values.items():
-        template = template.replace(f"{{{key}}}", _within_quotes(value))
-    return template
+    cleaned = {key: clean(value, 4000) for key, value in values.items()}
+    return shlex.join(_filled_word(word, cleaned) for word in shlex.split(template))
 
 
-def _within_quotes(value: str) -> str:
-    """Within a JSON string that stands in single quotes of a shell's word."""
-    inner = json.dumps(clean(value, 2000), ensure_ascii=False)[1:-1]
-    return inner.replace("'", "'\\''")
+def _filled_word(word: str, values: Mapping[str, str]) -> str:
+    """A word of the command with the values in it: as JSON's strings, as an address's parts, or plain."""
+    with suppress(ValueError):
+        return json.dumps(_filled_json(json.loads(word), values), ensure_ascii=False)
+    if word.startswith("https://"):
+        values = {key: quote(value) for key, value in values.items()}
+    return _filled(word, values)
+
+
+def _filled_json(value: Any, values: Mapping[str, str]) -> Any:
+    if isinstance(value, dict):
+        return {key: _filled_json(item, values) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_filled_json(item, values) for item in value]
+    return _filled(value, values) if isinstance(value, str) else value
+
+
+def _filled(text: str, values: Mapping[str, str]) -> str:
+    """All at once: a value that looks like a placeholder stays as it is."""
+    return _PLACEHOLDER.sub(lambda match: values.get(match[1], match[0]), text)
+
+
+_PLACEHOLDER = re.compile(r"\{(\w+)\}")
 
 
 def _next_of_check(report: JsonObject, source: str) -> str:

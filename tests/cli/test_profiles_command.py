@@ -1,6 +1,7 @@
 """``imgprep profiles``: the list, one cloud as a page, and the check of a file of one's own."""
 
 import json
+import re
 
 import pytest
 
@@ -97,7 +98,8 @@ def test_a_page_has_every_requirement_value_and_source(name):
             assert f"({item.template.source.address})" in page
     for parameter in found.parameters:
         assert f"| `{parameter}` |" in page
-    assert "{" not in page
+    outside = re.sub(r"```\n.*?\n```", "", page)  # of the import command, which has placeholders
+    assert "{" not in outside
     widths = [line.replace("\\|", "").count("|") for line in page.splitlines() if line[:1] == "|"]
     assert set(widths) <= {4, 5}
 

@@ -2,14 +2,11 @@
 
 import json
 import re
-import shlex
-from pathlib import Path
 
 import pytest
 import typer
 
 from pipeline.cli.main import app
-from pipeline.reports import about_result
 
 
 @pytest.fixture
@@ -142,18 +139,3 @@ def test_the_shell_completes_what_has_names(imgprep):
     assert "machine-id=" in completed(imgprep, "check", "x", "--allow", "machine")
     assert {"json=", "junit="} == completed(imgprep, "check", "x", "--report", "j")
     assert {"qcow2", "qcow2-compressed"} == completed(imgprep, "convert", "x", "y", "--format", "q")
-
-
-def test_an_import_command_can_be_pasted_whatever_the_object_is_called():
-    receipt = {"url": 'swift://images/it\'s%20"new".vhd'}
-    profile = Path("schemas/profiles/rackspace-2020.json").read_text(encoding="utf-8")
-    template = json.loads(profile)["x-import-command"]
-
-    words = shlex.split(about_result._import_command(template, receipt))
-
-    assert words[:5] == ["glance", "task-create", "--type", "import", "--input"]
-    body = json.loads(words[5])
-    assert body == {
-        "import_from": 'images/it\'s "new".vhd',
-        "image_properties": {"name": 'it\'s "new"'},
-    }
