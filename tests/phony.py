@@ -153,7 +153,9 @@ class Memory:
 
     def read(self, path: str, offset: int, length: int) -> bytes:
         content = self.nodes[path.strip("/")]
-        data = content if isinstance(content, bytes) else bytes(min(content.size, offset + length))
+        if isinstance(content, bytes):
+            return content[offset : offset + length]
+        data = content.start.ljust(min(content.size, offset + length), b"\0")
         return data[offset : offset + length]
 
     def free(self) -> dict[str, int]:

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from pipeline.model import JsonObject
+from pipeline.reports import about_guest
 from pipeline.reports.pictures import disk_map
 from pipeline.text import clean, size
 
@@ -41,8 +42,10 @@ def rows(facts: Mapping[str, Any], *, whole: bool) -> Iterable[tuple[str, str]]:
     yield from _deleted(disk)
     if whole:
         yield from _only_inspected(facts, container)
-    if "guest" in facts:
-        yield "guest", _guest(facts["guest"])
+    if "guest" in facts and whole:
+        yield from about_guest.rows(facts["guest"])
+    elif "guest" in facts:
+        yield "guest", about_guest.name(facts["guest"])
 
 
 def _only_inspected(facts: Mapping[str, Any], container: JsonObject) -> Iterator[tuple[str, str]]:
@@ -148,22 +151,3 @@ def _deleted(disk: Any) -> Iterator[tuple[str, str]]:
     space = disk.get("free_space") if isinstance(disk, Mapping) else None
     if space and space["deleted"] >= _WORTH_A_LINE:
         yield "deleted", f"about {size(space['deleted'])} of old data; --reclaim leaves it out"
-
-
-def _guest(guest: Any) -> str:
-    if not isinstance(guest, Mapping) or guest.get("status") in ("skipped", "failed"):
-        reason = guest.get("reason") if isinstance(guest, Mapping) else None
-        return f"not inspected: {clean(str(reason))}" if reason else "not inspected"
-    if not guest.get("os"):
-        reason = (guest.get("unknown") or {}).get("os")
-        return f"not known: {clean(str(reason))}" if reason else "no operating system found"
-    name = guest.get("product_name") or " ".join(
-        str(guest[key]) for key in ("distro", "version") if guest.get(key)
-    )
-    firmware = {
-        "bios": "starts by BIOS",
-        "uefi": "starts by UEFI",
-        "both": "starts by BIOS or UEFI",
-    }
-    parts = (name or guest["os"], guest.get("arch"), firmware.get(str(guest.get("firmware"))))
-    return ", ".join(clean(str(part)) for part in parts if part)

@@ -1,7 +1,7 @@
 """What a person wants to know of a report, in the order in which they want to know it.
 
     Report (JSON) ──summarize──▶ Summary ──▶ terminal, markdown, html, github
-                       ├── about_image.py   what the image is
+                       ├── about_image.py   what the image is; about_guest.py: the system inside
                        └── about_result.py  what was made, and what to do next
 
 Only the report's JSON is looked at: a report that was stored yesterday gives the same summary.

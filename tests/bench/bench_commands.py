@@ -1,4 +1,4 @@
-"""The commands that people wait for: help, a check without the guest, an inspection."""
+"""The commands that people wait for: help, a check without the guest."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ SAMPLE = ROOT / "fixtures/debian/build"
 
 def run(options: Options) -> list[Table]:
     options.output.mkdir(parents=True, exist_ok=True)
-    return [short_ones(options), inspection(options)]
+    return [short_ones(options)]
 
 
 def short_ones(options: Options) -> Table:
@@ -22,7 +22,7 @@ def short_ones(options: Options) -> Table:
         build(options.cache, options.data_gib, 20),
         build(options.cache, 0.25, 2000),
         build(options.cache, 2, 6, kind="raw"),
-        _sample(),
+        sample(),
     )
     check = f"'{IMGPREP}' check --guest=off --fail-on never -q"
     contestants = {
@@ -50,37 +50,7 @@ def short_ones(options: Options) -> Table:
     return Table("Short commands", head, tuple(rows))
 
 
-def inspection(options: Options) -> Table:
-    """One launch holds all facts: what is left beside the launch is what we cost."""
-    image = _sample()
-    warm(image)
-    bare = "guestfish, launch only"
-    launch = (
-        "LIBGUESTFS_BACKEND=direct LIBGUESTFS_BACKEND_SETTINGS=force_tcg "
-        f"guestfish --ro --format=qcow2 -a '{image}' run"
-    )
-    contestants = {bare: shell(launch)}
-    contestants["imgprep inspect"] = shell(f"'{IMGPREP}' inspect --guest require -q '{image}'")
-    contest = Contest(options.pairs)
-    contest.run(contestants)
-    rows = [
-        (
-            name,
-            f"{contest.seconds(name):.1f}",
-            contest.spread(name),
-            f"{contest.ratio(name, bare):.2f}",
-            mib(contest.memory(name)),
-        )
-        for name in contestants
-    ]
-    return Table(
-        "Inspecting the Debian sample, appliance under TCG",
-        ("", "median s", "least to most", "ratio", "memory of the largest process"),
-        tuple(rows),
-    )
-
-
-def _sample() -> Path:
+def sample() -> Path:
     """The bootable Debian image of ``make run``, built once."""
     done = subprocess.run([SAMPLE], check=True, stdout=subprocess.PIPE, text=True, timeout=1800)
     return Path(done.stdout.strip())

@@ -18,6 +18,7 @@ from phony import builder
 from pipeline.content import filesystems
 from pipeline.content.joined import Joined
 from pipeline.errors import Interrupted
+from pipeline.guest import facts
 from pipeline.guest.survey import Volume, survey
 from pipeline.guest.tree import Files, TreeError
 from pipeline.source import Source
@@ -25,6 +26,7 @@ from pipeline.stage import Cancellation
 from pipeline.tools import seccomp
 from pipeline.tools.reader import child, client, gates
 from pipeline.tools.reader.child import UnableError
+from pipeline.tools.rungs import Ladder
 
 ROOT = Path(__file__).resolve().parents[2]
 pytestmark = pytest.mark.needs("setpriv", "prlimit", "module:pyfsext", "module:pyregf")
@@ -65,10 +67,15 @@ os._exit(0)
 """
 
 
-def test_a_locked_child_can_do_nothing_but_talk():
+NOBODY = ("setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "--")
+USERS = {"ourselves": ()} | ({"nobody": NOBODY} if os.geteuid() == 0 else {})
+
+
+@pytest.mark.parametrize("user", USERS)
+def test_a_locked_child_can_do_nothing_but_talk(user):
     ours, theirs = socket.socketpair()
     rules = seccomp.descriptor_only(theirs.fileno())
-    argv = [sys.executable, "-c", INSIDE, str(theirs.fileno()), rules.hex()]
+    argv = [*USERS[user], sys.executable, "-c", INSIDE, str(theirs.fileno()), rules.hex()]
     subprocess.run(argv, pass_fds=(theirs.fileno(),), cwd=ROOT, timeout=60, check=True)
 
     found = json.loads(ours.recv(1 << 16))
@@ -258,6 +265,44 @@ def test_traps_are_answered_as_by_the_appliance(tmp_path):
         with pytest.raises(TreeError):
             tree.names("/no/such/directory")
         assert time.monotonic() - begin < 30
+
+
+@pytest.mark.needs("mke2fs", "debugfs")
+def test_a_directory_of_a_million_names_costs_no_more_than_its_own_names(tmp_path):
+    path = builder("guest_traps").TRAPS["million-names"](tmp_path / "volume")
+    with Source.open(path) as source, client.open_reader(source) as reader:
+        tree = reader.mount(whole(source))
+
+        with pytest.raises(UnableError, match="more than 100000 entries"):
+            tree.names("/many")
+        assert [bool(item) for item in tree.stat("/many", ["00999999", "01000000"])] == [
+            True,
+            False,
+        ]
+        assert tree.names("/small") == ["file"]
+        assert tree.read("/etc/hostname", 0, 100) == b"guest\n"
+        assert reader._starts == 1
+
+
+@pytest.mark.needs("mkntfs", "ntfs-3g", "fusermount")
+def test_an_index_that_leads_in_circles_is_left_to_the_appliance(tmp_path):
+    path = builder("guest_traps").TRAPS["ntfs-loops"](tmp_path / "volume")
+    with Source.open(path) as source, client.open_reader(source) as reader:
+        with pytest.raises(UnableError):
+            reader.mount(whole(source))
+        assert reader._starts == 1  # neither a crash nor a hang
+
+
+@pytest.mark.nightly
+@pytest.mark.needs("mke2fs", "sfdisk", "zstd")
+def test_an_initramfs_out_of_which_gibibytes_come_is_given_up(tmp_path):
+    image = builder().build("bomb", tmp_path)
+    with Source.open(image) as source, client.open_reader(source) as reader:
+        seen = survey(source)
+        section = facts.collect(seen, Ladder(seen, reader, None))
+
+    assert section["distro"] == "debian"
+    assert "more than 1073741824 bytes come out of it" in section["unknown"]["drivers"]
 
 
 @pytest.mark.needs("mke2fs", "sfdisk", "zstd", "dumpe2fs", "debugfs", "tune2fs")

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.tools import confine, doctor, limits
+from pipeline.tools import confine, doctor, limits, seccomp
 from pipeline.tools.doctor import Program
 
 
@@ -43,6 +43,15 @@ def fake(directory, name, script):
 
 
 class TestElsewhere:
+    @pytest.mark.needs("module:pyfsext", "setpriv", "prlimit")
+    def test_a_reader_that_cannot_be_locked_in_is_told(self, monkeypatch):
+        monkeypatch.setattr(seccomp, "descriptor_only", lambda _descriptor: None)
+
+        check = by_name(doctor.diagnose())["direct reader"]
+
+        assert (check.status, check.found) == ("warning", "it cannot be locked in here")
+        assert "--guest=direct" in check.remedy
+
     def test_a_missing_program_names_its_package(self, monkeypatch):
         gone = Program("no-such-tool", "its-package", (1, 0), "nothing")
         monkeypatch.setattr(doctor, "PROGRAMS", (gone,))

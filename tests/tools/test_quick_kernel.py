@@ -5,6 +5,7 @@ import lzma
 import struct
 from pathlib import Path
 
+import lz4.block as lz4_block
 import pytest
 import zstandard
 
@@ -17,6 +18,12 @@ PACKERS = {
     "gzip": gzip.compress,
     "zstd": lambda data: zstandard.ZstdCompressor().compress(data),
 }
+
+
+def lz4(data: bytes) -> bytes:
+    """As a kernel is packed by it: the legacy frame, one block."""
+    block = lz4_block.compress(data, store_size=False)
+    return b"\x02\x21\x4c\x18" + struct.pack("<I", len(block)) + block
 
 
 def packed(payload: bytes) -> bytes:
@@ -50,7 +57,7 @@ def test_every_usual_packing_is_undone(packer):
     [
         b"",
         bytes(4096),
-        packed(b"\x02\x21\x4c\x18" + bytes(100)),
+        packed(lz4(ELF)),
         packed(PACKERS["xz"](b"no ELF" * 100)),
         packed(PACKERS["xz"](b"\x7fELF" + bytes(5000))),
         packed(PACKERS["xz"](ELF)[:-40]),
@@ -92,6 +99,15 @@ def test_one_that_did_not_work_is_not_tried_again(place):
     found(place).give_up()
 
     assert found(place) is None
+
+
+def test_a_kernel_packed_by_lz4_unpacks_itself_quickly_and_stays_as_it_is(place):
+    (place / "vmlinuz-6.1").write_bytes(packed(lz4(ELF)))
+
+    assert found(place) is None
+    assert [path.name for path in (place / "cache").rglob("*") if path.is_file()] == [
+        "does-not-work"
+    ]
 
 
 def test_a_kernel_that_cannot_be_unpacked_or_read_is_none(place):

@@ -1,6 +1,7 @@
 r"""NTFS, read by libfsntfs; answers as ntfs-3g does.
 
-    \                upper and lower case matter, although the library does not mind them
+    \                upper and lower case matter, although the library does not mind them: it finds the
+                     first of two names that differ in nothing else
     records 0 to 15  the file system's own files: not listed in the root
     reparse points   links, junctions, compressed system files: not read here
     free space       the zero bits of $Bitmap (record 6), one a cluster
@@ -40,6 +41,7 @@ class Ntfs:
     def __init__(self, pages: Pages) -> None:
         self._volume = pyfsntfs.volume()
         self._volume.open_file_object(pages)
+        self._meant: set[str] = set()  # directories whose names are written so
         head = pages.bytes_at(0, 512)
         self._sector = int.from_bytes(head[11:13], "little")
         self._sectors = int.from_bytes(head[40:48], "little")
@@ -96,11 +98,29 @@ class Ntfs:
         if "\\" in path:
             return None
         entry = self._volume.get_file_entry_by_path(path.replace("/", "\\"))
-        if entry is None or (path != "/" and entry.name != path.rpartition("/")[2]):
+        if entry is None or not self._is_meant(path, entry):
             return None
         if (entry.file_attribute_flags or 0) & (_REPARSE_POINT | _ENCRYPTED):
             raise UnableError(f"{path} is a reparse point or encrypted")
         return entry
+
+    def _is_meant(self, path: str, entry: Any) -> bool:
+        """Whether an entry that was found has the very name that was asked for, and what it lies in.
+
+        Raises ``UnableError`` when there is one of that name as well, which the library cannot reach.
+        """
+        parent, _, name = path.rpartition("/")
+        if not name or path in self._meant:
+            return True
+        if parent and self._look(parent) is None:
+            return False
+        if entry.name != name:
+            if name in listing(self._directory(parent or "/").sub_file_entries):
+                raise UnableError(f"{path} has a twin whose name differs in case")
+            return False
+        if entry.has_directory_entries_index():
+            self._meant.add(path)
+        return True
 
     def _entry(self, path: str) -> Any:
         entry = self._look(path)
