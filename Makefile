@@ -5,11 +5,14 @@ PROFILE ?= rackspace
 FUZZ ?= --seconds 60
 MINUTES ?= 30
 SEED ?=
+ROOM ?=
+FILE ?=
+SAMPLE ?= 40
 export IMAGE DEST PROFILE
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-test run test test-slow soak lint format bench fuzz sample clean man
+.PHONY: help setup setup-test run test test-slow soak mutants lint format bench fuzz sample clean man
 
 help:  ## print this help
 	@echo "imgprep: prepare a disk image for a cloud's import, and store it there"
@@ -40,6 +43,10 @@ test-slow: setup-test  ## the tests that take minutes each: a soak, the containe
 
 soak: setup-test  ## uploads broken in every way for MINUTES, then eight days later (SEED repeats one)
 	$(BIN)/python tests/soak/soak.py --minutes $(MINUTES) $(if $(SEED),--seed "$(SEED)")
+
+mutants: setup-test  ## change the code in SAMPLE places a room: does a test notice? (ROOM, FILE, SEED; 0: all places)
+	$(BIN)/python tests/mutants/run.py --sample $(SAMPLE) $(if $(ROOM),--room "$(ROOM)") \
+	  $(if $(FILE),--file "$(FILE)") $(if $(SEED),--seed "$(SEED)")
 
 lint: setup-test  ## formatting, lint and types
 	$(BIN)/ruff format --check .

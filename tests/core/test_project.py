@@ -138,7 +138,7 @@ def test_make_alone_prints_help():
 
     assert done.returncode == 0
     targets = set(re.findall(r"^  make ([a-z-]+)", done.stdout, re.MULTILINE))
-    assert {"setup", "run", "test", "lint", "bench", "fuzz"} <= targets
+    assert {"setup", "run", "test", "lint", "bench", "fuzz", "mutants"} <= targets
 
 
 def test_json_files_are_json():

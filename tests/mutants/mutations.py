@@ -1,0 +1,128 @@
+"""The mutants of a file of code: one small change each, thought of by cosmic-ray's operators.
+
+A mutant is known by the file's content, the operator and its place, so that a session that goes on
+another day means the same ones; a sample orders them by a seed without regard to that content, so that
+a change in one file leaves the sample of all others as it was.
+"""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import cosmic_ray.plugins
+from cosmic_ray.ast import ast_nodes, get_ast
+from cosmic_ray.mutating import mutate_code
+from cosmic_ray.work_item import MutationSpec, WorkItem
+from rooms import ROOT
+
+Position = tuple[int, int]  # line from 1, column from 0
+
+
+@dataclass(frozen=True)
+class Mutant:
+    """One change of one file."""
+
+    id: str
+    file: str
+    operator: str
+    occurrence: int  # which of the places in the file that the operator can change
+    start: Position
+    end: Position
+
+    @cached_property
+    def source(self) -> str:
+        """The whole file with the change in it."""
+        operator = cosmic_ray.plugins.get_operator(self.operator)()
+        changed: str = mutate_code((ROOT / self.file).read_text(), operator, self.occurrence)
+        return changed
+
+    @property
+    def lines(self) -> tuple[str, str]:
+        """What the changed lines were, and what they became."""
+        old, new = (ROOT / self.file).read_text().splitlines(), self.source.splitlines()
+        head = _equal(old, new)
+        tail = _equal(
+            old[: head - 1 if head else None : -1], new[: head - 1 if head else None : -1]
+        )
+        return _text(old[head : len(old) - tail]), _text(new[head : len(new) - tail])
+
+    @property
+    def item(self) -> WorkItem:
+        """What a session of cosmic-ray holds of it."""
+        spec = MutationSpec(self.file, self.operator, self.occurrence, self.start, self.end)
+        return WorkItem.single(self.id, spec)
+
+    def order(self, seed: str) -> str:
+        """Where a sample by this seed has it."""
+        return _digest(seed, self.file, self.operator, str(self.occurrence))
+
+
+def mutants(file: str) -> list[Mutant]:
+    """All mutants of a file; a changed type hint changes nothing that runs, so it is none."""
+    source = (ROOT / file).read_text()
+    tree, hints = get_ast(source), list(_hints(source))
+    nodes = list(ast_nodes(tree))
+    found = []
+    for name in cosmic_ray.plugins.operator_names():
+        kind = cosmic_ray.plugins.get_operator(name)
+        if kind.arguments():
+            continue  # those that replace one variable by another, by configuration
+        places = [place for node in nodes for place in kind().mutation_positions(node)]
+        for index, (start, end) in enumerate(places):
+            if not any(first <= start < last for first, last in hints):
+                key = _digest(file, source, name, str(index))
+                found.append(Mutant(key, file, name, index, start, end))
+    return found
+
+
+def _hints(source: str) -> Iterator[tuple[Position, Position]]:
+    """Where the type hints stand."""
+    for node in ast.walk(ast.parse(source)):
+        for hint in (getattr(node, "annotation", None), getattr(node, "returns", None)):
+            if isinstance(hint, ast.expr) and hint.end_lineno and hint.end_col_offset:
+                yield (hint.lineno, hint.col_offset), (hint.end_lineno, hint.end_col_offset)
+
+
+def definition(source: str, line: int) -> str | None:
+    """The outermost function or method around a line, by its qualified name; None: code of the module."""
+    names: list[str] = []
+    body: list[Any] = ast.parse(source).body
+    while body:
+        around = [node for node in body if _first(node) <= line <= (node.end_lineno or 0)]
+        body = []
+        for node in around:
+            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+                return ".".join([*names, node.name])
+            if isinstance(node, ast.ClassDef):
+                names.append(node.name)
+                body = node.body
+    return None
+
+
+def _first(node: ast.stmt) -> int:
+    decorators: list[ast.expr] = getattr(node, "decorator_list", [])
+    return min([node.lineno, *(each.lineno for each in decorators)])
+
+
+def _equal(old: list[str], new: list[str]) -> int:
+    """How many lines at the beginning are the same."""
+    pairs = zip(old, new, strict=False)
+    return next((i for i, (a, b) in enumerate(pairs) if a != b), min(len(old), len(new)))
+
+
+def _text(lines: list[str]) -> str:
+    return " ".join(line.strip() for line in lines)
+
+
+def _digest(*parts: str) -> str:
+    return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:32]
+
+
+def digest_of(files: list[str]) -> str:
+    """What these files hold, in one word."""
+    return _digest(*files, *((ROOT / file).read_text() for file in files))

@@ -1,0 +1,70 @@
+"""A room's session: cosmic-ray's database in .cache, so that a run goes on where the last one ended.
+
+``cosmic-ray dump`` and ``cr-report`` read it.  What was noticed stays noticed until its file changes
+(``make clean`` forgets all); what survived is tried again by every run, as a test may have come.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Sequence
+
+from cosmic_ray.work_db import WorkDB
+from cosmic_ray.work_item import TestOutcome, WorkerOutcome, WorkResult
+from mutations import Mutant
+from rooms import CACHE
+
+
+class Outcome(enum.Enum):
+    """What became of a mutant."""
+
+    NOTICED = "noticed"
+    SURVIVED = "survived"
+    TIMED_OUT = "timed out"  # noticed, too: a test that never ends is no test that passes
+
+
+class Session:
+    """The mutants of a room with what is known of them."""
+
+    def __init__(self, room: str, mutants: Sequence[Mutant]) -> None:
+        CACHE.mkdir(parents=True, exist_ok=True)
+        self._database = WorkDB(str(CACHE / f"{room}.sqlite"), WorkDB.Mode.create)
+        self._take_over(mutants)
+
+    def _take_over(self, mutants: Sequence[Mutant]) -> None:
+        """Hold exactly these, with the results that still speak of them."""
+        wanted = {mutant.id: mutant.item for mutant in mutants}
+        if {item.job_id for item in self._database.work_items} == set(wanted):
+            return
+        results = dict(self._database.results)
+        self._database.clear()
+        self._database.add_work_items(wanted.values())
+        for key in results.keys() & wanted.keys():
+            self._database.set_result(key, results[key])
+
+    def outcomes(self) -> dict[str, Outcome]:
+        """What is known by a mutant's id."""
+        return {key: _outcome(result) for key, result in self._database.results}
+
+    def keep(self, mutant: Mutant, outcome: Outcome) -> None:
+        """Write down what became of it."""
+        survived = outcome is Outcome.SURVIVED
+        result = WorkResult(
+            WorkerOutcome.NORMAL,
+            output="timeout" if outcome is Outcome.TIMED_OUT else None,
+            test_outcome=TestOutcome.SURVIVED if survived else TestOutcome.KILLED,
+            diff="\n".join(f"{sign} {line}" for sign, line in zip("-+", mutant.lines, strict=True)),
+        )
+        self._database.set_result(mutant.id, result)
+
+    def __enter__(self) -> Session:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._database.close()
+
+
+def _outcome(result: WorkResult) -> Outcome:
+    if result.test_outcome == TestOutcome.SURVIVED:
+        return Outcome.SURVIVED
+    return Outcome.TIMED_OUT if result.output == "timeout" else Outcome.NOTICED

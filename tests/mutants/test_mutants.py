@@ -1,0 +1,56 @@
+"""The tests would notice: a sample of each room's mutants; and what explains survivors still speaks of lines."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+HERE = Path(__file__).parent
+ROOT = HERE.parents[1]
+
+
+@pytest.fixture
+def tool(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(HERE))
+
+
+@pytest.mark.needs("module:cosmic_ray")
+def test_every_named_survivor_has_its_lines_and_a_reason(tool: None) -> None:
+    import named
+
+    for entry in named.load():
+        text = " ".join(line.strip() for line in (ROOT / entry.file).read_text().splitlines())
+        assert entry.was in text, f"{entry.file} has no more {entry.was!r}: leave the entry out"
+        assert entry.why
+
+
+@pytest.mark.needs("module:cosmic_ray")
+def test_every_room_has_code_and_tests(tool: None) -> None:
+    from rooms import ROOMS
+
+    for room in ROOMS.values():
+        assert room.sources, room.name
+        assert room.test_files, room.name
+
+
+@pytest.mark.nightly
+@pytest.mark.slow
+@pytest.mark.timeout(3600)
+@pytest.mark.needs("module:cosmic_ray")
+@pytest.mark.parametrize(
+    "room", ["formats", "content", "guest", "profile", "targets", "retry", "reports"]
+)
+def test_nearly_every_mutant_of_a_sample_is_noticed(room: str) -> None:
+    seed = os.environ.get("SEED") or "1"
+    done = subprocess.run(
+        [sys.executable, HERE / "run.py", "--room", room, "--sample", "40", "--seed", seed],
+        capture_output=True,
+        text=True,
+        timeout=3500,
+    )
+
+    assert done.returncode == 0, done.stdout + done.stderr
