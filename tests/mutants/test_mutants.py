@@ -1,4 +1,4 @@
-"""The tests would notice: a sample of each room's mutants; and what explains survivors still speaks of lines."""
+"""The tests would notice: a sample of each room's mutants; and what explains survivors is still true."""
 
 from __future__ import annotations
 
