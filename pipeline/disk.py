@@ -27,9 +27,9 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
 from pipeline.facts import ContainerFacts
-from pipeline.fileview import FileView
 from pipeline.model import digest
-from pipeline.source import DiskView, Identity, Source
+from pipeline.remote.view import view_of
+from pipeline.source import DiskView, Identity, RemoteIdentity, Source
 
 if TYPE_CHECKING:
     from pipeline.content.free_space import FreeSpace
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from pipeline.tools.nbd_view import NbdView
 
 
-def stat_content_id(identity: Identity) -> str:
+def stat_content_id(identity: Identity | RemoteIdentity) -> str:
     """The content id of a file that is known by its place and times: no copy of it has the same."""
     return f"stat:{digest(dataclasses.asdict(identity))}"
 
@@ -52,7 +52,7 @@ class GuestDisk:
         container: ContainerFacts,
         scratch: Path,
         *,
-        origin: Identity | None = None,
+        origin: Identity | RemoteIdentity | None = None,
         reclaim: bool = False,
         fingerprint: str | None = None,
     ) -> None:
@@ -127,7 +127,7 @@ class GuestDisk:
         from pipeline.tools.mapped import MappedView
 
         if qemu_img.lies_in_file(self.container):
-            return FileView(self.source, self.size)
+            return view_of(self.source, self.size)
         with self._lock:
             runs = self._map() if map_first or self._mapped else None
             return self._server() if runs is None else MappedView(self.source, runs, self._server)
@@ -138,11 +138,14 @@ class GuestDisk:
         It serves the disk as it is, free space and all, until the disk is closed.  Raises
         ``ToolError`` when it does not start.
         """
-        from pipeline.tools import nbd
+        from pipeline.tools import nbd, nbd_server
 
         with self._lock:
             if self._socket is None:
-                serving = nbd.serve(self.source, self.container, scratch=self._scratch)
+                if self.source.is_file:
+                    serving = nbd.serve(self.source, self.container, scratch=self._scratch)
+                else:  # it lies there as it is, else it would have been copied
+                    serving = nbd_server.serving_in(self._scratch, self.as_it_is())
                 self._socket = self._opened.enter_context(serving)
             return self._socket
 

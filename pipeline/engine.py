@@ -15,6 +15,7 @@ from contextlib import ExitStack
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import TypeAlias
 
 from pipeline import __version__, facts, fingerprint, journal
 from pipeline.beside import Beside
@@ -40,6 +41,14 @@ from pipeline.profile import Profile, check_waivers, load, safety
 from pipeline.source import Source
 from pipeline.stage import Cancellation, Context, Stage, StageFailed, identify_job
 
+OpenSource: TypeAlias = Callable[[Job, Cancellation], Source]
+"""Opens a job's source, or raises ``SourceError`` or ``StoreError``."""
+
+
+def open_file(job: Job, _stop: Cancellation) -> Source:
+    """A file of this machine."""
+    return Source.open(job.source, allow_device=job.options.allow_device)
+
 
 def run_job(
     job: Job,
@@ -50,13 +59,15 @@ def run_job(
     job_dir: Path | None = None,
     pace: Callable[[int], None] | None = None,
     deliver: Callable[[Report], None] | None = None,
+    open_source: OpenSource = open_file,
 ) -> Report:
     """Do one job.  Never raises ``ImgprepError``: the report tells.  A bug of ours does raise.
 
     Without ``job_dir`` nothing is kept from which the same job could continue.  ``pace`` is called
     with a number of bytes before they are sent to a store, and waits where a rate is to be kept.
     ``deliver`` gets the report of a job that ended well before the record of it is given up, so that
-    whoever is killed in between finds the report, or does the end again.
+    whoever is killed in between finds the report, or does the end again.  ``open_source``: local files
+    alone, unless it is told how to open others.
     """
     started = datetime.now(UTC)
     progress = Gathered()
@@ -64,8 +75,9 @@ def run_job(
     job_id = ""
     try:
         profile = progress.profile = _load(job)
-        with Source.open(job.source, allow_device=job.options.allow_device) as source:
-            known = _fingerprint(job, source, job_dir, cancellation)
+        stop = cancellation or Cancellation()
+        with open_source(job, stop) as source:
+            known = _fingerprint(job, source, job_dir, stop)
             content_id = known or stat_content_id(source.identity())
             job_id = identify_job(job, content_id, profile.digest)
             opened = journal.open_journal(job_dir, job_id) if job_dir else journal.passing()
@@ -73,11 +85,9 @@ def run_job(
                 opened as records,
                 _beside(job, job_id, records, keep=job_dir is not None) as beside,
             ):
-                context = _context(
-                    job, job_id, source, profile, records, beside, monitor, cancellation
-                )
+                context = _context(job, job_id, source, profile, records, beside, monitor, stop)
                 context = replace(context, fingerprint=known, pace=pace or context.pace)
-                monitor(JobStarted(job_id, str(source.path), tuple(item.name for item in stages)))
+                monitor(JobStarted(job_id, source.address, tuple(item.name for item in stages)))
                 _run_stages(stages, context, records, progress)
                 if deliver is not None:
                     deliver(make_report(job, job_id, progress, None, started))
@@ -99,6 +109,7 @@ def run_jobs(
     monitor: Monitor,
     *,
     cancellation: Cancellation | None = None,
+    open_source: OpenSource = open_file,
 ) -> tuple[Report, ...]:
     """Do jobs on one source that differ only in their profile.  Nothing is kept for a resume.
 
@@ -115,9 +126,10 @@ def run_jobs(
     done = 0
     error: ImgprepError | None = None
     first = jobs[0]
+    stop = cancellation or Cancellation()
     try:
         with (
-            Source.open(first.source, allow_device=first.options.allow_device) as source,
+            open_source(first, stop) as source,
             journal.passing() as records,
             Beside(records.scratch, "") as beside,
         ):
@@ -126,11 +138,9 @@ def run_jobs(
                 identify_job(job, content_id, each.digest)
                 for job, each in zip(jobs, loaded, strict=True)
             ]
-            context = _context(
-                first, ids[0], source, loaded[0], records, beside, monitor, cancellation
-            )
+            context = _context(first, ids[0], source, loaded[0], records, beside, monitor, stop)
             names = tuple(item.name for item in (*shared, *own))
-            monitor(JobStarted(ids[0], str(source.path), names))
+            monitor(JobStarted(ids[0], source.address, names))
             _run_stages(shared, context, records, gathered)
             for job, job_id, profile in zip(jobs, ids, loaded, strict=True):
                 branches.append(gathered.branch(profile))
@@ -184,7 +194,7 @@ def _context(
     records: journal.Journal,
     beside: Beside,
     monitor: Monitor,
-    cancellation: Cancellation | None,
+    cancellation: Cancellation,
 ) -> Context:
     return Context(
         job=job,
@@ -194,7 +204,7 @@ def _context(
         scratch=records.scratch,
         beside=beside,
         notebook=records,
-        cancellation=cancellation or Cancellation(),
+        cancellation=cancellation,
         monitor=monitor,
     )
 
@@ -226,14 +236,12 @@ def _run_stages(
                 context = _with_disk(context, outcome, opened)
 
 
-def _fingerprint(
-    job: Job, source: Source, job_dir: Path | None, cancellation: Cancellation | None
-) -> str | None:
+def _fingerprint(job: Job, source: Source, job_dir: Path | None, stop: Cancellation) -> str | None:
     """The source's content id by its bytes, where the job asks for that."""
     if job.options.identity == "stat":
         return None
-    check = cancellation.check if cancellation is not None else None
-    return fingerprint.content_id(source, job_dir or journal.default_directory(), check=check)
+    place = job_dir or journal.default_directory()
+    return fingerprint.content_id(source, place, check=stop.check)
 
 
 def _with_disk(context: Context, outcome: Outcome, opened: ExitStack) -> Context:

@@ -21,9 +21,9 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Protocol
 
-from pipeline.fileview import FileView
 from pipeline.model import digest
 from pipeline.pool import Pool
+from pipeline.remote.view import view_of
 from pipeline.source import Extent, Reader, Source
 
 CHUNK = 1 << 20
@@ -69,7 +69,7 @@ def content_id(source: Source, cache: Path, *, check: Callable[[], None] | None 
     kept = cache / _FOLDER / f"{digest(identity)}.json"
     known = _load(kept, identity)
     if known is None:
-        known = fingerprint(FileView(source, source.size), check=check)
+        known = fingerprint(view_of(source, source.size), check=check)
         source.require_unchanged()
         _save(kept, {"identity": identity, "sha256": known})
     return f"content:sha256:{known}"
@@ -86,7 +86,7 @@ def _with_data(extents: Iterable[Extent]) -> Iterator[int]:
         following = max(following, last + 1)
 
 
-def _load(path: Path, identity: dict[str, int]) -> str | None:
+def _load(path: Path, identity: dict[str, object]) -> str | None:
     try:
         record = json.loads(path.read_bytes())
         known = str(record["sha256"]) if record["identity"] == identity else ""

@@ -17,6 +17,7 @@ import os
 import stat
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from email.utils import parsedate_to_datetime
 from pathlib import Path
 from types import TracebackType
 from typing import Literal, Protocol, Self, runtime_checkable
@@ -33,6 +34,24 @@ class Identity:
     size: int
     mtime_ns: int
     ctime_ns: int
+
+
+@dataclass(frozen=True)
+class RemoteIdentity:
+    """The same of what a server holds, in the server's own words."""
+
+    url: str
+    size: int | None  # None: it does not tell
+    etag: str  # "" as well
+    modified: str  # Last-Modified, RFC 9110
+
+    @property
+    def mtime_ns(self) -> int:
+        """When it changed last; 0 where that is not told."""
+        try:
+            return int(parsedate_to_datetime(self.modified).timestamp()) * 1_000_000_000
+        except ValueError:
+            return 0
 
 
 @dataclass(frozen=True)
@@ -120,11 +139,13 @@ _KINDS = (
 class Source:
     """An open image file.  Use as a context manager, or close it."""
 
+    is_file = True
+
     def __init__(self, path: Path, fd: int, size: int) -> None:
         self.path = path
         self.fd = fd
         self.size = size
-        self._first = self.identity()
+        self._first: Identity | RemoteIdentity = self.identity()
 
     @classmethod
     def open(cls, path: str | Path, *, allow_device: bool = False) -> Self:
@@ -158,13 +179,18 @@ class Source:
         return self.path.name
 
     @property
+    def address(self) -> str:
+        """Where it lies, for people."""
+        return str(self.path)
+
+    @property
     def fd_path(self) -> str:
         """How a child that inherits ``fd`` under the same number opens this very inode."""
         return f"/proc/self/fd/{self.fd}"
 
     @property
-    def allocated_size(self) -> int:
-        """Bytes on disk, as the file system counts them."""
+    def allocated_size(self) -> int | None:
+        """Bytes on disk, as the file system counts them; None where nobody tells."""
         return os.fstat(self.fd).st_blocks * 512
 
     def read(self, offset: int, length: int) -> bytes:
@@ -188,7 +214,7 @@ class Source:
             length -= len(part)
         return parts[0] if len(parts) == 1 else b"".join(parts)
 
-    def identity(self) -> Identity:
+    def identity(self) -> Identity | RemoteIdentity:
         """Device, inode, size, mtime and ctime of the open file, now."""
         found = os.fstat(self.fd)
         return Identity(

@@ -20,7 +20,7 @@ from uuid import UUID, uuid5
 
 from pipeline.formats.vhd_bytes import EPOCH_2000
 from pipeline.model import Artifact, Job, Outcome, Status, Target, digest
-from pipeline.source import Identity
+from pipeline.source import Identity, RemoteIdentity
 from pipeline.stage import Context
 from pipeline.targets import choice, output, reclaimed
 from pipeline.targets.base import Driver, Making
@@ -128,7 +128,7 @@ def _as_it_is(context: Context, target: Target) -> Artifact:
     )
 
 
-def _timestamp(origin: Identity) -> int:
+def _timestamp(origin: Identity | RemoteIdentity) -> int:
     """Seconds since 2000 of the source's last change; 0 for a time before that or yet to come.
 
     XenServer refuses a VHD from the future, and the present would differ from run to run.  A copy of

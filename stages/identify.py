@@ -1,7 +1,8 @@
 """identify: what the file is, from at most 4 MiB of its bytes; no tool has seen it yet.
 
     Source ─▶ signatures ─▶ container facts ◀─ of a dynamic VHD, the whole table and all sector bitmaps
-                 └─▶ packed, and --unpack? ─▶ scratch ─▶ what is inside is identified instead
+                 ├─▶ packed, and --unpack? ─▶ scratch ─▶ what is inside is identified instead
+                 └─▶ on a server, and no raw disk? ─▶ scratch ─▶ the copy is identified instead
 
 Adds ``facts["container"]``.  Everything that later stages are allowed to do depends on it.
 """
@@ -14,7 +15,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, replace
 from typing import Any, cast
 
-from pipeline import formats
+from pipeline import formats, profile
 from pipeline import unpack as packed
 from pipeline.facts import ContainerFacts, ProblemFacts
 from pipeline.fileview import FileView
@@ -23,9 +24,12 @@ from pipeline.formats.base import Problem
 from pipeline.formats.vhd import Vhd
 from pipeline.formats.vhd_bitmaps import SectorBitmaps
 from pipeline.model import Job, JsonObject, Outcome
+from pipeline.remote.copying import copy_of
+from pipeline.remote.source import RemoteSource
 from pipeline.source import Reader, Source
 from pipeline.stage import Cancellation, Context
-from pipeline.text import clean
+from pipeline.text import clean, size
+from pipeline.tools import qemu_img
 
 _MOST_PROBLEMS = 100
 _MISPLACED = frozenset({"vhd-bat", "vhd-block-bounds", "vhd-block-overlap", "vhd-truncated"})
@@ -46,10 +50,48 @@ class Identify:
 
     def run(self, context: Context) -> Outcome:
         """Read the headers.  Raises ``SourceError``, and what ``unpack`` raises."""
+        if isinstance(context.source, RemoteSource):
+            return _of_server(context, context.source)
         facts = _of_file(context.source, context.cancellation)
         if context.job.options.unpack and facts["format"] in packed.PACKINGS:
             return _look_inside(context, facts)
         return Outcome(facts={"container": facts})
+
+
+def _of_server(context: Context, source: RemoteSource) -> Outcome:
+    """What lies on a server as a disk is stays there; of other containers tools need a file.
+
+    What is not safe to open is not worth copying: the first look tells.
+    """
+    if not source.origin.by_ranges:
+        return _copied(context, source, "its server gives no ranges")
+    seen = to_facts(formats.identify(source, name=source.name), file_size=source.size)
+    if context.job.options.unpack and seen["format"] in packed.PACKINGS:
+        return _look_inside(context, seen)
+    if (
+        qemu_img.lies_in_file(seen)
+        or seen["format"] not in qemu_img.DRIVERS
+        or profile.gate({"container": seen})
+    ):
+        return Outcome(facts={"container": seen})
+    return _copied(context, source, f"{seen['format']} cannot be read by ranges")
+
+
+def _copied(context: Context, source: RemoteSource, why: str) -> Outcome:
+    """The copy's facts; the stages that follow see the copy."""
+
+    def tell(done: int) -> None:
+        context.cancellation.check()
+        context.progress(done, source.size or None, "copying to scratch")
+
+    context.note(f"{source.address} is copied to scratch, because {why}")
+    path = copy_of(source, context.scratch, tell)
+    with Source.open(path) as copy:
+        facts = container_facts(copy, name=source.name, cancellation=context.cancellation)
+        if context.job.options.unpack and facts["format"] in packed.PACKINGS:
+            return _look_inside(replace(context, source=copy), facts)
+        reason = f"copied to scratch ({size(copy.size)}), because {why}"
+    return Outcome(facts={"container": facts}, unpacked=str(path), reason=reason)
 
 
 def _look_inside(context: Context, facts: JsonObject) -> Outcome:

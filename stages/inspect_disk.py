@@ -59,7 +59,7 @@ class InspectDisk:
         if unsafe:
             rules = ", ".join(dict.fromkeys(finding.rule for finding in unsafe))
             return _skipped(f"the image is not safe to open ({rules})")
-        if qemu_img.in_use(context.source.fd):
+        if context.source.is_file and qemu_img.in_use(context.source.fd):
             raise SourceError(
                 "source-in-use",
                 f"{context.source.path} is being written by a virtual machine",

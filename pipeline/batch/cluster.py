@@ -19,6 +19,7 @@ import queue
 import select
 import time
 import uuid
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any
@@ -60,9 +61,11 @@ class Cluster:
         self._workers: dict[str, Any] = {}
         self._asked = 0.0
         self._look()
-        hosts = {info["host"] for info in self._workers.values()} or {""}
-        most = max((_places(info) for info in self._workers.values()), default=1)
-        share = max(1, rate // len(hosts)) if rate else None
+        hosts: Counter[str] = Counter()
+        for info in self._workers.values():
+            hosts[info["host"]] += _places(info)
+        most = max(hosts.values(), default=1)
+        share = max(1, rate // max(1, len(hosts))) if rate else None
         self._remote = Remote(self._batch, self._topic, __version__, share, most, remember)
         client.subscribe_topic(self._topic, self._event)
 

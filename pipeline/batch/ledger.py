@@ -1,10 +1,4 @@
-"""The ledger: every task of a batch, what became of it, and its report.  One SQLite file.
-
-    DIR/                    mode 0700
-        ledger.db           tasks, reports, findings; WAL, so that status may look while a batch works
-        lock                held by the batch that works on this directory
-        jobs/<job id>/      what run_job keeps for a resume
-        shared/             what running jobs share: see budget
+"""The ledger: every task of a batch, what became of it, and its report.  Its file: see ``ledger_file``.
 
     pending ──▶ running ──▶ done      stored, or judged and found fit
        ▲           │   ├──▶ refused   the image does not meet the requirements, or could not be judged
@@ -20,7 +14,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import sqlite3
 import time
 import zlib
@@ -31,47 +24,13 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
+from pipeline.batch import ledger_file
 from pipeline.batch.plan import Task
 from pipeline.errors import EnvironmentFailed
 from pipeline.model import Job, JsonObject, from_json, to_json
 
-VERSION = 1
-"""Of the tables below; in ``PRAGMA user_version``."""
-
 ENOUGH = 256 << 20
 """Bytes of sources: of fewer the pace is that of starting and stopping."""
-
-APPLICATION = 0x696D6770  # "imgp", in ``PRAGMA application_id``
-_WAIT_S = 30.0  # for a reader's lock; writers there is one
-
-_TABLES = """
-CREATE TABLE tasks (
-    id INTEGER PRIMARY KEY,
-    key TEXT NOT NULL UNIQUE,
-    stamp TEXT NOT NULL,
-    listed INTEGER NOT NULL,           -- 0: the manifest no longer names it
-    position INTEGER NOT NULL,         -- in the manifest
-    job TEXT NOT NULL,                 -- JSON, as model.Job
-    size INTEGER NOT NULL,             -- of the source on the disk, bytes
-    state TEXT NOT NULL,
-    chosen INTEGER NOT NULL DEFAULT 0, -- 1: the batch that works now shall do it
-    attempts INTEGER NOT NULL DEFAULT 0, -- begun so often since it last ended
-    verdict TEXT,
-    exit_code INTEGER,
-    reason TEXT,                       -- an error's code and message, or why it was skipped
-    seconds REAL,
-    finished REAL                      -- seconds since 1970
-);
-CREATE INDEX tasks_by_position ON tasks (position);
-CREATE TABLE reports (task INTEGER PRIMARY KEY REFERENCES tasks (id), report BLOB NOT NULL);  -- JSON, zlib
-CREATE TABLE findings (
-    task INTEGER NOT NULL REFERENCES tasks (id),
-    rule TEXT NOT NULL,
-    severity TEXT NOT NULL,
-    status TEXT NOT NULL
-);
-CREATE INDEX findings_by_task ON findings (task);
-"""
 
 
 class State(StrEnum):
@@ -287,7 +246,7 @@ class Ledger:
     @contextmanager
     def transaction(self) -> Iterator[sqlite3.Connection]:
         """All of it or nothing."""
-        with _told(self._path):
+        with ledger_file.told(self._path):
             self._connection.execute("BEGIN IMMEDIATE")
             try:
                 yield self._connection
@@ -298,7 +257,7 @@ class Ledger:
             self._connection.execute("COMMIT")
 
     def _ask(self, question: str, values: Sequence[Any] = ()) -> list[Any]:
-        with _told(self._path):
+        with ledger_file.told(self._path):
             return self._connection.execute(question, values).fetchall()
 
     def _rows(self, where: str, values: Sequence[Any]) -> list[Row]:
@@ -330,102 +289,22 @@ def open_ledger(directory: Path) -> Iterator[Ledger]:
     Raises ``EnvironmentFailed``: ``batch-locked`` when another batch works on it, ``ledger-…`` when
     it cannot be used.
     """
-    import filelock
-
-    path = directory / "ledger.db"
-    try:
-        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-        lock = filelock.FileLock(directory / "lock", mode=0o600)
-        lock.acquire(timeout=0)
-    except filelock.Timeout as error:
-        raise EnvironmentFailed(
-            "batch-locked",
-            f"another imgprep batch works on {directory}",
-            hint="wait for it, or stop it; 'imgprep batch status' shows how far it is",
-        ) from error
-    except OSError as error:
-        raise _unwritable(path, error.strerror or str(error)) from error
-    try:
-        with _connected(path, make=True) as ledger:
-            yield ledger
-    finally:
-        lock.release()
+    path = directory / ledger_file.NAME
+    with ledger_file.locked(directory), ledger_file.connected(path, make=True) as connection:
+        yield Ledger(path, connection)
 
 
 @contextmanager
 def read_ledger(directory: Path) -> Iterator[Ledger]:
     """The ledger of a batch that may be at work right now, to look at."""
-    path = directory / "ledger.db"
-    if not path.exists():
+    path = directory / ledger_file.NAME
+    with ledger_file.told(path):
+        missing = not path.exists()
+    if missing:
         raise EnvironmentFailed(
             "ledger-missing",
             f"there is no batch in {str(directory)!r}: it has no ledger.db",
             hint="give the directory that 'imgprep batch' named when it began",
         )
-    with _connected(path, make=False) as ledger:
-        yield ledger
-
-
-@contextmanager
-def _connected(path: Path, *, make: bool) -> Iterator[Ledger]:
-    with _told(path):
-        if make:
-            os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
-        connection = sqlite3.connect(path, timeout=_WAIT_S, isolation_level=None)
-    try:
-        with _told(path):
-            if make:
-                connection.execute("PRAGMA journal_mode = WAL")
-                # A process that dies loses nothing.  Power that fails may take the last tasks' ends
-                # away; they are then done again, and find in the store what they had stored.
-                connection.execute("PRAGMA synchronous = NORMAL")
-            _require_version(path, connection, make=make)
+    with ledger_file.connected(path, make=False) as connection:
         yield Ledger(path, connection)
-    finally:
-        with contextlib.suppress(sqlite3.Error):
-            connection.close()
-
-
-def _require_version(path: Path, connection: sqlite3.Connection, *, make: bool) -> None:
-    (found,) = connection.execute("PRAGMA user_version").fetchone()
-    if found == 0 and make:
-        connection.executescript(
-            f"BEGIN IMMEDIATE; {_TABLES} PRAGMA application_id = {APPLICATION}; "
-            f"PRAGMA user_version = {VERSION}; COMMIT;"
-        )
-    elif found != VERSION:
-        raise EnvironmentFailed(
-            "ledger-version",
-            f"{path} has version {found} of the ledger, this imgprep knows {VERSION}",
-            hint="use the imgprep that wrote it, or another --dir",
-        )
-
-
-_FULL = (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR)
-_DENIED = (sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_PERM)
-
-
-@contextmanager
-def _told(path: Path) -> Iterator[None]:
-    """SQLite's errors in our words."""
-    try:
-        yield
-    except OSError as error:
-        raise _unwritable(path, error.strerror or str(error)) from error
-    except sqlite3.Error as error:
-        code = getattr(error, "sqlite_errorcode", 0) & 0xFF
-        if code in _FULL or code in _DENIED:
-            raise _unwritable(path, str(error)) from error
-        raise EnvironmentFailed(
-            "ledger-damaged",
-            f"the ledger {path} cannot be used: {error}",
-            hint="is it another program's file? give another --dir; what is stored is found there again",
-        ) from error
-
-
-def _unwritable(path: Path, why: str) -> EnvironmentFailed:
-    return EnvironmentFailed(
-        "ledger-unwritable",
-        f"the ledger {path} cannot be written: {why}",
-        hint="free some space, or see to its permissions; nothing that was done is lost: run again",
-    )

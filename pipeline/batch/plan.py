@@ -11,11 +11,8 @@ the file under another inode and with other times.
 
 from __future__ import annotations
 
-import glob
 import hashlib
 import os
-import re
-import stat
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -23,6 +20,8 @@ from pathlib import Path
 from typing import TypeVar
 
 from pipeline import __version__, profile
+from pipeline.batch import images
+from pipeline.batch.images import Image, OnServers
 from pipeline.batch.located import Problem
 from pipeline.batch.manifest import Entry, Identity, Manifest, ManifestError
 from pipeline.errors import ImgprepError, SourceError
@@ -33,12 +32,6 @@ from pipeline.stores.location import Destination
 from pipeline.targets import choice
 
 T = TypeVar("T")
-
-SIDE_FILES = re.compile(
-    r"\.(sha\d+|md5|sum|asc|sig|gpg|txt|md|json|ya?ml|xml|log|ovf|mf|cert|html|csv|part|lock)$",
-    re.IGNORECASE,
-)
-"""What lies beside images in a directory and is none."""
 
 
 @dataclass(frozen=True)
@@ -65,9 +58,10 @@ class _Seen:
 
     base: Path
     here: bool
-    identity: Identity | None = None
+    identity: Identity | None
+    on_servers: OnServers
     problems: list[Problem] = field(default_factory=list)
-    results: dict[tuple[object, ...], tuple[tuple[int, int], str]] = field(default_factory=dict)
+    results: dict[tuple[object, ...], tuple[tuple[object, ...], str]] = field(default_factory=dict)
     judges: dict[str, _Judge | None] = field(default_factory=dict)
     places: dict[str, Destination | None] = field(default_factory=dict)
 
@@ -93,7 +87,8 @@ def make(
     times unless content is asked for.  A cluster's workers have their own credentials, and know a file
     by its content always.  ``identity``: of all images, whatever the manifest says.
     """
-    seen = _Seen(manifest.base, here, identity)
+    on_servers = images.on_servers((entry.image for entry in manifest.entries), here=here)
+    seen = _Seen(manifest.base, here, identity, on_servers)
     tasks = [
         task
         for entry in manifest.entries
@@ -106,39 +101,20 @@ def make(
 
 
 def _files(entry: Entry, seen: _Seen) -> Iterator[str]:
-    """The absolute paths of an entry's images."""
-    path = os.path.normpath(os.path.join(seen.base, os.path.expanduser(entry.image)))
-    if glob.has_magic(entry.image) and not os.path.lexists(path):
-        found = sorted(filter(os.path.isfile, glob.iglob(path, recursive=True)))
-        nothing = "no file fits the pattern"
-    elif os.path.isdir(path):
-        found = sorted(_images_in(path))
-        nothing = "there is no image in the directory"
-    else:
-        found, nothing = [path], ""
-    if not found:
-        seen.add(entry, f"{nothing} {entry.image!r}")
-    yield from found
-
-
-def _images_in(directory: str) -> Iterator[str]:
-    with os.scandir(directory) as entries:
-        for entry in entries:
-            known = entry.name[0] != "." and not SIDE_FILES.search(entry.name)
-            if known and entry.is_file():
-                yield entry.path
+    try:
+        yield from images.meant(entry.image, seen.base)
+    except SourceError as error:
+        seen.add(entry, error.message)
 
 
 def _tasks(entry: Entry, path: str, seen: _Seen) -> Iterator[Task]:
     try:
-        found = os.stat(path)
-        _require_readable(path, found)
-    except (OSError, SourceError) as error:
-        why = error.strerror if isinstance(error, OSError) else error.message
-        seen.add(entry, f"the image {path!r} cannot be used: {why}")
+        found = images.look(path, seen.on_servers)
+    except ImgprepError as error:
+        seen.add(entry, f"the image {path!r} cannot be used: {error.message}")
         return
     place = _place(entry, seen)
-    identity = _identity(entry, seen)
+    identity = _identity(entry, found, seen)
     if identity is None or (place is None and entry.destination is not None):
         return
     for name in entry.profiles:
@@ -147,9 +123,14 @@ def _tasks(entry: Entry, path: str, seen: _Seen) -> Iterator[Task]:
             yield _task(entry, path, found, judge, place, identity)
 
 
-def _identity(entry: Entry, seen: _Seen) -> Identity | None:
-    """What makes the image the same one; None when a cluster cannot do what was asked for."""
+def _identity(entry: Entry, found: Image, seen: _Seen) -> Identity | None:
+    """What makes the image the same one; None when a cluster cannot do what was asked for.
+
+    What a server says of an image is the same for every worker.
+    """
     wanted = seen.identity or entry.identity
+    if found.on_server:
+        return wanted or "stat"
     if not seen.here and wanted == "stat":
         seen.add(
             entry,
@@ -157,13 +138,6 @@ def _identity(entry: Entry, seen: _Seen) -> Identity | None:
         )
         return None
     return wanted or ("stat" if seen.here else "content")
-
-
-def _require_readable(path: str, found: os.stat_result) -> None:
-    if not (stat.S_ISREG(found.st_mode) or stat.S_ISBLK(found.st_mode)):
-        raise SourceError("source-not-a-file", "it is not a file")
-    if not os.access(path, os.R_OK):
-        raise SourceError("source-unreadable", "it may not be read by this user")
 
 
 def _judge(entry: Entry, name: str, seen: _Seen) -> _Judge | None:
@@ -201,23 +175,22 @@ def _opened(name: str) -> Destination:
 def _is_alone(
     entry: Entry,
     path: str,
-    found: os.stat_result,
+    found: Image,
     judge: _Judge,
     place: Destination | None,
     seen: _Seen,
 ) -> bool:
     """Whether no other task has this very result: the same object, or the same judgement."""
-    inode = (found.st_dev, found.st_ino)
-    result: tuple[object, ...] = (*inode, judge.name)
+    result: tuple[object, ...] = (*found.place, judge.name)
     name = None
     if place is not None:
         name = seen.tried(entry, partial(_name, entry.options, path, judge.profile, place))
         result = (place.url, name or path)
     if result not in seen.results:
-        seen.results[result] = (inode, _where(entry, path))
+        seen.results[result] = (found.place, _where(entry, path))
         return True
     other, where = seen.results[result]
-    if name is None or (other == inode and len(entry.profiles) == 1):
+    if name is None or (other == found.place and len(entry.profiles) == 1):
         seen.add(entry, f"the image {path!r} is listed twice; first {where}")
     else:
         words = f"{path!r} would be stored as {name!r} as well as {where}"
@@ -238,7 +211,7 @@ def _where(entry: Entry, path: str) -> str:
 def _task(
     entry: Entry,
     path: str,
-    found: os.stat_result,
+    found: Image,
     judge: _Judge,
     place: Destination | None,
     identity: Identity,
@@ -247,14 +220,13 @@ def _task(
     if place is not None and place.scheme == "file":
         options = replace(options, create=True)  # as imgprep run does: a directory is made
     job = Job(path, judge.name, entry.destination, options)
-    file = (found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns)
     asked = replace(options, identity=Options().identity)  # it makes no result another one
     url = place.url if place else None
     return Task(
         job,
         key=_short_digest(path, judge.name, url, options.name),
-        stamp=_short_digest(*file, judge.profile.digest, asked, __version__),
-        size=found.st_blocks * 512,
+        stamp=_short_digest(*found.stamp, judge.profile.digest, asked, __version__),
+        size=found.size,
     )
 
 

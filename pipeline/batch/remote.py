@@ -44,7 +44,7 @@ class Remote:
     topic: str  # of the scheduler's events, on which progress is told
     version: str  # of imgprep where the batch was begun
     rate: int | None  # bytes a second to stores, of all jobs on one host
-    jobs: int  # at once on one worker
+    jobs: int  # at once on one host, whose workers share what there is
     remember: bool
 
 

@@ -1,7 +1,7 @@
 """Stages that wait for their part of what all jobs share, and look up what is known already.
 
     inspect_guest   one of the appliances, unless no appliance can be wanted
-    identify        scratch space, where a packed image is unpacked
+    identify        scratch space, where a packed image is unpacked, or one on a server copied
     convert         scratch space, where the target is written as a file before it is stored
 
 The stages themselves know nothing of it: a job alone has all of the machine.
@@ -66,6 +66,8 @@ class _Sharing:
         options = context.job.options
         if self.name == "identify" and options.unpack:
             return context.source.size * UNPACKED
+        if self.name == "identify" and not context.source.is_file:
+            return context.source.size
         if self.name != "convert" or context.job.destination is None:
             return 0
         target = choice.chosen(context.profile.target, options.format)

@@ -32,6 +32,7 @@ from pipeline.engine import run_job
 from pipeline.events import Event, JobFinished, JobStarted, Progress
 from pipeline.model import Job, JsonObject, to_json
 from pipeline.stage import Cancellation
+from pipeline.stores.sources import open_source
 
 PROGRESS_S = 0.2
 """A stage's progress is told so often."""
@@ -129,6 +130,7 @@ def do(
                 cancellation=cancellation,
                 job_dir=directory,
                 pace=lambda length: budget.pace(length, cancellation),
+                open_source=open_source,
             )
     except Exception as error:  # noqa: BLE001  # one image's bug is not the others'
         return bug_report(work.job, error)

@@ -45,7 +45,9 @@ def expand(words: Sequence[str]) -> Images:
 
 
 def _meant(word: str) -> Iterator[str]:
-    if os.path.isdir(word):
+    if "://" in word and not os.path.lexists(word):  # an address holds no pattern
+        yield word
+    elif os.path.isdir(word):
         inside = [
             str(path)
             for path in sorted(Path(word).iterdir())

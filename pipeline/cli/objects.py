@@ -32,7 +32,9 @@ def upload(
     file: Annotated[
         str,
         typer.Argument(
-            metavar="FILE", help="A local file that is already prepared.", show_default=False
+            metavar="FILE",
+            help="A file that is already prepared, or its address.",
+            show_default=False,
         ),
     ],
     destination: opt.Destination,

@@ -90,7 +90,8 @@ Image = Annotated[
     str,
     typer.Argument(
         metavar="IMAGE",
-        help="The disk image, a local file: qcow2, VHD, raw, VMDK, VHDX or VDI. It is never changed.",
+        help="The disk image, a file or an address (s3://, swift://, http://, https://): qcow2, VHD, raw, "
+        "VMDK, VHDX or VDI. It is never changed.",
         show_default=False,
     ),
 ]
@@ -98,7 +99,8 @@ Images = Annotated[
     list[str],
     typer.Argument(
         metavar="IMAGE...",
-        help="Disk images: files, patterns ('*.qcow2'), or directories of images. They are never changed.",
+        help="Disk images: files, patterns ('*.qcow2'), directories of images, or addresses (s3://, "
+        "swift://, http://, https://). They are never changed.",
         show_default=False,
     ),
 ]
@@ -317,13 +319,22 @@ def require_other_files(image: str, outputs: Iterable[str | Path]) -> None:
 
 
 def require_file(image: str) -> None:
-    """Raise ``UsageError`` for a stream or an address: an image is read at any offset, more than once."""
-    is_address = "://" in image and not os.path.exists(image)
-    if image != "-" and not image.startswith("/dev/std") and not is_address:
+    """Raise ``UsageError`` for a stream, and for an address that nobody here can read.
+
+    An image is read at any offset, more than once.
+    """
+    from pipeline.stores.sources.address import FORMS, is_address, parse
+
+    if is_address(image):
+        parse(image)
         return
+    is_foreign = "://" in image and not os.path.exists(image)
+    if image != "-" and not image.startswith("/dev/std") and not is_foreign:
+        return
+    what = "another address" if is_foreign else "a stream"
     raise UsageError(
         "source-not-a-path",
-        f"{image} is {'an address' if is_address else 'a stream'}; imgprep needs a file",
+        f"{image} is {what}; imgprep needs a file, or one of {FORMS}",
         hint="download or save the image first, then give the path of that file",
     )
 

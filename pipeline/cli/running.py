@@ -69,12 +69,15 @@ def do_each(
 ) -> NoReturn:
     """Run jobs that judge nothing, one after the other; one document of all."""
     from pipeline.engine import run_job
+    from pipeline.stores.sources import open_source
 
     _require_free(jobs, out, audience)
     reports: list[Report] = []
     with audience.watching() as (cancellation, monitor):
         for job in jobs:
-            reports.append(run_job(job, stages, monitor, cancellation=cancellation))
+            reports.append(
+                run_job(job, stages, monitor, cancellation=cancellation, open_source=open_source)
+            )
             if cancellation.is_set():
                 break
     _write(out, reports)
@@ -84,6 +87,7 @@ def do_each(
 def judge(jobs: Sequence[Job], out: output.Output, audience: Audience) -> list[Report]:
     """Judge images by profiles; jobs of one image stand together, and it is looked at once."""
     from pipeline.engine import run_jobs
+    from pipeline.stores.sources import open_source
     from stages import for_inspect
     from stages.check import Check
 
@@ -92,7 +96,14 @@ def judge(jobs: Sequence[Job], out: output.Output, audience: Audience) -> list[R
     with audience.watching() as (cancellation, monitor):
         for _, group in groupby(jobs, key=lambda job: job.source):
             mine = tuple(group)
-            reports += run_jobs(mine, for_inspect(), (Check(),), monitor, cancellation=cancellation)
+            reports += run_jobs(
+                mine,
+                for_inspect(),
+                (Check(),),
+                monitor,
+                cancellation=cancellation,
+                open_source=open_source,
+            )
             if cancellation.is_set():
                 break
     _write(out, reports)
@@ -128,6 +139,7 @@ def _one(
     job_dir: Path | None,
 ) -> Report:
     from pipeline.engine import run_job
+    from pipeline.stores.sources import open_source
 
     _require_free([job], out, audience)
     with audience.watching() as (cancellation, monitor):
@@ -138,6 +150,7 @@ def _one(
             cancellation=cancellation,
             job_dir=job_dir,
             deliver=out.write_files_early,
+            open_source=open_source,
         )
 
 

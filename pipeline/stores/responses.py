@@ -66,6 +66,7 @@ class Head(msgspec.Struct, frozen=True, rename="kebab"):
 
     content_length: Count
     etag: str = ""
+    last_modified: str = ""
     content_type: str | None = None
     x_static_large_object: str = ""
     x_object_manifest: str = ""

@@ -1,7 +1,8 @@
 """Requests to stores as lines of a log: method, path, answer, time; never a header, a body or a host.
 
 ``imgprep -v`` shows them.  The path holds names of containers and objects; tokens and keys travel in
-headers, and nothing here signs a query.
+headers, and nothing here signs a query; an address that a web server redirects to may be signed, so of
+those the query is left out.
 """
 
 from __future__ import annotations
@@ -18,12 +19,13 @@ LOGGER = "imgprep.requests"
 _log = logging.getLogger(LOGGER)
 
 
-def trace_session(session: Any) -> None:
-    """Log what a ``requests`` session does."""
+def trace_session(session: Any, *, query: bool = True) -> None:
+    """Log what a ``requests`` session does; ``query``: also what stands behind a question mark."""
 
     def answered(response: Any, *_: object, **__: object) -> None:
         seconds = response.elapsed.total_seconds()
-        _tell(response.request.method, response.url, response.status_code, seconds)
+        url = response.url if query else response.url.partition("?")[0]
+        _tell(response.request.method, url, response.status_code, seconds)
 
     session.hooks["response"].append(answered)
 

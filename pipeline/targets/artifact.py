@@ -25,10 +25,10 @@ from typing import Any, Protocol
 
 from pipeline.disk import GuestDisk
 from pipeline.errors import ConversionFailed
-from pipeline.fileview import FileView
 from pipeline.formats import vhd_layout
 from pipeline.formats.vhd_layout import Piece
 from pipeline.model import Artifact, JsonObject
+from pipeline.remote.view import view_of
 from pipeline.source import DiskView, Extent, Place, Placed, Source, merged
 from pipeline.targets.linear import EVEN_GRID, LinearLayout
 
@@ -113,7 +113,7 @@ def open_artifact(artifact: Artifact, disk: GuestDisk) -> Iterator[OpenArtifact]
         yield LaidOut(_layout(artifact), disk.view(map_first=True))
     elif kind == "source":
         _require_size(artifact, disk.source.size, disk.source.name)
-        yield Stored(disk.source, is_source=True)
+        yield Stored(disk.source, is_source=disk.source.is_file)
     elif kind == "file":
         path = str(plan.get("path"))
         with Source.open(path) as file:
@@ -249,7 +249,7 @@ class Stored:
 
     def __init__(self, file: Source, *, is_source: bool = False) -> None:
         self.size = file.size
-        self._view = FileView(file, file.size)
+        self._view = view_of(file, file.size)
         self._is_source = is_source
 
     def read(self, offset: int, length: int) -> bytes:

@@ -1,7 +1,7 @@
 """A disk of which something is left out, for tools and for people.
 
-nothing left out     qemu-img reads the source's file
---reclaim            qemu-img ──NBD──▶ our own server of the view in which free space is zeros
+a local file             qemu-img reads it
+--reclaim, or a server's  qemu-img ──NBD──▶ our own server of the view, in which free space is zeros
 """
 
 from __future__ import annotations
@@ -12,19 +12,17 @@ from pathlib import Path
 
 from pipeline.disk import GuestDisk
 from pipeline.text import clean, size
-from pipeline.tools import nbd, nbd_server, qemu_img
+from pipeline.tools import nbd_server, qemu_img
 
 
 @contextmanager
 def readable(disk: GuestDisk, directory: Path) -> Iterator[qemu_img.ImageSpec]:
     """The disk as qemu-img is told it; ``directory``: a private one, for a socket."""
-    if not disk.reclaim:
+    if not disk.reclaim and disk.source.is_file:
         yield qemu_img.ImageSpec.of(disk.source, disk.container)
         return
-    with nbd.private_directory(directory) as place:
-        path = place / "nbd"
-        with nbd_server.serving(disk.view(), path):
-            yield qemu_img.ImageSpec(str(path), "raw", served=True)
+    with nbd_server.serving_in(directory, disk.view()) as path:
+        yield qemu_img.ImageSpec(str(path), "raw", served=True)
 
 
 def notes(disk: GuestDisk) -> Iterator[str]:

@@ -28,6 +28,7 @@ from typing import NamedTuple
 
 from pipeline.errors import ImgprepError
 from pipeline.source import DiskView
+from pipeline.tools import nbd
 
 SECTOR = 512  # a disk's end is rounded up to it with zeros, as qemu-nbd does
 MAX_READ = 32 << 20  # bytes of one request, which the protocol lets a client expect
@@ -63,6 +64,13 @@ def serving(view: DiskView, path: Path) -> Iterator[None]:
         finally:
             server.stop()
             accepting.join()
+
+
+@contextlib.contextmanager
+def serving_in(scratch: Path, view: DiskView) -> Iterator[Path]:
+    """Serve ``view`` on a socket in a private directory of ``scratch``; yields the socket's path."""
+    with nbd.private_directory(scratch) as directory, serving(view, directory / "nbd"):
+        yield directory / "nbd"
 
 
 class _Server:

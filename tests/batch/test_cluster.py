@@ -2,11 +2,14 @@
 
 import hashlib
 import json
+import shutil
 import signal
 import subprocess
 
 import pytest
 
+from pipeline import __version__
+from pipeline.batch.budget import Capacity
 from tests.batch import clusters, images
 
 pytestmark = [
@@ -45,9 +48,18 @@ def test_the_same_command_on_a_cluster_gives_the_same_objects(imgprep, tmp_path)
         path.unlink()
     (tmp_path / "cluster").mkdir()
     with clusters.running(tmp_path / "cluster", imgprep.env, 2) as found:
-        ended = imgprep("batch", file, "--scheduler", found.address, "--events", tmp_path / "e")
+        ended = imgprep(
+            "batch", file, "--scheduler", found.address, "--events", tmp_path / "e",
+            "--report", f"json={tmp_path / 'reports.json'}",
+        )  # fmt: skip
 
     assert ended.code == 1, ended.stderr
+    options = [
+        item["job"]["options"] for item in json.loads((tmp_path / "reports.json").read_text())
+    ]
+    assert {each["identity"] for each in options} == {"content"}
+    both = Capacity.of_machine(tmp_path, jobs=2).connections  # two workers on one host share them
+    assert {each["connections"] for each in options} == {both}
     assert {path.name: sha256(path) for path in (tmp_path / "s").iterdir()} == expected
     told = [json.loads(line) for line in (tmp_path / "e").read_text().splitlines()]
     assert {line["worker"] for line in told if line["event"] == "TaskStarted"} > set()
@@ -68,16 +80,22 @@ def test_a_scheduler_that_is_not_there_is_told(imgprep, tmp_path):
 def test_everything_wrong_with_the_workers_is_told_before_anything_starts(imgprep, tmp_path):
     file = manifest(tmp_path, 1)
     (tmp_path / "cluster").mkdir()
-    other = tmp_path / "other" / "pipeline"  # an imgprep of another version
+    other = tmp_path / "other" / "pipeline"
     other.mkdir(parents=True)
     (other / "__init__.py").write_text("raise ImportError('there is no imgprep here')\n")
+    older = tmp_path / "older"  # an imgprep that differs in its version alone
+    shutil.copytree(clusters.ROOT / "pipeline", older / "pipeline")
+    (older / "pipeline" / "__init__.py").write_text('__version__ = "0.0.1"\n')
+    for name in ("stages", "schemas"):
+        (older / name).symlink_to(clusters.ROOT / name)
     with clusters.running(tmp_path / "cluster", imgprep.env, 0) as found:
         found.add_worker("")
         clusters.arrived(found, 1)
         without = imgprep("batch", file, "--scheduler", found.address)
         found.add_worker(env={"PYTHONPATH": str(other.parent)})
         found.add_worker(env={"PATH": str(tmp_path)})
-        clusters.arrived(found, 3)
+        found.add_worker(env={"PYTHONPATH": str(older)})
+        clusters.arrived(found, 4)
         unfit = imgprep("batch", file, "--scheduler", found.address)
 
     assert without.code == 3
@@ -86,6 +104,8 @@ def test_everything_wrong_with_the_workers_is_told_before_anything_starts(imgpre
     assert "cluster-unfit" in unfit.stderr
     assert "has no imgprep" in unfit.stderr
     assert "has no qemu-img" in unfit.stderr
+    assert f"has imgprep 0.0.1, here is {__version__}" in unfit.stderr
+    assert "3 problems with 3 workers" in unfit.stderr
     assert set(states(imgprep, tmp_path / "m.batch").values()) == {"pending"}
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.batch import ledger as ledgers
+from pipeline.batch import ledger_file
 from pipeline.batch.ledger import Ended, State
 from pipeline.batch.plan import Task
 from pipeline.errors import EnvironmentFailed
@@ -140,7 +141,7 @@ def test_a_newer_version_is_left_alone(tmp_path):
     with ledgers.open_ledger(tmp_path):
         pass
     with sqlite3.connect(tmp_path / "ledger.db") as connection:
-        connection.execute(f"PRAGMA user_version = {ledgers.VERSION + 1}")
+        connection.execute(f"PRAGMA user_version = {ledger_file.VERSION + 1}")
     connection.close()
 
     assert code_of(tmp_path) == "ledger-version"

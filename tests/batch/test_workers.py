@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from pipeline.batch import ledger as ledgers
-from pipeline.batch.budget import Capacity
+from pipeline.batch import remote
+from pipeline.batch.budget import CONNECTIONS, Capacity
 from pipeline.batch.events import TaskEnded, TaskStarted
 from pipeline.batch.ledger import State
 from pipeline.batch.local import local_workers
@@ -137,6 +138,36 @@ def test_a_bug_is_one_image_s_report(tmp_path):
     assert [row.state for row in rows] == [State.FAILED] * 2
     assert {report["exit_code"] for report in reports} == {70}
     assert "nobody thought of that" in reports[0]["error"]["message"]
+
+
+def test_jobs_share_the_connections_to_stores(tmp_path):
+    """Of what a machine opens each job has its part, unless its author said how many."""
+    alone, two, many = (Capacity.of_machine(tmp_path, jobs).connections for jobs in (1, 2, 64))
+    assert alone is None
+    assert two * 2 <= CONNECTIONS
+    assert many == 1
+    image = images.iso(tmp_path / "a.img")
+
+    def used(**options):
+        job = Job(str(image), "rackspace", options=Options(guest="off", **options))
+        report = do(
+            Work(1, job, for_check),
+            tell=lambda _: None,
+            cancellation=Cancellation(),
+            settings=settings(tmp_path),
+        )
+        return report["job"]["options"]["connections"]
+
+    assert used() == settings(tmp_path).limits.connections == 2
+    assert used(connections=5) == 5
+
+
+@pytest.mark.needs("module:distributed")
+def test_a_worker_of_another_version_that_joins_later_does_nothing():
+    other = remote.Remote("b", "t", "0.0.1", None, 1, remember=False)
+
+    with pytest.raises(RuntimeError, match=r"the batch 0\.0\.1"):
+        remote.perform(Work(1, Job("/never/opened", "rackspace"), for_check), other)
 
 
 def test_no_job_leaves_anything_behind_in_its_process(tmp_path):

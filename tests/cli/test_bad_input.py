@@ -238,7 +238,7 @@ def test_a_text_is_not_inspected(imgprep, tmp_path):
     assert "a text file" in ended.stdout
 
 
-@pytest.mark.parametrize("image", ["-", "/dev/stdin", "https://example.org/disk.qcow2"])
+@pytest.mark.parametrize("image", ["-", "/dev/stdin", "ftp://example.org/disk.qcow2"])
 def test_a_stream_or_an_address_is_no_file(imgprep, image):
     expect(imgprep("check", image), 2, "source-not-a-path", "needs a file")
 

@@ -19,7 +19,12 @@ NOUNS = {
     "pipeline.text",
 }
 KNOWLEDGE = NOUNS | {"pipeline.source", "pipeline.formats"}
-BYTES = KNOWLEDGE | {"pipeline.content", "pipeline.fileview", "pipeline.decompress"}
+BYTES = KNOWLEDGE | {
+    "pipeline.content",
+    "pipeline.fileview",
+    "pipeline.decompress",
+    "pipeline.remote",
+}
 WORK = BYTES | {
     "pipeline.beside",
     "pipeline.disk",
@@ -42,7 +47,8 @@ MAY_IMPORT = {
     "pipeline.defaults": set(),
     "pipeline.fileview": KNOWLEDGE,
     "pipeline.pool": set(),
-    "pipeline.fingerprint": KNOWLEDGE | {"pipeline.fileview", "pipeline.pool"},
+    "pipeline.remote": KNOWLEDGE | {"pipeline.fileview", "pipeline.pool"},
+    "pipeline.fingerprint": KNOWLEDGE | {"pipeline.fileview", "pipeline.pool", "pipeline.remote"},
     "pipeline.decompress": KNOWLEDGE,
     "pipeline.formats": KNOWLEDGE,
     "pipeline.content": KNOWLEDGE,

@@ -1,0 +1,64 @@
+"""A server's object, asked again while its failure may pass: ``pipeline.remote.source.Origin``."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Protocol
+
+from pipeline.source import RemoteIdentity
+from pipeline.stage import Cancellation
+from pipeline.transfer.retry import Retrier, RetryPolicy
+
+
+class Once(Protocol):
+    """A server's object; every method makes one attempt, and raises as ``Origin`` does."""
+
+    by_ranges: bool
+
+    def look(self) -> RemoteIdentity:
+        """What the server says of it now; finds ``by_ranges`` out."""
+        ...
+
+    def read(self, known: RemoteIdentity, offset: int, length: int) -> bytes:
+        """Exactly these bytes of what is known."""
+        ...
+
+    def pieces(self, known: RemoteIdentity) -> Iterator[bytes]:
+        """All of it, by one request."""
+        ...
+
+    def close(self) -> None:
+        """Close the connections."""
+        ...
+
+
+class Repeating:
+    """See the module."""
+
+    def __init__(self, once: Once, policy: RetryPolicy, stop: Cancellation) -> None:
+        self._once = once
+        self._patient = Retrier(policy, stop)
+        self._retrier = Retrier(policy.short(), stop)  # until it was there once
+
+    @property
+    def by_ranges(self) -> bool:
+        """See ``Origin``."""
+        return self._once.by_ranges
+
+    def look(self) -> RemoteIdentity:
+        """See ``Origin``."""
+        found = self._retrier.call(self._once.look)
+        self._retrier = self._patient
+        return found
+
+    def read(self, known: RemoteIdentity, offset: int, length: int) -> bytes:
+        """See ``Origin``."""
+        return self._retrier.call(lambda: self._once.read(known, offset, length))
+
+    def whole(self, known: RemoteIdentity, take: Callable[[Iterator[bytes]], None]) -> None:
+        """See ``Origin``."""
+        self._retrier.call(lambda: take(self._once.pieces(known)))
+
+    def close(self) -> None:
+        """See ``Origin``."""
+        self._once.close()
