@@ -102,6 +102,22 @@ class Browser:
             base64.b64decode(shot),
         )
 
+    def heights(self, page: Path) -> tuple[int, int]:
+        """How high the page is on a screen, with all details closed, and when it is printed."""
+        target = self.call("Target.createTarget", url="about:blank")["targetId"]
+        session = self.call("Target.attachToTarget", targetId=target, flatten=True)["sessionId"]
+        self.call("Page.enable", session)
+        self.call("Page.navigate", session, url=page.as_uri())
+        self.wait_for("Page.loadEventFired")
+        found = []
+        for media in ("screen", "print"):
+            self.call("Emulation.setEmulatedMedia", session, media=media)
+            height = "document.documentElement.scrollHeight"
+            told = self.call("Runtime.evaluate", session, expression=height, returnByValue=True)
+            found.append(told["result"]["value"])
+        self.call("Target.closeTarget", targetId=target)
+        return found[0], found[1]
+
 
 _MEASURE = """(() => {
   document.querySelectorAll("details").forEach(each => { each.open = true; });

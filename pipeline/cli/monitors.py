@@ -28,6 +28,10 @@ WORDS = {
     "inspect_guest": "inspecting the guest inside",
     "check": "judging the requirements",
     "convert": "laying out the artifact",
+    "adopt": "looking at the file",
+    "prove": "judging the artifact",
+    "pack": "packing it",
+    "keep": "writing the local copy",
     "upload": "storing",
     "verify": "proving what is stored",
 }

@@ -128,8 +128,8 @@ def summarize(report: JsonObject) -> Summary:
         stages=tuple(_stages(report["stages"])),
         error=_error(error) if error else None,
         next_command=about_result.next_command(report, judged=judged),
-        started=report["started"],
-        finished=report["finished"],
+        started=_moment(report["started"]),
+        finished=_moment(report["finished"]),
         version=report["imgprep_version"],
     )
 
@@ -261,3 +261,9 @@ def _stages(stages: Sequence[JsonObject]) -> Iterator[tuple[str, str]]:
     for stage in stages:
         reason = f": {clean(stage['reason'])}" if stage.get("reason") else ""
         yield stage["name"], f"{stage['status']} in {duration(stage['seconds'])}{reason}"
+
+
+def _moment(stamp: str) -> str:
+    """An RFC 3339 moment for people, without fractions: ``2026-01-02 03:04:05 UTC``."""
+    zone = "UTC" if stamp.endswith(("Z", "+00:00")) else stamp[-6:]
+    return f"{stamp[:10]} {stamp[11:19]} {zone}"

@@ -66,6 +66,15 @@ def test_it_fits_the_window_and_complains_about_nothing(chromium, tmp_path, name
     assert seen.requests == ()
 
 
+def test_what_is_folded_on_a_screen_is_printed(chromium, tmp_path):
+    page = tmp_path / "report.html"
+    page.write_text(PAGES["detailed"]())
+
+    screen, printed = chromium.heights(page)
+
+    assert printed > screen * 1.2
+
+
 def test_light_and_dark_are_two_pictures(chromium, tmp_path):
     page = tmp_path / "report.html"
     page.write_text(PAGES["detailed"]())

@@ -236,16 +236,19 @@ class TestConvert:
         assert seen == sorted(seen)
         assert seen[-1] == 1.0
 
-    def test_a_request_to_stop_ends_it(self, spec, tmp_path):
+    def test_a_request_to_stop_ends_it(self, tmp_path):
+        # given more work than is done before anybody looks up
         stop = Cancellation()
+        disk = tmp_path / "disk.raw"
+        disk.write_bytes(os.urandom(32 * MIB) * 8)
 
         def stop_now(_part):
             stop.set(2)
 
         with pytest.raises(Interrupted):
             qemu_img.convert(
-                spec("disk.qcow2"), tmp_path / "out", "raw", on_progress=stop_now, stop=stop,
-                limits=Limits(wall_s=60),
+                ImageSpec(str(disk), "raw"), tmp_path / "out", "qcow2", compress=True,
+                on_progress=stop_now, stop=stop, limits=Limits(wall_s=60),
             )  # fmt: skip
 
     def test_measure_foretells_the_size(self, spec, tmp_path):
