@@ -8,7 +8,7 @@ does not require them.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 
 from pipeline.guest.survey import Survey, Volume
@@ -154,12 +154,14 @@ def _path_of(spec: str) -> str:
 # -------------------------------------------------------------------------- what a new machine lacks
 
 
-def by_name(lines: Sequence[Line]) -> tuple[str, ...]:
+def by_name(lines: Sequence[Line], missing: Collection[str] = ()) -> tuple[str, ...]:
     """Lines that name a device and that the guest cannot start without.
 
-    Swap is left out: a guest starts without it.
+    Swap is left out: a guest starts without it.  So is what the disk does not hold (``missing``, labels
+    as ``absent`` tells them): another name would not help there.
     """
-    return tuple(line.label for line in lines if line.required and is_by_name(line.spec))
+    named = (line.label for line in lines if line.required and is_by_name(line.spec))
+    return tuple(label for label in named if label not in missing)
 
 
 def absent(lines: Sequence[Line], survey: Survey) -> tuple[str, ...] | None:

@@ -237,7 +237,7 @@ class GuestFacts(TypedDict):
     efi_fallback: bool | None
     root_file_system: RootFileSystemFacts | None
     fstab: list[FstabLineFacts] | None
-    fstab_by_name: list[str] | None
+    fstab_by_name: list[str] | None  # without those that are absent
     fstab_absent: list[str] | None  # the first start fails for want of these
     fstab_slow: list[str] | None  # the first start only waits for these
     boot: BootFacts | None

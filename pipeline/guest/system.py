@@ -191,6 +191,7 @@ def read(root: Root, volumes: Volumes, mounted: Mounts) -> LinuxSystem:
         started,
         lambda it: cloudinit.facts(files, default.options if default else (), it, known.value),
     )
+    missing = mounts.absent(mounted, volumes.survey, required=True)
     return LinuxSystem(
         distro=_of_release(release, "distro"),
         version=_of_release(release, "version"),
@@ -198,8 +199,8 @@ def read(root: Root, volumes: Volumes, mounted: Mounts) -> LinuxSystem:
         arch=ask(lambda: linux.architecture(files), "no program with an ELF header was found"),
         root_file_system=ask(lambda: _root_file_system(root, volumes.survey, known.value)),
         fstab=ask(lambda: mounts.lines_as_facts(mounted.lines.required())),
-        fstab_by_name=ask(lambda: fstab.by_name(mounted.lines.required())),
-        fstab_absent=mounts.absent(mounted, volumes.survey, required=True),
+        fstab_by_name=ask(lambda: fstab.by_name(mounted.lines.required(), missing.value or ())),
+        fstab_absent=missing,
         fstab_slow=mounts.absent(mounted, volumes.survey, required=False),
         boot=_boot(files, volumes, mounted, configuration, known.value),
         boot_root=_of_default(configuration, lambda entry: entry.root),

@@ -59,9 +59,9 @@ ABSENT, BY_NAME, SLOW = {"fstab-absent-disks"}, {"fstab-device-names"}, {"fstab-
         ("/dev/cciss/c0d0p1 /x ext3", BY_NAME),
         ("/dev/disk/by-id/ata-VBOX_HARDDISK_VB1-part1 /x ext4", BY_NAME),
         ("/dev/disk/by-path/pci-0000:00:1f.2-ata-1-part1 /x ext4", BY_NAME),
-        ("/dev/sdb1 /data ext4", BY_NAME | ABSENT),
-        ("/dev/vdb /data ext4", BY_NAME | ABSENT),
-        ("/dev/sda7 /data ext4", BY_NAME | ABSENT),
+        ("/dev/sdb1 /data ext4", ABSENT),
+        ("/dev/vdb /data ext4", ABSENT),
+        ("/dev/sda7 /data ext4", ABSENT),
         ("/dev/disk/by-id/dm-name-vg-root /x ext4", set()),
         ("/dev/disk/by-id/lvm-pv-uuid-abc /x ext4", set()),
         # what the start goes on without

@@ -61,14 +61,14 @@ def test_an_image_with_everything_that_a_cloud_stumbles_over(tmp_path):
     found = facts(tmp_path, trees.legacy(), kind="xfs")
 
     assert (found["distro"], found["version"]) == ("centos", "7")
-    assert found["fstab_by_name"] == ["/dev/sda1 on /", "/dev/sdb1 on /data"]
+    assert found["fstab_by_name"] == ["/dev/sda1 on /"]
     assert found["fstab_absent"] == ["/dev/sdb1 on /data"]
     assert found["fstab_slow"] == ["/dev/sda5 on none", "nas:/export on /mnt"]
     assert found["boot_root"] == "/dev/sda1"
     assert found["xen_drivers"]["xen-blkfront"] == "module"
     assert found["xen_drivers"]["xen-netfront"] == "missing"
     card = "/etc/sysconfig/network-scripts/ifcfg-ens192"
-    assert found["network"]["hardware_addresses"] == [f"{card}: 00:50:56:12:34:56"]
+    assert found["network"]["hardware_addresses"] == [f"{card}, line 3: HWADDR=00:50:56:12:34:56"]
     assert found["network"]["static_addresses"] == [f"{card}: 192.168.1.10"]
     assert found["network"]["persistent_rules"] == ["/etc/udev/rules.d/70-persistent-net.rules"]
     assert found["databases"] == ["mysql: /var/lib/mysql", "postgresql: /var/lib/pgsql/13/data"]

@@ -69,7 +69,7 @@ def facts(files: Files, started: Units, *, cloud_init: bool) -> Network:
         *((path, value) for path, seen in rewritten for value in (*seen.hardware, *seen.static))
     ]
     return Network(
-        _words((path, value) for path, seen in own for value in seen.hardware),
+        _words(item for path, seen in own for item in _lines_of(files, path, seen.hardware)),
         _words((path, value) for path, seen in own for value in seen.static),
         tuple(_rules(files)),
         _words(iter(bound)),
@@ -78,6 +78,20 @@ def facts(files: Files, started: Units, *, cloud_init: bool) -> Network:
         tuple(name for name, of in CLIENTS if units.state(files, started, of) == "enabled"),
         _no_auto_default(files),
     )
+
+
+def _lines_of(files: Files, path: str, addresses: tuple[str, ...]) -> Iterator[tuple[str, str]]:
+    """Each hardware address with the place that it stands in: ``FILE, line 4`` and that line.
+
+    One that stands in a drop-in of the file is told as it is.
+    """
+    lines = (files.text(path) or "").splitlines()
+    for address in addresses:
+        number = next((n for n, line in enumerate(lines, 1) if address in line), None)
+        if number is None:
+            yield path, address
+        else:
+            yield f"{path}, line {number}", lines[number - 1].strip()
 
 
 def _words(found: Iterator[tuple[str, str]]) -> tuple[str, ...]:
