@@ -16,6 +16,7 @@ from pipeline.text import clean
 
 BY_NAME = re.compile(
     r"/dev/(?:sd|hd|vd|xvd)[a-z]+\d*|/dev/nvme\d+n\d+(?:p\d+)?|/dev/mmcblk\d+(?:p\d+)?|"
+    r"/dev/(?:loop|nbd)\d+(?:p\d+)?|/dev/dm-\d+|"  # as the machine had them where the image was built
     r"/dev/cciss/\S+|/dev/disk/by-(?:id|path|diskseq)/\S+"
 )
 """Names that depend on the bus, the slot or the serial number of a disk: another machine has others.
@@ -190,12 +191,12 @@ def on_disk(spec: str, survey: Survey) -> bool | None:
     key = tag.partition("=")[0].upper()
     if "=" in tag and key in _BY_TAG:
         return find(spec, survey.volumes) is not None
-    if not spec.startswith("/dev/") or spec.startswith(("/dev/cciss", "/dev/loop", "/dev/zram")):
+    if not spec.startswith("/dev/") or spec.startswith(("/dev/cciss", "/dev/zram")):
         return None
     if _REMOVABLE.fullmatch(spec):
         return False
     if is_by_name(spec):
-        if spec.startswith("/dev/disk/"):
+        if spec.startswith(("/dev/disk/", "/dev/loop", "/dev/nbd", "/dev/dm-")):
             return None  # it may be this disk's old name: that is said as a device name
         return _FIRST_DISK.fullmatch(spec) is not None and find(spec, survey.volumes) is not None
     if spec.startswith(("/dev/mapper/", "/dev/md")) or spec.count("/") == 3:

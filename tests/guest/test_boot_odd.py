@@ -155,6 +155,7 @@ def image(release, version):
     [
         # without a sort-key the newest name is first
         ({**entry("a-6.1.conf", "A"), **entry("a-6.10.conf", "B"), **entry("a-6.9.conf", "C")}, "B"),
+        ({**entry("arch-lts.conf", "A"), **entry("arch.conf", "B"), **entry("arch-fallback.conf", "C")}, "B"),
         # one with a sort-key before those without
         ({**entry("z-9.conf", "A"), **entry("a-1.conf", "B", "sort-key x")}, "B"),
         # the version decides among those of one machine, and then the name

@@ -57,6 +57,9 @@ ABSENT, BY_NAME, SLOW = {"fstab-absent-disks"}, {"fstab-device-names"}, {"fstab-
         ("/dev/nvme0n1p1 /x ext4", BY_NAME),
         ("/dev/mmcblk0p1 /x ext4", BY_NAME),
         ("/dev/cciss/c0d0p1 /x ext3", BY_NAME),
+        ("/dev/loop0p1 /x ext4", BY_NAME),
+        ("/dev/nbd0p1 /x ext4", BY_NAME),
+        ("/dev/dm-0 /x ext4", BY_NAME),
         ("/dev/disk/by-id/ata-VBOX_HARDDISK_VB1-part1 /x ext4", BY_NAME),
         ("/dev/disk/by-path/pci-0000:00:1f.2-ata-1-part1 /x ext4", BY_NAME),
         ("/dev/sdb1 /data ext4", ABSENT),
@@ -92,7 +95,7 @@ ABSENT, BY_NAME, SLOW = {"fstab-absent-disks"}, {"fstab-device-names"}, {"fstab-
         ("/swapfile none swap sw", set()),
         ("/srv/a /srv/b none bind", set()),
         ("/dev/zram0 none swap", set()),
-        ("/dev/loop0 /x ext4", set()),
+        ("/dev/loop0 /x ext4", BY_NAME),  # nobody attaches it before local-fs.target
         ("overlay /x overlay lowerdir=/a", set()),
         # no lines
         ("# /dev/sdb1 /data ext4", set()),

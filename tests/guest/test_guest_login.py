@@ -162,7 +162,7 @@ CONFIG = "etc/ssh/sshd_config"
             "yes",
         ),
         ("PermitRootLogin yes # for now\n", "root_login", "yes"),
-        ('PermitRootLogin "yes"#\n', "root_login", "yes"),
+        ('PermitRootLogin "yes" #x\n', "root_login", "yes"),
         (
             "Include /etc/ssh/sshd_config.d/*.conf\nPermitRootLogin no\n",
             "root_login",

@@ -20,7 +20,7 @@ from pipeline.guest.boot import uki
 from pipeline.guest.boot.entries import MAX_ENTRIES, TRIES, Configuration, Entry
 from pipeline.guest.boot.script import expand
 from pipeline.guest.tree import Files
-from pipeline.guest.versions import version_key
+from pipeline.guest.versions import uapi_key, version_key
 from pipeline.text import clean
 
 _GRUB = ("/boot/loader/entries",)
@@ -39,8 +39,7 @@ def systemd_boot(files: Files) -> list[Configuration]:
     """What systemd-boot would show, if anything of it is there: entries of all its partitions."""
     plain = [item for top in _PARTITIONS for item in _read(files, f"{top}/loader/entries", {})]
     unified = [item for top in _PARTITIONS for item in uki.entries(files, top)]
-    both = sorted([*plain, *unified], key=lambda item: _spec_order(*item))
-    entries = [entry for entry, _ in both]
+    entries = _in_order([*plain, *unified])
     path, text = _loader_conf(files)
     if text is not None or _installed(files):
         return [_configuration("systemd-boot", path, entries, _fields(text or ""))]
@@ -87,21 +86,24 @@ def _with_suffix(pattern: str) -> str:
     return pattern if pattern.endswith((".conf", ".efi", "*")) else f"{pattern}.conf"
 
 
-def _spec_order(entry: Entry, fields: Mapping[str, str]) -> tuple[object, ...]:
-    key = fields.get("sort-key", "")
-    by_key = (key, fields.get("machine-id", ""), _newest_first(fields.get("version", "")))
+def _in_order(found: list[tuple[Entry, dict[str, str]]]) -> list[Entry]:
+    """As systemd-boot shows them; the last of these sorts counts first."""
+    found.sort(key=lambda item: uapi_key(item[0].id.lower()), reverse=True)
+    found.sort(key=lambda item: uapi_key(_by_key(item[1], "version")), reverse=True)
+    found.sort(key=lambda item: _by_key(item[1], "machine-id"))
+    found.sort(key=lambda item: _by_key(item[1], "sort-key"))
+    found.sort(key=lambda item: (_failed(item[0]), not item[1].get("sort-key")))
+    return [entry for entry, _ in found]
+
+
+def _by_key(fields: Mapping[str, str], name: str) -> str:
+    """A field that only counts beside a sort-key."""
+    return fields.get(name, "") if fields.get("sort-key") else ""
+
+
+def _failed(entry: Entry) -> bool:
     tries = TRIES.search(entry.source)
-    failed = tries is not None and int(tries[1]) == 0
-    return (failed, not key, by_key if key else (), _newest_first(entry.id))
-
-
-def _newest_first(version: str) -> tuple[object, ...]:
-    key = version_key(version)
-    return (*((-kind, -number, _inverted(word)) for kind, number, word in key), (1, 0, ""))
-
-
-def _inverted(word: str) -> str:
-    return "".join(chr(0x10FFFF - ord(letter)) for letter in word)
+    return tries is not None and int(tries[1]) == 0
 
 
 def _read(
