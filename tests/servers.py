@@ -197,14 +197,14 @@ def small_swift(config: pytest.Config) -> Server:
     return shared(config, "small", lambda where: start_swift(where, *options))  # type: ignore[no-any-return]
 
 
+def start_radosgw(directory: Path) -> Server:
+    need_radosgw()
+    return Server([str(PROGRAMS / "run_radosgw.py"), str(directory)], directory)
+
+
 def radosgw(config: pytest.Config) -> Server:
     """Ceph's gateway: both protocols by somebody else."""
-
-    def start(directory: Path) -> Server:
-        need_radosgw()
-        return Server([str(PROGRAMS / "run_radosgw.py"), str(directory)], directory)
-
-    return shared(config, "ceph", start)  # type: ignore[no-any-return]
+    return shared(config, "ceph", start_radosgw)  # type: ignore[no-any-return]
 
 
 def rackspace(config: pytest.Config) -> Server:

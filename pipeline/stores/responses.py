@@ -20,6 +20,9 @@ from pipeline.errors import TemporaryStoreError
 from pipeline.text import clean
 
 T = TypeVar("T")
+_HINT = (
+    "a proxy or a login page may answer instead of the store: check the address and HTTP(S)_PROXY"
+)
 Count = Annotated[int, msgspec.Meta(ge=0)]
 Positive = Annotated[int, msgspec.Meta(gt=0)]
 
@@ -77,6 +80,47 @@ class Head(msgspec.Struct, frozen=True, rename="kebab"):
     def checksum(self) -> str | None:
         """The ETag without its quotes."""
         return self.etag.strip('"') or None
+
+
+class Endpoint(msgspec.Struct, frozen=True):
+    """One place of a service in an identity service's catalog."""
+
+    region: str = ""
+    public: str | None = msgspec.field(default=None, name="publicURL")
+    internal: str | None = msgspec.field(default=None, name="internalURL")
+
+
+class Service(msgspec.Struct, frozen=True):
+    """One service in that catalog."""
+
+    type: str
+    endpoints: tuple[Endpoint, ...] = ()
+
+
+class Token(msgspec.Struct, frozen=True):
+    """What lets in."""
+
+    id: str
+
+
+class User(msgspec.Struct, frozen=True):
+    """Who is let in."""
+
+    region: str | None = msgspec.field(default=None, name="RAX-AUTH:defaultRegion")
+
+
+class Entrance(msgspec.Struct, frozen=True):
+    """``access`` of Rackspace's identity v2.0."""
+
+    token: Token
+    catalog: tuple[Service, ...] = msgspec.field(name="serviceCatalog")
+    user: User = User()
+
+
+class Identity(msgspec.Struct, frozen=True):
+    """The answer of Rackspace's identity v2.0, see ``pipeline.stores.swift.rackspace``."""
+
+    access: Entrance
 
 
 class Upload(msgspec.Struct, frozen=True):
@@ -162,15 +206,24 @@ def read_json(action: str, data: bytes | str, kind: type[T]) -> T:
         raise misunderstood(action, str(error), data) from None
 
 
-def misunderstood(action: str, why: str, data: Any = "") -> TemporaryStoreError:
+def read_identity(action: str, data: bytes, *, hint: str) -> Entrance:
+    """What an identity service lets in with; its answer is never shown, since it may hold a token."""
+    try:
+        return msgspec.json.decode(data, type=Identity).access
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise misunderstood(action, str(error), hint=hint) from None
+
+
+def misunderstood(
+    action: str, why: str, data: Any = "", *, hint: str = _HINT
+) -> TemporaryStoreError:
     """The error for an answer that makes no sense."""
     shown = data.decode(errors="replace") if isinstance(data, bytes) else str(data)
     said = f"; it was: {clean(shown[:200], 120)}" if shown else ""
     return TemporaryStoreError(
         "store-misunderstood",
         f"{action}: the answer makes no sense ({clean(why, 120)}){said}",
-        hint="a proxy or a login page may answer instead of the store: check the address and "
-        "HTTP(S)_PROXY",
+        hint=hint,
     )
 
 

@@ -2,8 +2,9 @@
 
     soak.py [--minutes N] [--seed TEXT] [--keep]
 
-A round: a random file goes to a random store through a proxy with random faults, by one command or by
-two at the same time; they are killed at random moments while others clean up; then the same command
+A round: a random source (a prepared file, or a raw or qcow2 disk that becomes a VHD on the way) goes to a
+random store (Swift, its S3, Ceph's S3, a directory) through a proxy with random faults, by one command or
+by two at the same time; they are killed at random moments while others clean up; then the same command
 runs in peace and must end well, and the object is read back.  In the end the clock of Swift is set
 eight days ahead, its own expirer runs, and every object of every round is read back once more, whole;
 what was left unfinished must be gone.
@@ -55,12 +56,12 @@ class Stored:
     name: str
     sha256: str
     round: int
-    env: Mapping[str, str]
+    swift: Mapping[str, str] | None  # how the same containers are read by Swift's own API
 
     def check(self, when: str) -> None:
         """Read it back, whole, by somebody else's client."""
         try:
-            data = _reader(self.place, self.env).read(self.name)
+            data = _reader(self.place, self.swift).read(self.name)
         except Exception as error:
             raise LossError(
                 f"round {self.round}, {when}: {self.name} cannot be read: {error!r}"
@@ -84,50 +85,74 @@ class Soak:
     def __post_init__(self) -> None:
         limits = ("--max-file-size", str(SEGMENT), "--max-segments", "100", "--token-life", "5")
         self.server = servers.start_swift(self.root / "swift", *limits)
-        self.proxy = servers.Faults(self.server.url)
+        self.gateway = servers.start_radosgw(self.root / "ceph")
+        self.proxies = {
+            server.url: servers.Faults(server.url) for server in (self.server, self.gateway)
+        }
 
     def close(self) -> None:
         """End the servers."""
-        self.proxy.stop()
+        for proxy in self.proxies.values():
+            proxy.stop()
+        self.gateway.stop()
         self.server.stop()
 
     def round(self, number: int) -> None:
         """One file to one place, against all odds."""
         rng = random.Random(f"{self.seed}/{number}")
-        place = self._place(rng, number)
+        place, server = self._place(rng, number)
         home = self.root / f"round-{number}"
         home.mkdir()
-        file = home / NAME
-        sha256 = _write(file, rng)
-        command = Command(home, place, self.proxy.through(place.env))
-        uploads = [command.upload(file, NAME, machine) for machine in ("one", "two")]
+        proxy = self.proxies[server.url]
+        command = Command(home, place, proxy, proxy.through(place.env))
+        file = home / "source"
+        _write(file, rng)
+        image, sha256 = self._source(rng, file, command)
+        uploads = [command.upload(image, NAME, machine) for machine in ("one", "two")]
         together = uploads if rng.random() < 0.4 else uploads[:1]
         for _ in range(rng.randint(0, 3)):
-            self._break(rng, place, command, together)
-        self.proxy.set()
+            self._break(rng, command, together)
+        proxy.set()
         self._finish(uploads[0], command)
-        done = Stored(place, NAME, sha256, number, self.server.env)
+        swift = self.server.env if server is self.server else None
+        done = Stored(place, NAME, sha256, number, swift)
         done.check("at once")
         self.stored.append(done)
         if isinstance(place, places.Swift) and rng.random() < 0.5:
             self._leave_unfinished(rng, place, command, file)
         shutil.rmtree(home)
 
-    def _place(self, rng: random.Random, number: int) -> places.Place:
-        kind = rng.choice(("swift", "swift", "swift", "s3", "directory"))
+    def _place(self, rng: random.Random, number: int) -> tuple[places.Place, servers.Server]:
+        """An empty place, and the server that holds it (a directory's is never asked)."""
+        kind = rng.choice(("swift", "swift", "swift", "s3", "ceph", "directory"))
+        server = self.gateway if kind == "ceph" else self.server
         if kind == "directory":
             place: places.Place = places.Directory(self.root / f"store-{number}")
         else:
-            place = (places.S3 if kind == "s3" else places.Swift)(self.server.env)
+            place = (places.Swift if kind == "swift" else places.S3)(server.env)
         place.create()
-        return place
+        return place, server
 
-    def _break(
-        self, rng: random.Random, place: places.Place, command: Command, together: list[list[str]]
-    ) -> None:
+    def _source(self, rng: random.Random, file: Path, command: Command) -> tuple[Path, str]:
+        """What is stored, and the sha256 that its object must have."""
+        kind = rng.choice(("prepared", "raw", "qcow2", "compressed"))
+        if kind == "prepared":
+            return file, _sha256(file)
+        image = file.with_suffix(f".{'raw' if kind == 'raw' else 'qcow2'}")
+        options = ("-c",) if kind == "compressed" else ()
+        format_ = image.suffix.removeprefix(".")
+        subprocess.run(
+            ["qemu-img", "convert", "-f", "raw", "-O", format_, *options, file, image], check=True
+        )
+        # The same job gives the same bytes, so a local conversion tells what is to be stored.
+        made = file.with_suffix(".vhd")
+        _require_end(command.start(["convert", "-q", str(image), str(made)]), {0})
+        return image, _sha256(made)
+
+    def _break(self, rng: random.Random, command: Command, together: list[list[str]]) -> None:
         """Run under faults; somebody cleans up meanwhile; one may be killed, all must end somehow."""
         rules = [_fault(rng) for _ in range(rng.randint(0, 4))]
-        self.proxy.set(*rules)
+        command.proxy.set(*rules)
         running = [command.start(argv) for argv in together]
         self.runs += len(running)
         for _ in range(rng.randint(0, 2)):
@@ -139,7 +164,7 @@ class Soak:
             self.kills += 1
         for process in running:
             _require_end(process, {*ENDS})
-        self.faults += sum(self.proxy.fired()) if rules else 0
+        self.faults += sum(command.proxy.fired()) if rules else 0
 
     def _finish(self, argv: list[str], command: Command) -> None:
         process = command.start(argv)
@@ -151,16 +176,16 @@ class Soak:
     ) -> None:
         """An upload that nobody goes on with: what it sent must be gone in a week."""
         hold = {"method": "PUT", "path": f"_segments/{LEFT}/.*/0*1$", "do": "hold"}
-        self.proxy.set(hold)
+        command.proxy.set(hold)
         process = command.start(command.upload(file, LEFT, "one"))
         deadline = time.monotonic() + PATIENCE_S
-        while not self.proxy.fired()[0] and process.poll() is None:
+        while not command.proxy.fired()[0] and process.poll() is None:
             if time.monotonic() > deadline:
                 raise LossError("an upload in peace did not reach its second segment")
             time.sleep(0.1)
         process.kill()
         process.communicate()
-        self.proxy.set()
+        command.proxy.set()
         self.unfinished.append(place)
 
     def eight_days_later(self) -> None:
@@ -181,12 +206,19 @@ class Command:
 
     home: Path
     place: places.Place
+    proxy: servers.Faults
     env: dict[str, str]
 
     def upload(self, file: Path, name: str, machine: str) -> list[str]:
-        """As one of two machines would type it: each has its own job directory."""
-        options = ("--name", name, "--job-dir", self.home / machine, "--connections", 2)
-        return [str(word) for word in ("upload", file, self.place.url, *options)]
+        """As one of two machines would type it: each has its own job directory.
+
+        What has no suffix is a prepared file; anything else is a disk to be converted.
+        """
+        options = ["--name", name, "--job-dir", self.home / machine, "--connections", 2]
+        if file.suffix:
+            options += ["--guest", "off", "--fail-on", "never"]
+        command = "run" if file.suffix else "upload"
+        return [str(word) for word in (command, file, self.place.url, *options)]
 
     def start(self, arguments: list[str]) -> subprocess.Popen[str]:
         """Start it."""
@@ -217,14 +249,17 @@ def _require_end(process: subprocess.Popen[str], codes: set[int]) -> None:
         raise LossError(f"{process.args!r} ended with {process.returncode}:\n{output}\n{errors}")
 
 
-def _write(file: Path, rng: random.Random) -> str:
-    """A file of data and holes; its sha256."""
-    size = rng.randint(SEGMENT // 2, 4 * SEGMENT)
+def _write(file: Path, rng: random.Random) -> None:
+    """A file of data and holes, whole sectors."""
+    size = rng.randint(SEGMENT // 2, 4 * SEGMENT) // 512 * 512
     with file.open("wb") as out:
         out.truncate(size)
         for _ in range(rng.randint(1, 6)):
             out.seek(rng.randrange(size))
             out.write(rng.randbytes(rng.randint(1, 3 * MIB))[: size - out.tell()])
+
+
+def _sha256(file: Path) -> str:
     return hashlib.sha256(file.read_bytes()).hexdigest()
 
 
@@ -254,9 +289,9 @@ def _fault(rng: random.Random) -> dict[str, Any]:
     return {"method": method, **when, **what}
 
 
-def _reader(place: places.Place, swift: Mapping[str, str]) -> places.Place:
+def _reader(place: places.Place, swift: Mapping[str, str] | None) -> places.Place:
     """S3 refuses who has another clock; Swift's own API reads the same containers."""
-    if not isinstance(place, places.S3):
+    if swift is None or not isinstance(place, places.S3):
         return place
     reader = places.Swift(swift)
     reader.container = place.bucket

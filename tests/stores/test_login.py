@@ -256,3 +256,26 @@ def test_nothing_shows_its_secret(request: pytest.FixtureRequest):
     shown = f"{login!r} {access!r} {login} {access}"
     assert access.token not in shown
     assert "testing" not in shown
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        "<html>Please log in</html>",
+        "[]",
+        '{"access": {"token": {"id": "tok-secret"}}}',
+        '{"access": {"token": {"id": "tok-secret"}, "serviceCatalog": {"a": 1}}}',
+        '{"access": {"token": {"id": 5}, "serviceCatalog": []}}',
+        '{"access": {"token": {"id": "tok-secret"}, "serviceCatalog": [{"type": "x", "endpoints": 3}]}}',
+    ],
+)
+def test_an_identity_service_that_answers_nonsense(request: pytest.FixtureRequest, body: str):
+    """It is the store's failure, worth another try, and what may hold a token is never shown."""
+    proxy = servers.faults(request.config, servers.swift(request.config), "identity")
+    proxy.set({"do": "status", "status": 200, "body": body, "after": -1, "times": None})
+    error = refused({"RS_AUTH_URL": f"{proxy.url}/v2.0", "RS_USERNAME": "u", "RS_API_KEY": "k"})
+
+    assert isinstance(error, TemporaryStoreError)
+    assert error.code == "store-misunderstood"
+    assert "/v2.0" in error.hint
+    assert "tok-secret" not in f"{error.message} {error.hint}"

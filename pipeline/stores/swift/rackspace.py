@@ -13,10 +13,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 from pipeline.errors import StoreError
-from pipeline.stores import endpoints
+from pipeline.stores import endpoints, responses
 from pipeline.stores.failures import no_answer, refusal
 from pipeline.text import clean
 from pipeline.transfer.retry import retry_after
@@ -26,6 +26,7 @@ Trust: TypeAlias = bool | str
 
 DEFAULT_AUTH_URL = "https://identity.api.rackspacecloud.com/v2.0"
 _ACTION = "logging in at Rackspace"
+_HINT = "OS_AUTH_URL or RS_AUTH_URL must end in /v2.0"
 
 
 @dataclass(frozen=True)
@@ -71,30 +72,23 @@ def enter(key: ApiKey, internal: bool, timeout_s: float, trust: Trust = True) ->
             verify=trust,
             allow_redirects=False,
         )
-        document = answer.json() if answer.status_code in (200, 203) else {}
-    except requests.JSONDecodeError:
-        raise _misunderstood(host) from None
     except (requests.RequestException, OSError) as error:
         raise no_answer(_ACTION, host, error) from None
     if answer.status_code not in (200, 203):
         wish = retry_after(answer.headers.get("Retry-After"))
         raise refusal(_ACTION, answer.status_code, answer.reason, retry_after_s=wish)
-    try:
-        access = document["access"]
-        region = key.region or access["user"].get("RAX-AUTH:defaultRegion")
-        return _endpoint(access, region, internal), str(access["token"]["id"])
-    except (KeyError, TypeError, AttributeError):
-        raise _misunderstood(host) from None
+    access = responses.read_identity(_ACTION, answer.content, hint=_HINT)
+    return _endpoint(access, key.region or access.user.region, internal), access.token.id
 
 
-def _endpoint(access: Mapping[str, Any], region: str | None, internal: bool) -> str:
+def _endpoint(access: responses.Entrance, region: str | None, internal: bool) -> str:
     which = "internalURL" if internal else "publicURL"
     found = {
-        str(endpoint["region"]).upper(): str(endpoint[which])
-        for service in access["serviceCatalog"]
-        if service["type"] == "object-store"
-        for endpoint in service["endpoints"]
-        if which in endpoint
+        endpoint.region.upper(): url
+        for service in access.catalog
+        if service.type == "object-store"
+        for endpoint in service.endpoints
+        if (url := endpoint.internal if internal else endpoint.public) is not None
     }
     if region and region.upper() in found:
         return found[region.upper()]
@@ -105,12 +99,4 @@ def _endpoint(access: Mapping[str, Any], region: str | None, internal: bool) -> 
         f"{_ACTION}: Cloud Files has no {which} in region {clean(str(region), 20)}; "
         f"there are: {clean(', '.join(sorted(found)), 100) or 'none'}",
         hint="set RS_REGION_NAME (or OS_REGION_NAME) to one of them",
-    )
-
-
-def _misunderstood(host: str) -> StoreError:
-    return StoreError(
-        "store-authentication",
-        f"{_ACTION}: the answer of {clean(host, 80)} is not that of identity v2.0",
-        hint="OS_AUTH_URL or RS_AUTH_URL must end in /v2.0",
     )
