@@ -224,7 +224,7 @@ def _places(info: Mapping[str, Any]) -> int:
 
 @contextmanager
 def cluster(
-    address: str, destinations: Sequence[str], *, rate: int | None, remember: bool
+    address: str, stores: Sequence[str], *, rate: int | None, remember: bool
 ) -> Iterator[tuple[Cluster, tuple[str, ...]]]:
     """The cluster behind a scheduler, and what is to be said about it.
 
@@ -233,7 +233,7 @@ def cluster(
     """
     client = _connected(address)
     try:
-        notes = _require_equal(client, destinations)
+        notes = _require_equal(client, stores)
     except BaseException:
         client.close(timeout=5)
         raise
@@ -265,7 +265,7 @@ def _connected(address: str) -> Any:
         ) from error
 
 
-def _require_equal(client: Any, destinations: Sequence[str]) -> tuple[str, ...]:
+def _require_equal(client: Any, stores: Sequence[str]) -> tuple[str, ...]:
     """What is worth a note; raises with everything that is wrong."""
     workers = client.scheduler_info(n_workers=-1)["workers"]
     ours = [name for name, info in workers.items() if _places(info)]
@@ -275,7 +275,7 @@ def _require_equal(client: Any, destinations: Sequence[str]) -> tuple[str, ...]:
             f"none of the {len(workers)} workers takes jobs of imgprep",
             hint="start workers with --resources 'imgprep=N', N jobs at a time",
         )
-    found = client.run(remote.looking(destinations), workers=ours, on_error="return")
+    found = client.run(remote.looking(stores), workers=ours, on_error="return")
     wrong = [line for name, told in sorted(found.items()) for line in _wrong(name, told)]
     if wrong:
         raise EnvironmentFailed(

@@ -120,12 +120,17 @@ class Ledger:
             (after, limit),
         )
 
-    def destinations(self) -> list[str]:
-        """Where the chosen tasks' results go, each place once."""
-        found = self._ask(
+    def stores(self) -> list[str]:
+        """Every store that the chosen tasks read from or write to, each once."""
+        written = self._ask(
             "SELECT DISTINCT json_extract(job, '$.destination') FROM tasks WHERE chosen"
         )
-        return [place for (place,) in found if place is not None]
+        read = self._ask(
+            "SELECT DISTINCT json_extract(job, '$.source') AS source FROM tasks "
+            "WHERE chosen AND (source LIKE 's3://%' OR source LIKE 'swift://%')"
+        )
+        held = {f"{source.rpartition('/')[0]}/" for (source,) in read}
+        return sorted({place for (place,) in written if place is not None} | held)
 
     # --- what is being done
 

@@ -64,7 +64,7 @@ def _executor(plan: BatchOptions, ledger: Ledger, to_do: int, watch: Watch) -> I
         from pipeline.batch.cluster import cluster
 
         remember = plan.cache is not None
-        places = ledger.destinations()
+        places = ledger.stores()
         opened = cluster(plan.scheduler, places, rate=plan.rate, remember=remember)
         with opened as (workers, notes):
             for note in notes:

@@ -114,12 +114,12 @@ def _settings(directory: Path, remote: Remote) -> Settings:
     return Settings(jobs, shared, limits, cache.default_directory() if remote.remember else None)
 
 
-def looking(destinations: Sequence[str]) -> Callable[[], dict[str, Any]]:
+def looking(stores: Sequence[str]) -> Callable[[], dict[str, Any]]:
     """A function that tells what a worker has.
 
     It travels as code and not by name, so that a worker without imgprep can run it, and say so.
     """
-    wanted = list(destinations)
+    wanted = list(stores)
 
     def look() -> dict[str, Any]:
         python = ".".join(map(str, sys.version_info[:2]))
@@ -133,8 +133,8 @@ def looking(destinations: Sequence[str]) -> Callable[[], dict[str, Any]]:
     return look
 
 
-def described(destinations: Sequence[str]) -> dict[str, Any]:
-    """This worker: versions, tools, and destinations that it cannot reach."""
+def described(stores: Sequence[str]) -> dict[str, Any]:
+    """This worker: versions, tools, and stores that it has no credentials for."""
     from pipeline.tools import qemu_img
 
     missing = [name for name in TOOLS if shutil.which(name) is None]
@@ -142,13 +142,13 @@ def described(destinations: Sequence[str]) -> dict[str, Any]:
         "version": __version__,
         "qemu": qemu_img.version() if not missing else None,
         "missing": missing,
-        "problems": [problem for place in destinations if (problem := _problem(place))],
+        "problems": [problem for place in stores if (problem := _problem(place))],
     }
 
 
-def _problem(destination: str) -> str | None:
+def _problem(store: str) -> str | None:
     try:
-        open_store(destination).close()
+        open_store(store).close()
     except ImgprepError as error:
         return f"{error.message} [{error.code}]"
     return None

@@ -89,6 +89,19 @@ def test_a_cluster_that_does_what_began_here_knows_it_by_content(ledger):
     assert [row.job.options.identity for row in do_all(ledger)[1]] == ["content"]
 
 
+def test_workers_are_asked_for_every_store_that_is_read_or_written(ledger):
+    jobs = [
+        Job("/i/a", "rackspace", "s3://out/x/"),
+        Job("s3://in/deep/b", "rackspace", "s3://out/x/"),
+        Job("swift://c/o", "rackspace"),
+        Job("http://h/o", "rackspace"),
+    ]
+    ledger.adopt([Task(job, job.source, "s", 0) for job in jobs])
+    ledger.begin()
+
+    assert ledger.stores() == ["s3://in/deep/", "s3://out/x/", "swift://c/"]
+
+
 def test_what_is_no_longer_listed_does_not_count(ledger):
     ledger.adopt([task("a"), task("b")])
     _, (a, b) = do_all(ledger)
