@@ -11,6 +11,7 @@ import pytest
 from pipeline import __version__
 from pipeline.batch.budget import Capacity
 from tests.batch import clusters, images
+from tests.remote.web import Ranged, Web
 
 pytestmark = [
     pytest.mark.needs("module:distributed", "qemu-img", "qemu-nbd"),
@@ -69,6 +70,28 @@ def test_the_same_command_on_a_cluster_gives_the_same_objects(imgprep, tmp_path)
     }  # fmt: skip
 
 
+def test_workers_read_images_at_addresses_themselves(imgprep, tmp_path):
+    qcow2 = images.good(tmp_path / "disk.qcow2")
+    raw = ["qemu-img", "convert", "-O", "raw", qcow2, tmp_path / "disk.raw"]
+    subprocess.run(raw, check=True, timeout=60)
+    (tmp_path / "cluster").mkdir()
+    with (
+        Web(tmp_path, Ranged).running() as site,
+        clusters.running(tmp_path / "cluster", imgprep.env, 1) as found,
+    ):
+        listed = [site.url("disk.raw"), {"image": site.url("disk.qcow2"), "name": "copied.vhd"}]
+        file = images.manifest(
+            tmp_path / "m.json", listed, to=str(tmp_path / "s"), options={"guest": "off"}
+        )
+        ended = imgprep("batch", file, "--scheduler", found.address)
+
+    assert ended.code == 0, ended.stderr
+    for name in ("disk.vhd", "copied.vhd"):
+        same = ["qemu-img", "compare", "-f", "vpc", "-F", "qcow2", tmp_path / "s" / name, qcow2]
+        assert subprocess.run(same, capture_output=True, timeout=60).returncode == 0
+    assert not list((tmp_path / "cluster").rglob("fetched"))
+
+
 def test_a_scheduler_that_is_not_there_is_told(imgprep, tmp_path):
     ended = imgprep("batch", manifest(tmp_path, 1), "--scheduler", "tcp://127.0.0.1:9")
 
@@ -105,8 +128,24 @@ def test_everything_wrong_with_the_workers_is_told_before_anything_starts(imgpre
     assert "has no imgprep" in unfit.stderr
     assert "has no qemu-img" in unfit.stderr
     assert f"has imgprep 0.0.1, here is {__version__}" in unfit.stderr
-    assert "3 problems with 3 workers" in unfit.stderr
+    assert "4 problems with 3 workers" in unfit.stderr
     assert set(states(imgprep, tmp_path / "m.batch").values()) == {"pending"}
+
+
+def test_workers_whose_tools_differ_are_told_of(imgprep, tmp_path):
+    file = images.manifest(tmp_path / "m.json", [images.iso(tmp_path / "disc.img")])
+    (tmp_path / "cluster").mkdir()
+    older = tmp_path / "tools" / "qemu-img"
+    older.parent.mkdir()
+    older.write_text("#!/bin/sh\necho qemu-img version 6.1.0\n")
+    older.chmod(0o755)
+    with clusters.running(tmp_path / "cluster", imgprep.env, 1) as found:
+        found.add_worker(env={"PATH": f"{older.parent}:{imgprep.env['PATH']}"})
+        clusters.arrived(found, 2)
+        ended = imgprep("batch", file, "--scheduler", found.address)
+
+    assert ended.code == 1, ended.stderr
+    assert "the workers have qemu 6.1.0 and qemu " in ended.stderr
 
 
 def test_a_worker_that_dies_has_its_job_done_elsewhere(imgprep, tmp_path):

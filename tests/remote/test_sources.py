@@ -13,9 +13,9 @@ import pytest
 import servers
 
 from pipeline.disk import GuestDisk
-from pipeline.errors import SourceError
+from pipeline.errors import SourceError, UsageError
 from pipeline.stage import Cancellation
-from pipeline.stores.sources import open_address
+from pipeline.stores.sources import is_address, open_address, parse
 from stages.identify import container_facts
 from tests.batch import images
 from tests.remote.web import Plain, Ranged, Web
@@ -219,32 +219,49 @@ def test_what_may_pass_is_asked_again(imgprep, web, folder, tmp_path):
 
 
 @pytest.mark.parametrize(
+    ("address", "words"),
+    [
+        ("http://user:pw@host/disk.raw", "credentials do not belong there"),
+        ("https://host/disk.raw?X-Amz-Signature=pw", "stand in every report"),
+        ("https://host/", "is no image's address"),
+        ("https://host/disk.raw#part", "is no image's address"),
+        ("http://[host/disk.raw", "is no image's address"),
+        ("http://host/a b.raw", "percent-encoded"),
+        ("s3://bucket", "names no object"),
+        ("s3://bucket/", "names no object"),
+        ("swift://user:pw@c/o", "credentials do not belong there"),
+        ("s3://bucket/../o", "'.' or '..'"),
+    ],
+)
+def test_an_address_that_is_none_is_told_without_its_secrets(address, words):
+    assert is_address(address)
+    with pytest.raises(UsageError) as caught:
+        parse(address)
+
+    assert caught.value.code == "address-malformed"
+    assert words in caught.value.message
+    assert "pw" not in caught.value.message + caught.value.hint
+
+
+@pytest.mark.parametrize(
     ("address", "code", "words"),
     [
-        ("http://user:pw@host/disk.raw", 2, "credentials do not belong there"),
-        ("https://host/disk.raw?X-Amz-Signature=abc", 2, "stand in every report"),
-        ("https://host/", 2, "is no image's address"),
-        ("http://host/a b.raw", 2, "percent-encoded"),
-        ("s3://bucket", 2, "names no object"),
-        ("swift://user:pw@c/o", 2, "credentials do not belong there"),
-        ("s3://bucket/../o", 2, "'.' or '..'"),
-        ("ftp://host/disk.raw", 2, "another address"),
+        ("https://host/disk.raw?signed=secret", 2, "stand in every report"),
         ("http://127.0.0.1:9/disk.raw", 5, "no answer from 127.0.0.1:9"),
         ("swift://c/o", 5, "no credentials for swift://"),
     ],
 )
 def test_an_address_that_cannot_be_read_is_told_plainly(imgprep, address, code, words):
-    env = {"IMGPREP_STORE_DEADLINE": "0.1", "AWS_EC2_METADATA_DISABLED": "true"}
-    ended = imgprep("check", address, "--guest=off", **env)
+    ended = imgprep("check", address, "--guest=off", IMGPREP_STORE_DEADLINE="0.1")
 
     assert ended.code == code, ended.stderr
     assert words in " ".join(ended.stderr.split())
-    assert "pw" not in ended.stderr
-    assert "abc" not in ended.stderr
+    assert "secret" not in ended.stderr
 
 
 @pytest.mark.parametrize(
-    ("status", "code"), [(404, "source-missing"), (403, "source-unreadable"), (200, "source-unwatchable")]
+    ("status", "code"),
+    [(404, "source-missing"), (403, "source-unreadable"), (200, "source-unwatchable")],
 )  # fmt: skip
 def test_what_a_server_refuses_is_the_source_s_failure(imgprep, web, status, code):
     web.hooks["/it.raw"] = lambda handler: handler.refuse(status)
