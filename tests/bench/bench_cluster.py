@@ -6,7 +6,6 @@ All workers live in one process here, so their own cost is not the cluster's.
 
 from __future__ import annotations
 
-import json
 import os
 import resource
 import subprocess
@@ -143,4 +142,17 @@ def _table(found: dict[str, float], scheduler: float) -> Table:
         ("ledger, written", f"{found['ledger'] / found['seconds'] / 1e6:.2f} MB/s"),
         ("batch, peak memory", mib(int(found["memory"]))),
     )
-    return Table("Jobs that sleep", ("", ""), rows, (json.dumps({"seconds": SECONDS}),))
+    return Table("Jobs that sleep", ("", ""), rows, _limits(jobs / scheduler, jobs / found["cpu"]))
+
+
+def _limits(scheduler: float, batch: float) -> tuple[str, ...]:
+    """Where it breaks, by CPU: jobs a second that the one process of each kind can do at most."""
+    first = "the scheduler" if scheduler < batch else "the batch itself"
+    rate = min(scheduler, batch)
+    workers = 60 * rate  # with jobs of a minute
+    stores = 10e9 / 8 / (1 << 30)  # jobs a second that send 1 GiB each over 10 Gbit/s
+    return (
+        f"jobs sleep {1000 * SECONDS:.0f} ms; all workers live in one process, which competes for the cores",
+        f"{first} breaks first, at {rate:.0f} jobs a second: {workers:,.0f} workers with jobs of a minute",
+        f"a store's line is the limit long before: 10 Gbit/s take {stores:.1f} jobs of 1 GiB a second",
+    )
