@@ -103,12 +103,17 @@ class GuestDisk:
         return ZeroedView(plain, self.free_space()) if self.reclaim else plain
 
     def free_space(self) -> FreeSpace:
-        """What of the disk holds nothing, as its file systems say; looked for once."""
+        """What of the disk holds nothing, as its file systems say; looked for once.
+
+        Where nothing is left out it is only a hint, for which not every witness is heard.
+        """
         from pipeline.content import free_space
 
         with self._lock:
             if self._free is None:
-                self._free = free_space.survey(self.as_it_is(), self.partition_table())
+                self._free = free_space.survey(
+                    self.as_it_is(), self.partition_table(), thorough=self.reclaim
+                )
             return self._free
 
     def partition_table(self) -> PartitionTable:

@@ -84,7 +84,7 @@ class FreeSpaceFacts(TypedDict):
     """What of the disk holds nothing, as its own file systems say it."""
 
     free: int
-    runs: int
+    runs: int | None  # None: not counted to the end, which only --reclaim needs
     deleted: int  # of it, what the image holds other data than zeros for: an estimate from samples
     areas: list[FreeAreaFacts]
 

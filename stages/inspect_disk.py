@@ -46,12 +46,12 @@ class InspectDisk:
     """Container facts in, disk facts out."""
 
     name = "inspect_disk"
-    version = 2
+    version = 3
     reusable = True
 
-    def options(self, _job: Job) -> Mapping[str, Any]:
-        """It depends on nothing but the source."""
-        return {}
+    def options(self, job: Job) -> Mapping[str, Any]:
+        """How thoroughly the free space is looked into."""
+        return {"reclaim": job.options.reclaim}
 
     def run(self, context: Context) -> Outcome:
         """Inspect the disk.  Raises ``SourceError`` when a running machine writes to the image."""

@@ -146,7 +146,8 @@ def _look(context: Context, artifact: Artifact, opened: OpenArtifact) -> JsonObj
     with _disk_of(context, artifact, opened, container) as view:
         found = disk_content.inspect(view, is_file=container["format"] == "raw")
         everywhere = (Extent(0, view.size, "data"),)
-        space = held.facts(view, free_space.survey(view, found.table), everywhere)
+        free = free_space.survey(view, found.table, thorough=False)
+        space = held.facts(view, free, everywhere)
     found = replace(found, free_space=space)
     return {"container": container, "disk": disk_facts(found, ())}
 

@@ -69,7 +69,7 @@ def _only_inspected(facts: Mapping[str, Any], container: JsonObject) -> Iterator
         )
     if len(problems) > MOST_PROBLEMS:
         yield "", f"and {len(problems) - MOST_PROBLEMS} more"
-    for number, line in enumerate(_kept_whole(facts.get("disk") or {})):
+    for number, line in enumerate(_kept(facts.get("disk") or {})):
         yield "" if number else "as it is", line
     for number, line in enumerate(_contents(facts)):
         yield "" if number else "on it", line
@@ -91,11 +91,13 @@ def _contents(facts: Mapping[str, Any]) -> Iterator[str]:
         yield f"partition {item['number']}: {kind}, {size(item['size'])}"
 
 
-def _kept_whole(disk: JsonObject) -> Iterator[str]:
+def _kept(disk: JsonObject) -> Iterator[str]:
     """What --reclaim would not look into, and why."""
     for area in (disk.get("free_space") or {}).get("areas", ()):
         if area["reason"] is not None:
-            yield clean(f"{area['place']}: {area['reason']}")
+            yield clean(f"{area['place']}, all of it: {area['reason']}")
+        elif area["behind"]:
+            yield clean(f"{area['place']}, its last {size(area['behind'])}: behind its file system")
 
 
 def _format(container: JsonObject) -> str:

@@ -26,7 +26,7 @@ def readable(disk: GuestDisk, directory: Path) -> Iterator[qemu_img.ImageSpec]:
 
 
 def notes(disk: GuestDisk) -> Iterator[str]:
-    """What is left out, and which parts of the disk are kept whole, for what reason."""
+    """What is left out, and which parts of the disk are kept, for what reason."""
     if not disk.reclaim:
         return
     free = disk.free_space()
@@ -34,3 +34,7 @@ def notes(disk: GuestDisk) -> Iterator[str]:
     for area in free.areas:
         if area.reason is not None:
             yield clean(f"{area.place} is kept whole: {area.reason}")
+        elif area.behind:
+            yield clean(
+                f"{area.place} is larger than its file system: {size(area.behind)} are kept"
+            )

@@ -22,6 +22,8 @@ from pipeline.content import filesystems, lvm, partitions
 from pipeline.content.disk import PagedReader
 from pipeline.content.free_space import ext, fat, gaps, ntfs, swap, xfs
 from pipeline.content.free_space.base import (
+    ADVICE,
+    Effort,
     FreeMap,
     KeptError,
     Piece,
@@ -38,7 +40,7 @@ from pipeline.source import Reader
 VERSION = 1  # of what is called free; raise it when the same disk gives other runs
 BEHIND = 1 << 20  # bytes behind a file system from which on it is said that nobody has them
 
-_LOOK: Mapping[str, Callable[[Reader], FreeMap]] = {
+_LOOK: Mapping[str, Callable[[Reader, Effort], FreeMap]] = {
     "ext2": ext.look,
     "ext3": ext.look,
     "ext4": ext.look,
@@ -104,9 +106,10 @@ class FreeSpace:
         return sum(area.map.free for area in self.areas if area.map is not None)
 
     @property
-    def runs(self) -> int:
-        """How many runs there are in all areas."""
-        return sum(area.map.runs for area in self.areas if area.map is not None)
+    def runs(self) -> int | None:
+        """How many runs there are in all areas; None when somewhere they were not counted."""
+        found = [area.map.runs for area in self.areas if area.map is not None]
+        return None if None in found else sum(count or 0 for count in found)
 
     @property
     def id(self) -> str:
@@ -129,20 +132,24 @@ class FreeSpace:
                     yield start + shift, end + shift
 
 
-def survey(view: Reader, table: PartitionTable | None = None) -> FreeSpace:
+def survey(
+    view: Reader, table: PartitionTable | None = None, *, thorough: bool = True
+) -> FreeSpace:
     """Look at a whole disk.  Only reading it raises anything.
 
-    ``table``: how it is divided, where somebody has read that already.
+    ``table``: how it is divided, where somebody has read that already.  ``thorough``: every witness is
+    heard, as must be before something is left out; otherwise the same maps are read, but believed
+    after ``ADVICE``.
     """
-    reader = PagedReader(view)
+    reader, effort = PagedReader(view), Effort(None if thorough else ADVICE)
     table = table or partitions.parse(reader)
     if table.scheme == "none":
         whole = (Piece(0, 0, reader.size),)
-        return FreeSpace(tuple(_areas(reader, "the disk", whole, reader.size)))
+        return FreeSpace(tuple(_areas(reader, effort, "the disk", whole, reader.size)))
     doubt = _doubt(reader, table)
     if doubt is not None:
         return FreeSpace((Area("the disk", None, 0, reader.size, reason=doubt),))
-    found = [area for part in table.partitions for area in _partition(reader, part)]
+    found = [area for part in table.partitions for area in _partition(reader, effort, part)]
     return FreeSpace((*found, _outside(table, reader.size)))
 
 
@@ -167,14 +174,20 @@ def _outside(table: PartitionTable, size: int) -> Area:
     return replace(area, pieces=pieces, map=known)
 
 
-def _partition(reader: Reader, part: Partition) -> Iterator[Area]:
+def _partition(reader: Reader, effort: Effort, part: Partition) -> Iterator[Area]:
     if not gaps.is_extended(part):
         pieces = (Piece(0, part.start, part.size),)
-        yield from _areas(reader, f"partition {part.number}", pieces, part.size)
+        yield from _areas(reader, effort, f"partition {part.number}", pieces, part.size)
 
 
 def _areas(
-    reader: Reader, place: str, pieces: tuple[Piece, ...], size: int, *, nested: bool = False
+    reader: Reader,
+    effort: Effort,
+    place: str,
+    pieces: tuple[Piece, ...],
+    size: int,
+    *,
+    nested: bool = False,
 ) -> Iterator[Area]:
     """What a part of the disk is: one area, or the volumes of an LVM in it.
 
@@ -183,28 +196,28 @@ def _areas(
     volume = Volume(reader, pieces)
     content = filesystems.signature(volume, 0, size)
     if content == "LVM2_member" and not nested:
-        yield from _volumes(reader, place, pieces[0])
+        yield from _volumes(reader, effort, place, pieces[0])
         return
     area = Area(place, content, pieces[0].offset, size)
     try:
-        known = _look(volume, content)
+        known = _look(volume, content, effort)
     except KeptError as error:
         yield replace(area, reason=str(error))
         return
     yield replace(area, pieces=pieces, map=known)
 
 
-def _look(volume: Reader, content: str | None) -> FreeMap:
+def _look(volume: Reader, content: str | None, effort: Effort) -> FreeMap:
     if content is None:
         require(not swap.asleep(volume), "a system is hibernated in it")
         raise KeptError("nothing known begins there")
     look = _LOOK.get(content)
     if look is None:
         raise KeptError(f"{content} is not looked into")
-    return look(volume)
+    return look(volume, effort)
 
 
-def _volumes(reader: Reader, place: str, piece: Piece) -> Iterator[Area]:
+def _volumes(reader: Reader, effort: Effort, place: str, piece: Piece) -> Iterator[Area]:
     """The logical volumes of a physical volume that is all of ``piece``."""
     group = lvm.parse(reader, piece.offset)
     try:
@@ -221,7 +234,7 @@ def _volumes(reader: Reader, place: str, piece: Piece) -> Iterator[Area]:
         for offset, length in item.pieces:
             found.append(Piece(at, piece.offset + offset, length))
             at += length
-        yield from _areas(reader, name, tuple(found), item.size, nested=True)
+        yield from _areas(reader, effort, name, tuple(found), item.size, nested=True)
 
 
 def _require_plain(group: VolumeGroup | None, size: int) -> list[tuple[str, LogicalVolume]]:

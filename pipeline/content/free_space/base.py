@@ -6,6 +6,9 @@
 A ``FreeMap`` keeps no list of runs: a file system of 64 TiB may have billions.  It knows where the
 file system's own map lies, has read that through once and found no contradiction, and reads the part
 for a range again whenever it is asked.
+
+Before something is left out, every witness is heard: each inode, each file of an MFT, each extent of
+both trees.  For advice an ``Effort`` ends that early, so that nobody waits for what he did not ask for.
 """
 
 from __future__ import annotations
@@ -30,8 +33,11 @@ class FreeMap(Protocol):
         ...
 
     @property
-    def runs(self) -> int:
-        """How many runs there are; one that crosses a group's border may count twice."""
+    def runs(self) -> int | None:
+        """How many runs there are; one that crosses a group's border may count twice.
+
+        None when the effort did not suffice to count them.
+        """
         ...
 
     @property
@@ -49,6 +55,30 @@ class FreeMap(Protocol):
 
 class KeptError(Exception):
     """Nothing of this volume can be called free; the text says why, as a part of a sentence."""
+
+
+class Effort:
+    """How long witnesses are heard that the map itself is right; one effort for a whole disk."""
+
+    def __init__(self, most: int | None = None) -> None:
+        """``most``: in units of about a microsecond; None: to the last witness."""
+        self._left = most
+
+    @property
+    def thorough(self) -> bool:
+        """Whether it never ends."""
+        return self._left is None
+
+    def allows(self, cost: int) -> bool:
+        """Take note of what is done next; False when that would be too much, now and ever after."""
+        if self._left is None:
+            return True
+        self._left = self._left - cost if self._left >= cost else 0
+        return self._left > 0
+
+
+ADVICE = 50_000
+"""The effort for a hint that nobody asked for, a part of what a check takes anyway."""
 
 
 @dataclass(frozen=True)

@@ -30,6 +30,7 @@ from functools import lru_cache
 
 from pipeline.content.free_space import ext_inodes, ext_superblock
 from pipeline.content.free_space.base import (
+    Effort,
     KeptError,
     Occupied,
     Span,
@@ -174,8 +175,8 @@ class ExtMap:
                 used |= ((1 << (high - low)) - 1) << low
         return used.to_bytes(info.block_size, "little")
 
-    def prove(self) -> None:
-        """Read everything once.  Raises ``KeptError`` for the first contradiction."""
+    def prove(self, effort: Effort) -> None:
+        """Read every bitmap once, and then the inodes.  Raises ``KeptError`` for a contradiction."""
         info = self.superblock
         occupied = Occupied()
         for group in range(info.groups):
@@ -193,7 +194,7 @@ class ExtMap:
             words = f"its bitmaps have {self.free} free bytes, its superblock says {counted}"
             raise KeptError(words)
         if not info.checksums:
-            ext_inodes.prove(self)
+            ext_inodes.prove(self, effort)
 
     def _require_place(self, group: int, first: int, count: int) -> None:
         info = self.superblock
@@ -218,10 +219,10 @@ class ExtMap:
         self.runs += runs
 
 
-def look(volume: Reader) -> ExtMap:
+def look(volume: Reader, effort: Effort) -> ExtMap:
     """The free space of an ext file system.  Raises ``KeptError``."""
     found = ExtMap(volume, ext_superblock.parse(volume))
-    found.prove()
+    found.prove(effort)
     return found
 
 

@@ -16,12 +16,13 @@ https://docs.kernel.org/filesystems/ext4/inodes.html, …/ext4/ifork.html
 
 from __future__ import annotations
 
+import re
 import stat
 import struct
 from collections.abc import Iterable, Iterator
 from typing import Protocol
 
-from pipeline.content.free_space.base import KeptError, require
+from pipeline.content.free_space.base import Effort, KeptError, require
 from pipeline.content.free_space.ext_superblock import Superblock
 from pipeline.formats.tables import integers
 
@@ -30,6 +31,8 @@ _MAX_DEPTH = 5
 _HELD = (stat.S_IFREG, stat.S_IFDIR, stat.S_IFLNK, 0)  # 0: the inode of bad blocks
 
 MAX_CLAIMS = 1 << 24  # runs of blocks, of all inodes together: a minute
+_COST = 8  # of a claim that is looked up, as ``Effort`` counts
+_SOME = re.compile(rb"(?s)[^\0]")
 
 Run = tuple[int, int]  # first block, count
 
@@ -56,11 +59,13 @@ class Blocks(Protocol):
     def block(self, number: int, what: str) -> bytes: ...  # noqa: D102
 
 
-def prove(blocks: Blocks) -> None:
+def prove(blocks: Blocks, effort: Effort) -> None:
     """Raises ``KeptError`` when an inode claims a block that is not marked as used."""
     claims = 0
-    for number, inode in _inodes(blocks):
+    for number, inode in _inodes(blocks, effort):
         for first, count in _claims(blocks, inode):
+            if not effort.allows(_COST):
+                return
             if not blocks.inside(first, count):
                 raise KeptError(f"inode {number} claims block {first}, outside of it")
             if not blocks.used(first, count):
@@ -69,27 +74,33 @@ def prove(blocks: Blocks) -> None:
             require(claims <= MAX_CLAIMS, "its inodes claim more than is looked up")
 
 
-def _inodes(blocks: Blocks) -> Iterator[tuple[int, bytes]]:
+def _inodes(blocks: Blocks, effort: Effort) -> Iterator[tuple[int, bytes]]:
     """The inodes that are in use, with their numbers."""
     info = blocks.superblock
-    size, block_size = info.inode_size, info.block_size
+    size, per_block = info.inode_size, info.block_size // info.inode_size
     for group in range(info.groups):
         told = blocks.descriptor(group)
         if told.inodes_used == 0:
             continue
+        if not effort.allows(_COST):
+            return
         bitmap = blocks.block(told.inode_bitmap, "inode bitmap")
-        if not any(bitmap):
-            continue
-        per_block = block_size // size
-        for start in range(0, told.inodes_used, per_block):
-            bits = int.from_bytes(bitmap[start // 8 : -(-(start + per_block) // 8)], "little")
-            if not bits >> start % 8 & (1 << per_block) - 1:
-                continue
-            table = blocks.block(told.inode_table + start // per_block, "inode table")
-            for index in range(min(per_block, told.inodes_used - start)):
-                if bitmap[(start + index) // 8] >> (start + index) % 8 & 1:
-                    number = group * info.inodes_per_group + start + index + 1
-                    yield number, table[index * size : (index + 1) * size]
+        at, table = -1, b""
+        for index in _set_bits(bitmap, told.inodes_used):
+            if index // per_block != at:
+                at = index // per_block
+                table = blocks.block(told.inode_table + at, "inode table")
+            begin = index % per_block * size
+            yield group * info.inodes_per_group + index + 1, table[begin : begin + size]
+
+
+def _set_bits(bitmap: bytes, count: int) -> Iterator[int]:
+    """The numbers, below ``count``, of the bits that are set."""
+    for match in _SOME.finditer(bitmap, 0, -(-count // 8)):
+        value, first = match[0][0], match.start() * 8
+        for index in range(first, min(first + 8, count)):
+            if value >> index - first & 1:
+                yield index
 
 
 def _claims(blocks: Blocks, inode: bytes) -> Iterator[Run]:

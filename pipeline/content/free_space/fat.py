@@ -29,7 +29,7 @@ import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from pipeline.content.free_space.base import Span, clipped, exactly, merged, require, totals
+from pipeline.content.free_space.base import Effort, Span, clipped, exactly, merged, require, totals
 from pipeline.source import Reader
 
 _CHUNK = 1 << 20  # bytes of a table that are read at once
@@ -171,7 +171,7 @@ class FatMap:
         require(told in (found, _UNKNOWN), words)
 
 
-def look(volume: Reader) -> FatMap:
+def look(volume: Reader, _effort: Effort) -> FatMap:
     """The free space of a FAT.  Raises ``KeptError``."""
     return FatMap(volume, _geometry(volume))
 

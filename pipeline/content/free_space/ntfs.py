@@ -27,11 +27,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 
-from pipeline.content.free_space.base import Span, clipped, exactly, merged, require
+from pipeline.content.free_space.base import Effort, Span, clipped, exactly, merged, require
 from pipeline.content.free_space.bitmaps import all_set, clear_runs, count_clear
 from pipeline.content.free_space.ntfs_records import NAME, Attribute, Record, Run
 from pipeline.source import Reader
 
+_COST = 20  # of a record that is looked up, as ``Effort`` counts
 MAX_MFT = 16 << 30  # bytes: 16 million files
 _PAGE = 64 << 10  # bytes of the bitmap that are looked at together
 _CHUNK = 1 << 20  # bytes of the MFT that are read at once
@@ -109,15 +110,15 @@ class NtfsMap:
         require(at >= end, f"its {what} ends too early")
         return b"".join(parts)
 
-    def prove(self) -> None:
-        """Read everything once.  Raises ``KeptError`` for the first contradiction."""
+    def prove(self, effort: Effort) -> None:
+        """Read the bitmap once, and the MFT.  Raises ``KeptError`` for the first contradiction."""
         system = self._system_files()
         self._require_mirror()
         self._require_clean(system[_VOLUME])
         self._require_closed(_whole(system[_LOG], "log"))
-        mft = self._whole_mft(system[_MFT])
+        mft = self._whole_mft(system[_MFT], effort)
         self._bitmap = self._runs_of_bitmap(system[_BITMAP], mft)
-        for number, record in self._records(mft):
+        for number, record in self._records(mft, effort):
             self._prove_record(number, record)
         info = self.geometry
         for page in range(-(-info.clusters // (8 * _PAGE))):
@@ -172,15 +173,18 @@ class NtfsMap:
             closed = clients == 0xFFFF or bool(flags & 2)
             require(closed, "its log may hold changes that were not written back")
 
-    def _whole_mft(self, record: Record) -> list[Run]:
-        """All runs of the MFT: when it is in many pieces, later ones are told by later records."""
+    def _whole_mft(self, record: Record, effort: Effort) -> list[Run]:
+        """All runs of the MFT: when it is in many pieces, later ones are told by later records.
+
+        Where the effort ends before, those that its own record tells are enough.
+        """
         mine = record.unnamed_data()
         require(mine is not None and not mine.resident and mine.lowest == 0, "its MFT is damaged")
         assert mine is not None
         runs = list(mine.runs)
         needed = -(-mine.size // self.geometry.cluster)
         require(mine.size <= MAX_MFT, f"its MFT has {mine.size} bytes, more than are read")
-        while sum(count for _, count in runs) < needed:
+        while effort.thorough and sum(count for _, count in runs) < needed:
             have = sum(count for _, count in runs)
             more = self._continuation(runs, _MFT, have)
             require(bool(more), "its MFT is not whole")
@@ -189,7 +193,7 @@ class NtfsMap:
 
     def _continuation(self, mft: list[Run], owner: int, vcn: int) -> list[Run]:
         """The runs of a file's data from ``vcn`` on, which an extension record holds."""
-        for _, record in self._records(mft):
+        for _, record in self._records(mft, Effort()):
             item = record.unnamed_data() if record.base == owner and not record.is_base else None
             if item is not None and not item.resident and item.lowest == vcn:
                 return list(item.runs)
@@ -209,15 +213,19 @@ class NtfsMap:
             runs += more
         return runs
 
-    def _records(self, mft: list[Run]) -> Iterator[tuple[int, Record]]:
-        """The records that are in use, with their numbers."""
+    def _records(self, mft: list[Run], effort: Effort) -> Iterator[tuple[int, Record]]:
+        """The records that are in use, with their numbers, until the effort ends."""
         info = self.geometry
         size = sum(count for _, count in mft) * info.cluster
         for start in range(0, size, _CHUNK):
             data = self._stream(mft, start, min(_CHUNK, size - start), "MFT")
-            if not any(data):
+            if not effort.allows(_COST):
+                return
+            if not data.strip(b"\0"):
                 continue
             for at in range(0, len(data) - info.record + 1, info.record):
+                if not effort.allows(_COST):
+                    return
                 number = (start + at) // info.record
                 record = Record.parse(data[at : at + info.record], number, info.clusters)
                 if record is not None and record.in_use:
@@ -243,10 +251,10 @@ class NtfsMap:
             require(head in _AWAKE, "a system is hibernated in it")
 
 
-def look(volume: Reader) -> NtfsMap:
+def look(volume: Reader, effort: Effort) -> NtfsMap:
     """The free space of an NTFS.  Raises ``KeptError``."""
     found = NtfsMap(volume, _geometry(volume))
-    found.prove()
+    found.prove(effort)
     return found
 
 

@@ -13,7 +13,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterator
 
-from pipeline.content.free_space.base import Span, clipped, exactly, require
+from pipeline.content.free_space.base import Effort, Span, clipped, exactly, require
 from pipeline.source import Reader
 
 _PAGES = (4096, 8192, 16384, 32768, 65536)
@@ -42,7 +42,7 @@ class SwapMap:
         return clipped(((self._page, self.end),), low, high)
 
 
-def look(volume: Reader) -> SwapMap:
+def look(volume: Reader, _effort: Effort) -> SwapMap:
     """The free space of a swap area.  Raises ``KeptError``."""
     found = [page for page in _PAGES if volume.read(page - 10, 10) == _MARK]
     require(len(found) == 1, "its header is of an old kind, or comes twice")

@@ -27,7 +27,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from pipeline.content.free_space import xfs_log, xfs_tree
-from pipeline.content.free_space.base import Span, clipped, exactly, merged, require
+from pipeline.content.free_space.base import Effort, Span, clipped, exactly, merged, require
 from pipeline.content.free_space.xfs_tree import Geometry
 from pipeline.formats.crc32c import crc32c
 from pipeline.source import Reader
@@ -57,7 +57,8 @@ class XfsMap:
     def __init__(self, volume: Reader, geometry: Geometry) -> None:
         self.geometry = geometry
         self.end = geometry.blocks * geometry.block_size
-        self.free = self.runs = 0
+        self.free = 0
+        self.runs: int | None = 0
         self._volume = volume
 
     def between(self, low: int, high: int) -> Iterator[Span]:
@@ -86,15 +87,15 @@ class XfsMap:
         at = number * info.group_blocks * info.block_size + info.sector_size
         return exactly(self._volume, at, info.sector_size, f"AGF of group {number}")
 
-    def prove(self, free_blocks: int) -> None:
-        """Read everything once.  Raises ``KeptError`` for the first contradiction."""
+    def prove(self, free_blocks: int, effort: Effort) -> None:
+        """Read every header once, and the trees.  Raises ``KeptError`` for the first contradiction."""
         counted = 0
         for number in range(self.geometry.groups):
-            counted += self._prove_group(number)
+            counted += self._prove_group(number, effort)
         words = f"its groups count {counted} free blocks, its superblock says {free_blocks}"
         require(counted == free_blocks, words)
 
-    def _prove_group(self, number: int) -> int:
+    def _prove_group(self, number: int, effort: Effort) -> int:
         """Free blocks of the group as the superblock counts them: with free list and trees."""
         info, raw = self.geometry, self._header(number)
         group = _group(raw, info, number)
@@ -102,8 +103,12 @@ class XfsMap:
         first, last, listed, free, longest, trees = struct.unpack_from(">6I", raw, 40)
         blocks = xfs_tree.Tree(self._volume, info, number, "block", group.blocks)
         sizes = xfs_tree.Tree(self._volume, info, number, "size", group.blocks)
-        one = _Sum(blocks.extents(group.root, group.levels, 0, group.blocks))
-        other = _Sum(sizes.extents(by_size, int.from_bytes(size_levels, "big"), 0, group.blocks))
+        one = _Sum(blocks.extents(group.root, group.levels, 0, group.blocks), effort)
+        levels = int.from_bytes(size_levels, "big")
+        other = _Sum(sizes.extents(by_size, levels, 0, group.blocks), effort)
+        if not one.whole or not other.whole:
+            self.free, self.runs = self.free + free * info.block_size, None
+            return int(free + listed + trees)
         require(one == other, f"the two trees of group {number} hold other extents")
         require(one.blocks == free, f"group {number} has {one.blocks} free blocks, not {free}")
         require(one.longest == longest, f"the longest free extent of group {number} is not so long")
@@ -111,7 +116,7 @@ class XfsMap:
         reserved += [(at, at + 1) for tree in (blocks, sizes) for at in tree.visited]
         self._require_apart(group, sorted(reserved))
         self.free += one.blocks * info.block_size
-        self.runs += one.count
+        self.runs = self.runs + one.count if self.runs is not None else None
         return int(free + listed + trees)
 
     def _reserved(self, raw: bytes, number: int, first: int, last: int, listed: int) -> list[Span]:
@@ -155,14 +160,14 @@ class XfsMap:
             )
 
 
-def look(volume: Reader) -> XfsMap:
+def look(volume: Reader, effort: Effort) -> XfsMap:
     """The free space of an XFS.  Raises ``KeptError``."""
     geometry, free_blocks = _superblock(volume)
     xfs_log.require_clean(
         volume, geometry.log_offset, geometry.log_blocks * geometry.block_size, geometry.uuids
     )
     found = XfsMap(volume, geometry)
-    found.prove(free_blocks)
+    found.prove(free_blocks, effort)
     return found
 
 
@@ -252,9 +257,14 @@ def _summed(raw: bytes, at: int) -> bool:
 class _Sum:
     """What two lists of the same extents have in common, in whatever order they come."""
 
-    def __init__(self, extents: Iterable[xfs_tree.Extent]) -> None:
+    def __init__(self, extents: Iterable[xfs_tree.Extent], effort: Effort) -> None:
+        """Ends where the effort does, and is not ``whole`` then."""
         self.blocks = self.count = self.longest = self._mixed = 0
+        self.whole = True
         for at, count in extents:
+            if not effort.allows(1):
+                self.whole = False
+                return
             self.blocks += count
             self.count += 1
             self.longest = max(self.longest, count)
