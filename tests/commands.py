@@ -41,10 +41,14 @@ class Command(Site):
     def env(self) -> dict[str, str]:
         return self.proxy.through(self.place.env)
 
+    @property
+    def arguments(self) -> tuple[object, ...]:
+        """What is run: ``imgprep upload`` of the file."""
+        return ("upload", self.file, self.place.url, "--connections", 1)
+
     def run(self, *options: object, **env: str) -> Any:
-        """``imgprep upload`` of the file, to its end."""
-        arguments = ("upload", self.file, self.place.url, "--connections", 1, *options)
-        return self.imgprep(*arguments, **self.env | env)
+        """The command, to its end."""
+        return self.imgprep(*self.arguments, *options, **self.env | env)
 
     def cleanup(self, *options: object) -> Any:
         return self.imgprep("cleanup", self.place.url, *options, **self.env)
@@ -52,8 +56,7 @@ class Command(Site):
     def stop_at(self, rule: dict[str, Any], number: int) -> tuple[int, str]:
         """Upload until the proxy holds a request, then send a signal; exit code and stderr."""
         self.proxy.set(rule)
-        arguments = ("upload", self.file, self.place.url, "--connections", 1)
-        with self.imgprep.start(*arguments, **self.env) as process:
+        with self.imgprep.start(*self.arguments, **self.env) as process:
             self.proxy.wait_fired()
             process.send_signal(number)
             try:

@@ -8,11 +8,15 @@ from __future__ import annotations
 import os
 import random
 import subprocess
+import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
+from pipeline.content import free_space
 from pipeline.content.free_space.base import Span
+from pipeline.source import Source
 
 MIB = 1 << 20
 ENV = {"PATH": "/usr/sbin:/sbin:/usr/bin:/bin", "LC_ALL": "C", "MTOOLS_SKIP_CHECK": "1"}
@@ -167,6 +171,59 @@ def mounted_ntfs(path: Path) -> Iterator[Path]:
         yield root
     finally:
         run("umount", root)
+
+
+@contextmanager
+def mounted_ext(path: Path) -> Iterator[Path]:
+    """An ext file system through FUSE; in the end everything is written."""
+    root = path.with_name(f"{path.name}.mounted")
+    root.mkdir(exist_ok=True)
+    argv = ["fuse2fs", "-f", path, root, "-o", "fakeroot"]
+    with subprocess.Popen(
+        argv, env=ENV, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+    ) as server:
+        while not root.is_mount():
+            assert server.poll() is None, server.communicate()[0]
+            time.sleep(0.01)
+        try:
+            yield root
+        finally:
+            run("umount", root)
+            server.communicate(timeout=60)  # it writes until it ends
+
+
+@dataclass(frozen=True)
+class Leftovers:
+    """A disk on which much was deleted, and what is to be left of it."""
+
+    path: Path
+    wanted: bytes
+
+
+def disk_with_leftovers(directory: Path, *, kept: int = 0) -> Leftovers:
+    """A raw disk of 50 MiB with an ext4 in its only partition, all free space full of the marker.
+
+    ``kept``: bytes of one more file, which is not deleted.
+    """
+    inner = ext(directory / "fs", EXT["ext4"], 40 * MIB)
+    if kept:
+        (directory / "kept").write_bytes(random.Random(kept).randbytes(kept))
+        debugfs(inner, [f"write {directory / 'kept'} kept"])
+    path = empty(directory / "disk.raw", 50 * MIB)
+    script = "label: gpt\nstart=4096, size=81920\n"
+    run("sfdisk", "-q", "--no-reread", "--no-tell-kernel", path, input=script)
+    data = bytearray(path.read_bytes())
+    data[2 * MIB : 42 * MIB] = inner.read_bytes()
+    path.write_bytes(data)
+    with Source.open(path) as source:
+        spans = list(free_space.survey(source).between(0, source.size))
+    wanted = bytearray(data)
+    for low, high in spans:
+        data[low:high] = (MARKER * ((high - low) // len(MARKER) + 1))[: high - low]
+        wanted[low:high] = bytes(high - low)
+    assert MARKER not in wanted
+    path.write_bytes(data)
+    return Leftovers(path, bytes(wanted))
 
 
 class Damaged:

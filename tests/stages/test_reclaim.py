@@ -2,13 +2,13 @@
 
 import json
 import shutil
+import signal
 import subprocess
 from pathlib import Path
 
 import file_systems as made
 import pytest
 
-from pipeline.content import free_space
 from pipeline.disk import GuestDisk
 from pipeline.formats.vhd_disk import DynamicDisk
 from pipeline.source import Source
@@ -20,24 +20,8 @@ NEEDS = ("mke2fs", "debugfs", "sfdisk", "qemu-img", "e2fsck")
 @pytest.fixture(scope="module")
 def disk(tmp_path_factory):
     """A raw disk with an ext4 in a partition, its free space full of the marker; and what is to be left."""
-    directory = tmp_path_factory.mktemp("disk")
-    inner = made.ext(directory / "fs", made.EXT["ext4"], 40 * MIB)
-    path = made.empty(directory / "disk.raw", 50 * MIB)
-    script = "label: gpt\nstart=4096, size=81920\n"
-    made.run("sfdisk", "-q", "--no-reread", "--no-tell-kernel", path, input=script)
-    data = bytearray(path.read_bytes())
-    data[2 * MIB : 42 * MIB] = inner.read_bytes()
-    path.write_bytes(data)
-    with Source.open(path) as source:
-        spans = list(free_space.survey(source).between(0, source.size))
-    for low, high in spans:
-        data[low:high] = (made.MARKER * ((high - low) // len(made.MARKER) + 1))[: high - low]
-    path.write_bytes(data)
-    wanted = bytearray(data)
-    for low, high in spans:
-        wanted[low:high] = bytes(high - low)
-    assert made.MARKER not in wanted
-    return path, bytes(wanted)
+    made_disk = made.disk_with_leftovers(tmp_path_factory.mktemp("disk"))
+    return made_disk.path, made_disk.wanted
 
 
 def contents(path: Path, directory: Path) -> bytes:
@@ -175,3 +159,90 @@ def test_a_damaged_file_system_is_kept_and_said(disk, imgprep, tmp_path):
     assert done.code == 0, done.stderr
     assert made.MARKER in (tmp_path / "out.vhd").read_bytes()
     assert "partition 1 is kept whole: its superblock has a wrong checksum" in done.stderr
+
+
+@pytest.mark.needs(*NEEDS)
+def test_killed_at_any_moment_the_same_command_continues(imgprep, tmp_path):
+    # given a disk of which 30 MiB are in use, and what an undisturbed run gives
+    disk = made.disk_with_leftovers(tmp_path, kept=30 * MIB)
+    command = ("run", "--reclaim", "--guest=off", "--if-exists=skip", disk.path)
+    assert imgprep(*command, tmp_path / "a").code == 0
+
+    # when the same job is killed after some stages
+    for stage in ("inspect_disk", "convert"):
+        process = imgprep.start(*command, tmp_path / "b")
+        for line in process.stderr:
+            if line.startswith(stage):
+                break
+        process.kill()
+        process.communicate()
+        assert process.returncode == -signal.SIGKILL
+
+    # then repeating it ends with the same bytes, and nothing else
+    ended = imgprep(*command, tmp_path / "b")
+    assert ended.code == 0, ended.stderr
+    assert [path.name for path in (tmp_path / "b").iterdir()] == ["disk.vhd"]
+    stored = (tmp_path / "b" / "disk.vhd").read_bytes()
+    assert stored == (tmp_path / "a" / "disk.vhd").read_bytes()
+    assert made.MARKER not in stored
+
+
+@pytest.mark.needs(*NEEDS)
+def test_what_was_begun_with_all_of_it_is_not_continued_without(disk, imgprep, tmp_path):
+    path, wanted = disk
+    store = tmp_path / "store"
+    command = ("run", "--guest=off", "--if-exists=replace", path, store)
+    assert imgprep(*command).code == 0
+    assert made.MARKER in (store / "disk.vhd").read_bytes()
+
+    done = imgprep(*command, "--reclaim")
+
+    assert done.code == 0, done.stderr
+    assert contents(store / "disk.vhd", tmp_path)[: len(wanted)] == wanted
+
+
+@pytest.mark.needs(*NEEDS)
+def test_a_batch_leaves_it_out_of_every_image(disk, imgprep, tmp_path):
+    path, wanted = disk
+    listed = []
+    for kind in ("raw", "qcow2"):
+        listed.append(tmp_path / f"one.{kind}")
+        subprocess.run(["qemu-img", "convert", "-O", kind, path, listed[-1]], check=True)
+    listed[0] = listed[0].rename(tmp_path / "two.raw")
+    command = ("batch", "--reclaim", *listed, "--to", tmp_path / "s", "--guest=off")
+
+    done = imgprep(*command, "--dir", tmp_path / "b", "--jobs", 2, "--json")
+
+    assert done.code == 0, done.stderr
+    for name in ("one.vhd", "two.vhd"):
+        assert made.MARKER not in (tmp_path / "s" / name).read_bytes()
+        assert contents(tmp_path / "s" / name, tmp_path)[: len(wanted)] == wanted
+
+
+@pytest.mark.needs(*NEEDS)
+def test_what_lies_behind_a_file_system_is_kept_and_said(disk, imgprep, tmp_path):
+    # given a partition that was enlarged by 6 MiB without its file system, with data behind that
+    source = tmp_path / "disk.raw"
+    shutil.copy(disk[0], source)
+    script = "label: gpt\nstart=4096, size=94208\n"
+    made.run("sfdisk", "-q", "--no-reread", "--no-tell-kernel", source, input=script)
+
+    seen = imgprep("inspect", "--guest=off", source)
+    done = imgprep("convert", "--reclaim", source, tmp_path / "out.vhd")
+
+    assert "partition 1, its last 6 MiB: behind its file system" in seen.stdout
+    assert "partition 1 is larger than its file system: 6 MiB are kept" in done.stderr
+    result = contents(tmp_path / "out.vhd", tmp_path)
+    assert result[2 * MIB : 42 * MIB] == disk[1][2 * MIB : 42 * MIB]
+    assert result[42 * MIB : 48 * MIB] == source.read_bytes()[42 * MIB : 48 * MIB]
+    assert made.MARKER in result[42 * MIB : 48 * MIB]
+
+
+@pytest.mark.needs(*NEEDS)
+def test_no_more_is_stored_than_the_blocks_in_use(disk, imgprep, tmp_path):
+    path, wanted = disk
+    used = sum(any(wanted[at : at + 2 * MIB]) for at in range(0, len(wanted), 2 * MIB))
+
+    assert imgprep("convert", "--reclaim", path, tmp_path / "out.vhd").code == 0
+
+    assert used * 2 * MIB < (tmp_path / "out.vhd").stat().st_size <= used * 2 * MIB + MIB

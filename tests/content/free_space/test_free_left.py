@@ -5,7 +5,7 @@ marker is nowhere, and whatever the tools show of files, directories and links i
 """
 
 import hashlib
-import random
+import os
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -13,8 +13,6 @@ from pathlib import Path
 
 import file_systems as made
 import pytest
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 
 from pipeline.content import free_space
 from pipeline.content.free_space.view import ZeroedView
@@ -49,17 +47,19 @@ def left_of(path: Path) -> Path:
 
 
 def tree(root: Path) -> dict[str, object]:
-    """Every file's sha256, mode and times; directories and links."""
+    """Every file's sha256, owner, mode, links, time and attributes; directories and links."""
     found: dict[str, object] = {}
     for item in sorted(root.rglob("*")):
         name, stat = str(item.relative_to(root)), item.lstat()
+        own = (stat.st_mode, stat.st_uid, stat.st_gid)
         if item.is_symlink():
-            found[name] = item.readlink()
+            found[name] = (item.readlink(), *own)
         elif item.is_file():
             digest = hashlib.sha256(item.read_bytes()).hexdigest()
-            found[name] = (digest, stat.st_mode, stat.st_mtime_ns)
+            named = {key: os.getxattr(item, key) for key in os.listxattr(item)}
+            found[name] = (digest, *own, stat.st_nlink, stat.st_mtime_ns, named)
         else:
-            found[name] = stat.st_mode
+            found[name] = own
     return found
 
 
@@ -79,7 +79,7 @@ def by_mtools(path: Path) -> dict[str, object]:
     root = path.with_name(f"{path.name}.files")
     root.mkdir()
     made.run("mcopy", "-s", "-m", "-i", path, "::", root)
-    return tree(root)
+    return {**tree(root), "attributes": made.run("mattrib", "-/", "-i", path, "::")}
 
 
 def by_xfs_db(path: Path) -> dict[str, object]:
@@ -138,57 +138,3 @@ def test_what_is_left_is_the_same_file_system(name, tmp_path):
     assert made.MARKER not in result.read_bytes()
     made.run(*kind.check, result)
     assert kind.read(result) == kind.read(path)
-
-
-OPERATIONS = st.lists(
-    st.one_of(
-        st.tuples(st.just("write"), st.integers(0, 14), st.sampled_from([0, 1, 700, 9000, 80_000, 700_000])),
-        st.tuples(st.just("rm"), st.integers(0, 14), st.just(0)),
-        st.tuples(st.just("symlink"), st.integers(0, 14), st.sampled_from([10, 59, 60, 200])),
-        st.tuples(st.just("mkdir"), st.integers(0, 14), st.just(0)),
-    ),
-    min_size=5,
-    max_size=40,
-)  # fmt: skip
-
-
-@pytest.mark.slow
-@pytest.mark.nightly
-@pytest.mark.needs("mke2fs", "debugfs", "e2fsck", "dumpe2fs")
-@pytest.mark.timeout(1800)
-@settings(
-    deadline=None, max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
-@given(name=st.sampled_from(sorted(made.EXT)), operations=OPERATIONS, seed=st.integers(0, 1 << 30))
-def test_any_life_of_an_ext_file_system(name, operations, seed, tmp_path_factory):
-    directory = tmp_path_factory.mktemp("life")
-    path = directory / "fs"
-    made.run("mke2fs", "-F", "-q", *made.EXT[name], made.empty(path, 24 * MIB))
-    chance = random.Random(seed)
-    names: dict[int, str] = {}
-    commands = []
-    for what, number, size in operations:
-        name = f"f{number}"
-        if what == "write" and number not in names:
-            source = directory / f"source{len(commands)}"
-            source.write_bytes(chance.randbytes(size))
-            commands.append(f"write {source} {name}")
-        elif what == "rm" and names.get(number) in ("write", "symlink"):
-            commands.append(f"rm {name}")
-            names.pop(number)
-            continue
-        elif what == "symlink" and number not in names:
-            commands.append(f"symlink {name} {'x' * size}")
-        elif what == "mkdir" and number not in names:
-            commands.append(f"mkdir {name}")
-        else:
-            continue
-        names[number] = what
-    made.debugfs(path, commands)
-    with_deleted_data(path)
-
-    result = left_of(path)
-
-    assert made.MARKER not in result.read_bytes()
-    made.run("e2fsck", "-fn", result)
-    assert by_debugfs(result) == by_debugfs(path)
