@@ -48,14 +48,20 @@ _EVENTS: Mapping[str, type[Any]] = {
 class Cluster:
     """An ``Executor``; made by ``cluster``."""
 
-    def __init__(self, client: Any, address: str, *, rate: int | None, remember: bool) -> None:
+    def __init__(
+        self, client: Any, address: str, *, rate: int | None, remember: bool, eager: bool = True
+    ) -> None:
+        """``eager``: give a worker its next task before the last one's report was fetched."""
         self._client = client
+        self._eager = eager
+        self._done: list[Any] = []  # futures whose reports are still to be fetched
         self._address = address
         self._batch = uuid.uuid4().hex[:12]
         self._topic = f"imgprep-{self._batch}"
         self._told: queue.SimpleQueue[Any] = queue.SimpleQueue()
         self._reader, self._writer = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         self._futures: dict[str, tuple[int, Any]] = {}
+        self._at: dict[int, str] = {}  # which worker began a task last
         self._made = 0
         self._away_since: float | None = None
         self._workers: dict[str, Any] = {}
@@ -77,7 +83,7 @@ class Cluster:
 
     def room(self) -> int:
         """How many tasks it takes now."""
-        return max(0, self.size - len(self._futures))
+        return max(0, self.size - len(self._futures) + len(self._done))
 
     def submit(self, work: Work, *, avoid: str | None = None) -> None:
         """Give it to the scheduler; not for the worker of that name, if there is another."""
@@ -104,7 +110,7 @@ class Cluster:
 
     def wait(self, timeout_s: float, wake: int) -> Sequence[Message]:
         """What was told.  Raises ``EnvironmentFailed`` when the scheduler is gone."""
-        select.select([self._reader, wake], [], [], timeout_s)
+        select.select([self._reader, wake], [], [], 0 if self._done else timeout_s)
         with suppress(BlockingIOError):
             os.read(self._reader, 1 << 16)
         self._require_scheduler()
@@ -114,8 +120,10 @@ class Cluster:
             told = self._told.get()
             if isinstance(told, Started | Happened | Returned):
                 messages.append(told)
-            elif told.key in self._futures:
+            elif told.key in self._futures and not self._taken_back(told):
                 ended.append(told)
+        if self._eager:  # whoever is free gets work before we read what he did
+            ended, self._done = self._done, ended
         return [*messages, *self._ended(ended)]
 
     def interrupt(self, signal_number: int) -> None:
@@ -125,7 +133,7 @@ class Cluster:
         waiting = self._client.processing()
         known = {key for keys in waiting.values() for key in keys}
         for key, (task, future) in list(self._futures.items()):
-            if key not in known:
+            if key not in known and not future.done():
                 del self._futures[key]
                 future.cancel()
                 self._put(Returned(task))
@@ -145,6 +153,7 @@ class Cluster:
     def _event(self, event: tuple[float, Mapping[str, Any]]) -> None:
         _, told = event
         if told["kind"] == "Started":
+            self._at[told["task"]] = told["data"]
             self._put(Started(told["task"], told["data"]))
         elif told["kind"] in _EVENTS:
             self._put(Happened(told["task"], from_json(told["data"], _EVENTS[told["kind"]])))
@@ -157,16 +166,18 @@ class Cluster:
         with suppress(OSError):  # it is full: then somebody is about to read
             os.write(self._writer, b"x")
 
+    def _taken_back(self, future: Any) -> bool:
+        """Whether a scheduler that is gone ended it: that is told as such."""
+        return self._away_since is not None and bool(future.cancelled())
+
     def _ended(self, futures: Sequence[Any]) -> Iterator[Message]:
-        if self._away_since is not None:  # taken back by a scheduler that is gone: told as such
-            futures = [future for future in futures if not future.cancelled()]
         if not futures:
             return
-        where = self._where([future.key for future in futures])
         reports = self._reports([future for future in futures if future.status == "finished"])
         for future in futures:
             task, _ = self._futures.pop(future.key)
-            yield self._end(task, where.get(future.key, ""), future, reports.get(future.key))
+            where = self._at.pop(task, "")
+            yield self._end(task, where, future, reports.get(future.key))
             future.release()
 
     def _end(self, task: int, worker: str, future: Any, report: Any) -> Message:
@@ -181,12 +192,6 @@ class Cluster:
         """The reports, fetched together; those that cannot be are asked for one by one."""
         with suppress(Exception):
             return dict(self._client.gather({future.key: future for future in futures}))
-        return {}
-
-    def _where(self, keys: Sequence[str]) -> Mapping[str, str]:
-        with suppress(Exception):
-            found = self._client.who_has(list(keys))
-            return {key: next(iter(workers), "") for key, workers in found.items()}
         return {}
 
     # --- who is there
@@ -224,7 +229,7 @@ def _places(info: Mapping[str, Any]) -> int:
 
 @contextmanager
 def cluster(
-    address: str, stores: Sequence[str], *, rate: int | None, remember: bool
+    address: str, stores: Sequence[str], *, rate: int | None, remember: bool, eager: bool = True
 ) -> Iterator[tuple[Cluster, tuple[str, ...]]]:
     """The cluster behind a scheduler, and what is to be said about it.
 
@@ -237,7 +242,7 @@ def cluster(
     except BaseException:
         client.close(timeout=5)
         raise
-    opened = Cluster(client, address, rate=rate, remember=remember)
+    opened = Cluster(client, address, rate=rate, remember=remember, eager=eager)
     try:
         yield opened, notes
     finally:

@@ -20,7 +20,7 @@ from typing import TypeAlias
 
 from pipeline.errors import ImgprepError, SourceError, UsageError
 from pipeline.stage import Cancellation
-from pipeline.stores.sources import is_address, open_address
+from pipeline.stores.sources import Clients, is_address, open_address
 
 _ASKED_AT_ONCE = 16
 
@@ -104,13 +104,14 @@ def on_servers(words: Iterable[str], *, here: bool) -> OnServers:
     urls = list(dict.fromkeys(filter(is_address, words)))
     if not urls:
         return {}
-    with ThreadPoolExecutor(_ASKED_AT_ONCE) as pool:
-        return dict(zip(urls, pool.map(partial(_on_server, here=here), urls), strict=True))
+    with Clients() as clients, ThreadPoolExecutor(_ASKED_AT_ONCE) as pool:
+        ask = partial(_on_server, clients=clients, here=here)
+        return dict(zip(urls, pool.map(ask, urls), strict=True))
 
 
-def _on_server(url: str, *, here: bool) -> Image | ImgprepError:
+def _on_server(url: str, *, clients: Clients, here: bool) -> Image | ImgprepError:
     try:
-        with open_address(url, Cancellation()) as source:
+        with open_address(url, Cancellation(), clients) as source:
             known = source.identity()
     except UsageError as error:
         return error

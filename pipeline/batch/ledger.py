@@ -93,9 +93,12 @@ class Ledger:
             run.executemany(_ADOPT, rows)
 
     def know_by_content(self) -> None:
-        """Have every image known by its content: a cluster does what began on one machine."""
+        """Have every local image known by its content: a cluster does what began on one machine."""
         with self.transaction() as run:
-            run.execute("UPDATE tasks SET job = json_set(job, '$.options.identity', 'content')")
+            run.execute(
+                "UPDATE tasks SET job = json_set(job, '$.options.identity', 'content') "
+                "WHERE json_extract(job, '$.source') LIKE '/%'"  # no address
+            )
 
     def begin(self, states: Iterable[State] = TO_DO) -> tuple[int, int]:
         """Choose what is in these states to be done now; the number of these tasks, and their bytes."""

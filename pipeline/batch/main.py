@@ -63,9 +63,13 @@ def _executor(plan: BatchOptions, ledger: Ledger, to_do: int, watch: Watch) -> I
     if plan.scheduler is not None:
         from pipeline.batch.cluster import cluster
 
-        remember = plan.cache is not None
-        places = ledger.stores()
-        opened = cluster(plan.scheduler, places, rate=plan.rate, remember=remember)
+        opened = cluster(
+            plan.scheduler,
+            ledger.stores(),
+            rate=plan.rate,
+            remember=plan.cache is not None,
+            eager=plan.policy.max_failures is None,  # else each report may be the last one
+        )
         with opened as (workers, notes):
             for note in notes:
                 watch(BatchNote(note))

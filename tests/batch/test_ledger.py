@@ -82,11 +82,11 @@ def test_only_some_states_can_be_chosen(ledger):
 
 
 def test_a_cluster_that_does_what_began_here_knows_it_by_content(ledger):
-    ledger.adopt([task("a")])
+    ledger.adopt([task("a"), Task(Job("s3://b/k", "rackspace"), "k", "s", 0)])
 
     ledger.know_by_content()
 
-    assert [row.job.options.identity for row in do_all(ledger)[1]] == ["content"]
+    assert [row.job.options.identity for row in do_all(ledger)[1]] == ["content", "stat"]
 
 
 def test_workers_are_asked_for_every_store_that_is_read_or_written(ledger):

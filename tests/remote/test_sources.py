@@ -12,6 +12,7 @@ import places
 import pytest
 import servers
 
+from pipeline.batch.images import on_servers
 from pipeline.disk import GuestDisk
 from pipeline.errors import SourceError, UsageError
 from pipeline.stage import Cancellation
@@ -378,6 +379,25 @@ def test_an_object_that_is_replaced_meanwhile_is_noticed(request, folder, tmp_pa
             source.require_unchanged()
 
     assert {reading.value.code, looking.value.code} == {"source-changed"}
+
+
+@pytest.mark.servers
+@pytest.mark.xdist_group("servers")
+@pytest.mark.parametrize("kind", ["swift", "radosgw-s3"])
+def test_many_objects_are_looked_at_at_once(request, tmp_path, kind):
+    place = places.make(request.config, kind, tmp_path)
+    for number in range(8):
+        place.put(f"{number}.raw", bytes(512 + number))
+    urls = [f"{place.url}{number}.raw" for number in range(9)]
+    with servers.environment(place.env):
+        found = on_servers(["/a/path", *urls], here=True)
+    elsewhere = on_servers(urls[:1], here=False)  # where only the workers have credentials
+
+    assert list(found) == urls
+    assert [found[url].size for url in urls[:8]] == [512 + number for number in range(8)]
+    assert len({found[url].stamp for url in urls[:8]}) == 8
+    assert found[urls[8]].code == "source-missing"
+    assert elsewhere[urls[0]].stamp == (urls[0],)
 
 
 # --- batches

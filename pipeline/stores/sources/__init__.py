@@ -9,16 +9,15 @@ Credentials are those of the stores, from the environment; by http those of ``~/
 
 from __future__ import annotations
 
-from pipeline.errors import UsageError
 from pipeline.model import Job
 from pipeline.remote.source import RemoteSource
 from pipeline.source import Source
 from pipeline.stage import Cancellation
 from pipeline.stores.sources.address import Address, is_address, parse
+from pipeline.stores.sources.clients import Clients
 from pipeline.stores.sources.repeating import Once, Repeating
-from pipeline.transfer.retry import RetryPolicy
 
-__all__ = ["is_address", "open_address", "open_source", "parse"]
+__all__ = ["Clients", "is_address", "open_address", "open_source", "parse"]
 
 
 def open_source(job: Job, stop: Cancellation) -> Source:
@@ -28,10 +27,14 @@ def open_source(job: Job, stop: Cancellation) -> Source:
     return Source.open(job.source, allow_device=job.options.allow_device)
 
 
-def open_address(text: str, stop: Cancellation) -> RemoteSource:
-    """The image at an address.  Asks its server once; raises what ``open_source`` does."""
-    place, policy = parse(text), RetryPolicy.from_environment()
-    origin = Repeating(_object(place, policy), policy, stop)
+def open_address(text: str, stop: Cancellation, clients: Clients | None = None) -> RemoteSource:
+    """The image at an address.  Asks its server once; raises what ``open_source`` does.
+
+    ``clients``: of somebody who opens many, and closes them himself.
+    """
+    place = parse(text)
+    mine = clients or Clients()
+    origin = Repeating(_object(place, mine), mine.policy, stop, None if clients else mine)
     try:
         return RemoteSource(text, origin)
     except BaseException:
@@ -39,18 +42,16 @@ def open_address(text: str, stop: Cancellation) -> RemoteSource:
         raise
 
 
-def _object(place: Address, policy: RetryPolicy) -> Once:
+def _object(place: Address, clients: Clients) -> Once:
     """The libraries of one kind of server are loaded only where there is one."""
     if place.destination is None:
         from pipeline.stores.sources.http import HttpObject
 
-        return HttpObject(place.url, policy)
+        return HttpObject(place.url, clients.policy)
     if place.scheme == "swift":
         from pipeline.stores.sources.swift import SwiftObject
 
-        return SwiftObject(place, policy)
-    if place.scheme == "s3":
-        from pipeline.stores.sources.s3 import S3Object
+        return SwiftObject(place, clients.swift())
+    from pipeline.stores.sources.s3 import S3Object
 
-        return S3Object(place, policy)
-    raise UsageError("address-malformed", f"nothing is read from {place.scheme}://")
+    return S3Object(place, clients.s3())

@@ -7,6 +7,7 @@ from typing import Protocol
 
 from pipeline.source import RemoteIdentity
 from pipeline.stage import Cancellation
+from pipeline.stores.sources.clients import Clients
 from pipeline.transfer.retry import Retrier, RetryPolicy
 
 
@@ -28,15 +29,19 @@ class Once(Protocol):
         ...
 
     def close(self) -> None:
-        """Close the connections."""
+        """Close what is its own."""
         ...
 
 
 class Repeating:
     """See the module."""
 
-    def __init__(self, once: Once, policy: RetryPolicy, stop: Cancellation) -> None:
+    def __init__(
+        self, once: Once, policy: RetryPolicy, stop: Cancellation, clients: Clients | None = None
+    ) -> None:
+        """``clients``: closed with it."""
         self._once = once
+        self._clients = clients
         self._patient = Retrier(policy, stop)
         self._retrier = Retrier(policy.short(), stop)  # until it was there once
 
@@ -62,3 +67,5 @@ class Repeating:
     def close(self) -> None:
         """See ``Origin``."""
         self._once.close()
+        if self._clients is not None:
+            self._clients.close()

@@ -12,9 +12,7 @@ from pipeline.stores import responses
 from pipeline.stores.s3.client import Client, S3Error
 from pipeline.stores.sources.address import Address
 from pipeline.stores.sources.answers import missing, short
-from pipeline.transfer.retry import RetryPolicy
 
-_CONNECTIONS = 8
 _PIECE = 1 << 20
 
 
@@ -23,10 +21,9 @@ class S3Object:
 
     by_ranges = True
 
-    def __init__(self, place: Address, policy: RetryPolicy) -> None:
-        """Finds the credentials; raises ``StoreError`` without any."""
+    def __init__(self, place: Address, client: Client) -> None:
         self._place = place
-        self._client = Client(policy, _CONNECTIONS)
+        self._client = client
 
     def look(self) -> RemoteIdentity:
         """HeadObject."""
@@ -73,5 +70,4 @@ class S3Object:
             yield self.read(known, at, min(_PIECE, (known.size or 0) - at))
 
     def close(self) -> None:
-        """Close the connections."""
-        self._client.close()
+        """The client is not its own."""

@@ -5,7 +5,6 @@ https://docs.openstack.org/api-ref/object-store/#get-object-content-and-metadata
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from typing import Any
 
@@ -14,9 +13,7 @@ from pipeline.source import RemoteIdentity
 from pipeline.stores import responses
 from pipeline.stores.sources.address import Address
 from pipeline.stores.sources.answers import missing, short
-from pipeline.stores.swift.auth import Session, from_environment
 from pipeline.stores.swift.client import Client
-from pipeline.transfer.retry import RetryPolicy
 
 _PIECE = 1 << 20
 _CHANGED = object()
@@ -27,11 +24,9 @@ class SwiftObject:
 
     by_ranges = True
 
-    def __init__(self, place: Address, policy: RetryPolicy) -> None:
-        """Finds the credentials; raises ``StoreError`` without any."""
+    def __init__(self, place: Address, client: Client) -> None:
         self._place = place
-        session = Session(from_environment(policy.stall_s, dict(os.environ)))
-        self._client = Client(session, stall_s=policy.stall_s)
+        self._client = client
 
     def look(self) -> RemoteIdentity:
         """HEAD."""
@@ -76,8 +71,7 @@ class SwiftObject:
             yield self.read(known, at, min(_PIECE, (known.size or 0) - at))
 
     def close(self) -> None:
-        """Close the connections."""
-        self._client.close()
+        """The client is not its own."""
 
 
 def _taken(body: Any, most: int) -> bytes:
