@@ -26,7 +26,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
-from pipeline.formats import trailer
 from pipeline.formats.archives import Archive
 from pipeline.formats.base import Container, Format, Problem
 from pipeline.formats.bounded import BoundedReader
@@ -191,19 +190,22 @@ def _disagreement(container: Container, suffix: str, reader: BoundedReader) -> I
     meant = _FORMAT_OF.get(suffix)
     if meant is None or meant == container.format or container.format == "unknown":
         return
-    yield Problem("suffix-mismatch", f"the suffix is .{suffix}, the content is {container.format}")
-    if container.format != "raw":
-        return
-    if meant == _VHD.name:
-        detail = (
-            f"the suffix is .{suffix}, but the last 512 bytes are no footer, "
-            f"nor is there one in the last {min(trailer.PADDING, reader.size)} bytes"
-        )
-        yield Problem("vhd-footer", detail, max(0, reader.size - 512))
-    elif meant == "dmg":
-        problem = _FOREIGN.lost_end(reader)
-        if problem is not None:
-            yield problem
+    lost = _lost_end(meant, suffix, reader) if container.format == "raw" else None
+    detail = f"the suffix is .{suffix}, the content is {container.format}"
+    yield lost or Problem("suffix-mismatch", detail)
+
+
+def _lost_end(meant: str, suffix: str, reader: BoundedReader) -> Problem | None:
+    """What a file lacks that is raw by its bytes and something else by its name."""
+    if meant == "dmg":
+        return _FOREIGN.lost_end(reader)
+    if meant != _VHD.name:
+        return None
+    detail = (
+        f"the suffix is .{suffix}, but the last 512 bytes are no footer, "
+        f"nor is there one in the last {min(1 << 20, reader.size)} bytes"
+    )
+    return Problem("vhd-footer", detail, max(0, reader.size - 512))
 
 
 @dataclass(frozen=True)

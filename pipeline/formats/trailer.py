@@ -9,7 +9,9 @@ from collections.abc import Iterator
 
 from pipeline.source import Reader
 
-PADDING = 1 << 20  # bytes before the end that are searched
+PADDING = (
+    1 << 20
+) + 1024  # bytes before the end that are searched: a MiB, and what stands before it
 _SECTOR = 512
 
 

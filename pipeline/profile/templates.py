@@ -12,6 +12,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
 from typing import Any
 
 from pipeline.text import clean
@@ -93,9 +94,17 @@ def _as_quoted(value: Any) -> str:
     return f"{clean(value)!r}" if isinstance(value, str) else plain(value)
 
 
+def _as_day(value: Any) -> str:
+    try:
+        return f"{datetime.fromtimestamp(value, UTC):%Y-%m-%d}"
+    except (TypeError, ValueError, OverflowError, OSError):  # a guest's own idea of a time
+        return plain(value)
+
+
 FORMATS: Mapping[str, Callable[[Any], str]] = {
     "size": _as_size,  # bytes, in both units
     "count": _as_count,  # thousands separated
+    "day": _as_day,  # of seconds since 1970: 2026-01-02
     "list": _listed,  # a, b, c
     "quoted": _as_quoted,  # 'text'
 }

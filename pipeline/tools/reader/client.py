@@ -125,7 +125,7 @@ def try_out() -> bool:
             raise ToolError(
                 "guest-reader-failed",
                 f"the direct reader did not start: {error}{child.last_words()}",
-                hint="install imgprep again, so that libfsext-python and its kin fit this Python",
+                hint="install imgprep again, so that its libraries fit this Python (see pip check)",
             ) from error
         return child.locked
 
