@@ -94,7 +94,7 @@ def _read(context: Context, view: Reader, seen: Survey) -> Outcome:
         known = facts.without_appliance(seen)
         if known is not None:
             return Outcome(facts={"guest": known})
-        appliance = _Appliance(context, stack)
+        appliance = _Appliance(context, stack, seen)
         mode = context.job.options.guest
         ladder = Ladder(seen, direct, None if mode == "direct" else appliance.launch)
         section = facts.credited(facts.collect(seen, ladder), seen, ladder.rungs)
@@ -126,8 +126,11 @@ def _direct(
 class _Appliance:
     """The appliance that the ladder may want, and what is said about it."""
 
-    def __init__(self, context: Context, stack: contextlib.ExitStack) -> None:
+    def __init__(self, context: Context, stack: contextlib.ExitStack, seen: Survey) -> None:
         self._context = context
+        unknown = seen.truncated or any(volume.opaque for volume in seen.volumes)
+        self._whole = unknown or seen.dynamic or bool(seen.of_type("linux_raid_member"))
+        self._lvm = unknown or bool(seen.of_type("LVM2_member"))
         self._stack = stack
         self.facts: dict[str, Any] = {}
         self.tools: dict[str, str] = {}
@@ -140,7 +143,11 @@ class _Appliance:
         context.progress(0, None, "starting the appliance")
         appliance = self._stack.enter_context(
             guest.open_appliance(
-                context.disk.serve(), scratch=context.scratch, cancellation=context.cancellation
+                context.disk.serve(),
+                scratch=context.scratch,
+                cancellation=context.cancellation,
+                whole=self._whole,
+                lvm=self._lvm,
             )
         )
         self.tools = {"libguestfs": appliance.version}

@@ -2,6 +2,7 @@
 
 import gzip
 import lzma
+import os
 import struct
 from pathlib import Path
 
@@ -9,7 +10,7 @@ import lz4.block as lz4_block
 import pytest
 import zstandard
 
-from pipeline.tools.appliance import kernel, launch, probe
+from pipeline.tools.appliance import init, kernel, launch, probe, quick
 
 ELF = b"\x7fELF" + bytes(60) + struct.pack("<III", 4, 8, 18) + b"Xen\0" + bytes(5000)
 SETUP = 3  # sectors behind the first
@@ -69,7 +70,7 @@ def test_what_qemu_could_not_start_is_left_packed(image):
     assert kernel.unpacked(image) is None
 
 
-def test_it_is_made_once_and_used_with_an_appliance_of_its_own(place):
+def test_it_is_made_once(place):
     first = found(place)
     stamp = first.path.stat().st_mtime_ns
 
@@ -81,7 +82,6 @@ def test_it_is_made_once_and_used_with_an_appliance_of_its_own(place):
         "SUPERMIN_KERNEL": str(first.path),
         "SUPERMIN_KERNEL_VERSION": "6.1",
         "SUPERMIN_MODULES": str(place / "lib/modules/6.1"),
-        "LIBGUESTFS_CACHEDIR": str(first.path.parent),
     }
 
 
@@ -118,7 +118,93 @@ def test_a_kernel_that_cannot_be_unpacked_or_read_is_none(place):
 
 def test_a_user_who_chose_a_kernel_gets_that_one(place):
     for name in ("SUPERMIN_KERNEL", "LIBGUESTFS_PATH"):
-        assert probe.quick_kernel(probe.Machine(env={name: "/somewhere"})) is None
+        assert quick.quick(probe.Machine(env={name: "/somewhere"})) is None
+
+
+# ------------------------------------------------------------------------------------------- init
+
+SCRIPT = """#!/bin/bash
+mount -t proc /proc /proc
+kmod static-nodes --format=tmpfiles --output=/run/tmpfiles.d/kmod.conf
+udevadm trigger
+udevadm settle --timeout=600
+mdadm -As --auto=yes --run
+ldmtool create all
+lvm pvscan --cache --activate ay
+cmd="guestfsd"
+"""
+SHORT = """#!/bin/bash
+mount -t proc /proc /proc
+udevadm trigger --subsystem-match=block --subsystem-match=virtio-ports
+udevadm settle --timeout=600
+[[ $cmdline == *imgprep_lvm=0* ]] || lvm pvscan --cache --activate ay
+cmd="guestfsd"
+"""
+
+
+def supermin(directory: Path, script: str) -> Path:
+    directory.mkdir()
+    (directory / "packages").write_text("bash\n")
+    (directory / "init.tar.gz").write_bytes(init._archive(script.encode()))
+    return directory
+
+
+def test_what_reading_needs_not_is_left_out_of_the_init(tmp_path):
+    stock = supermin(tmp_path / "stock", SCRIPT)
+
+    made = init.quick(stock, tmp_path / "cache")
+
+    assert init._script(made.path / "supermin.d/init.tar.gz") == SHORT
+    assert (made.path / "supermin.d/packages").read_text() == "bash\n"
+    assert sorted(path.name for path in made.path.iterdir()) == ["supermin.d"]
+    assert init.quick(stock, tmp_path / "cache") == made
+
+
+def test_packages_that_bring_another_init_give_another_appliance(tmp_path):
+    stock = supermin(tmp_path / "stock", SCRIPT)
+    first = init.quick(stock, tmp_path / "cache")
+    (stock / "init.tar.gz").write_bytes(init._archive(SCRIPT.encode() + b"# newer\n"))
+
+    second = init.quick(stock, tmp_path / "cache")
+
+    assert second.path != first.path
+    assert init._script(second.path / "supermin.d/init.tar.gz") == SHORT + "# newer\n"
+
+
+@pytest.mark.parametrize(
+    "script",
+    ["", SCRIPT.replace("udevadm trigger", "udevd --wait"), SCRIPT.replace("guestfsd", "x")],
+)
+def test_an_init_that_is_not_understood_is_left_alone(script, tmp_path):
+    assert init.quick(supermin(tmp_path / "stock", script), tmp_path / "cache") is None
+
+
+def test_an_init_that_cannot_be_read_or_did_not_work_is_none(tmp_path):
+    stock = supermin(tmp_path / "stock", SCRIPT)
+    init.quick(stock, tmp_path / "cache").give_up()
+    assert init.quick(stock, tmp_path / "cache") is None
+    (stock / "init.tar.gz").write_bytes(b"no archive")
+    assert init.quick(stock, tmp_path / "cache") is None
+    assert init.quick(tmp_path / "absent", tmp_path / "cache") is None
+
+
+def test_each_way_and_both_together_have_an_appliance_of_their_own(place, monkeypatch):
+    monkeypatch.setattr(quick, "user_cache_path", lambda _name: place / "cache")
+    (place / "lib/modules/6.1").mkdir(parents=True)
+    (place / "lib/modules/6.1/modules.dep").touch()
+    stock = supermin(place / "stock", SCRIPT)
+    machine = probe.Machine(place, place / "lib/modules", place, {}, (place / "none", stock))
+
+    both, kernel_alone = quick.quick(machine), quick.quick(machine, whole=True)
+    stock.rename(place / "gone")
+
+    assert [type(way).__name__ for way in both.shortcuts] == ["QuickKernel", "QuickInit"]
+    assert [type(way).__name__ for way in kernel_alone.shortcuts] == ["QuickKernel"]
+    assert quick.quick(machine) == kernel_alone
+    assert {*both.environment} - {*kernel_alone.environment} == {"LIBGUESTFS_PATH"}
+    places = [way.environment["LIBGUESTFS_CACHEDIR"] for way in (both, kernel_alone)]
+    assert len({*places, str(place / "cache")}) == 3
+    assert all(map(os.path.isdir, places))
 
 
 @pytest.mark.appliance
@@ -133,9 +219,9 @@ def test_the_stock_appliance_is_used_when_the_quick_one_does_not_start(
     from pipeline.tools import nbd
 
     # given an unpacked kernel that is none
-    broken = found(place)
-    stock = launch._tries()[-1][0]
-    monkeypatch.setattr(launch, "_tries", lambda: [(stock, broken), (stock, None)])
+    broken = quick.Quick((found(place),), place / "cache")
+    stock = launch._tries(whole=False)[-1][0]
+    monkeypatch.setattr(launch, "_tries", lambda **_: [(stock, broken), (stock, None)])
     image = builder().build("debian", tmp_path)
     (tmp_path / "scratch").mkdir()
 

@@ -5,7 +5,7 @@
              0x248  4  offset of the payload            ▼
              0x24C  4  length of the payload          vmlinux (ELF), which qemu starts by its PVH note
 
-It is unpacked once on this machine and kept in the user's cache, beside an appliance of its own; another
+It is unpacked once on this machine and kept in the user's cache; another
 kernel gives another file.  LZ4 unpacks itself quickly, so such a kernel is left as it is.  Where anything
 about it fails, the stock appliance is used, and a note beside the file says so for the next time.
 
@@ -40,12 +40,11 @@ class QuickKernel:
 
     @property
     def environment(self) -> Mapping[str, str]:
-        """For the worker.  The appliance lies beside the kernel, not among those with the packed one."""
+        """For the worker."""
         return {
             "SUPERMIN_KERNEL": str(self.path),
             "SUPERMIN_KERNEL_VERSION": self.version,
             "SUPERMIN_MODULES": str(self.modules),
-            "LIBGUESTFS_CACHEDIR": str(self.path.parent),
         }
 
     def give_up(self) -> None:

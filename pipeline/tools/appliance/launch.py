@@ -28,8 +28,10 @@ from pipeline.guest.tree import Entry, TreeError
 from pipeline.text import clean
 from pipeline.tools import command
 from pipeline.tools.appliance import probe as guest_probe
-from pipeline.tools.appliance.kernel import QuickKernel
+from pipeline.tools.appliance import quick as quicker
+from pipeline.tools.appliance.init import NO_LVM
 from pipeline.tools.appliance.kvm import Accelerator
+from pipeline.tools.appliance.quick import Quick
 from pipeline.tools.command import Limits, Stop
 
 WORKER = Path(__file__).with_name("worker.py")
@@ -46,6 +48,9 @@ _STOPPED = "guest-appliance-stopped"
 _CHUNK = 1 << 20
 _POLL_S = 0.1
 _DIRECTORY_MAX = 74  # characters: libguestfs appends 33 to it, and a socket's path has 107
+
+_QUICK_WORDS = ("mitigations=off", "nokaslr", "audit=0", "init_on_alloc=0")
+"""For the kernel under emulation, where there is no processor to protect and one disk to look at."""
 
 _OPTIONS = {
     "ext2": "ro",  # it has no journal, and the kernel refuses noload for it
@@ -221,40 +226,47 @@ def _stopped(call: str, said: str) -> ToolError:
 
 @contextlib.contextmanager
 def open_appliance(
-    server: Path, *, scratch: Path, cancellation: Stop | None = None
+    server: Path,
+    *,
+    scratch: Path,
+    cancellation: Stop | None = None,
+    whole: bool = False,
+    lvm: bool = True,
 ) -> Iterator[Appliance]:
     """An appliance on the disk that ``server`` (an NBD server's unix socket) offers.
+
+    ``whole``: the disk may hold MD arrays or be a Windows dynamic one.  ``lvm``: it may hold LVM.
 
     KVM is used when a virtual processor can really be made, and given up for TCG when the appliance
     does not start with it.  Raises ``ToolError`` with a code of its own for each thing that is
     missing on this machine, before anything is started.
     """
     python = guest_probe.require_ready()
-    tries = _tries()
+    tries = _tries(whole=whole)
     with contextlib.ExitStack() as stack:
-        for number, (accelerator, kernel) in enumerate(tries, start=1):
+        for number, (accelerator, quick) in enumerate(tries, start=1):
             try:
                 appliance = stack.enter_context(
-                    _started(python, accelerator, kernel, server, scratch, cancellation)
+                    _started(python, accelerator, quick, server, scratch, cancellation, lvm)
                 )
                 break
             except ToolError:
                 if number == len(tries):
                     raise
-                if kernel is not None:
-                    kernel.give_up()
+                if quick is not None:
+                    quick.give_up()
         yield appliance
 
 
-def _tries() -> list[tuple[Accelerator, QuickKernel | None]]:
+def _tries(*, whole: bool) -> list[tuple[Accelerator, Quick | None]]:
     """How the appliance may be started, the best way first, the stock one last.
 
-    Only under emulation does it matter how long a kernel unpacks itself.
+    Only under emulation does it matter how long a start takes.
     """
     first = guest_probe.accelerator()
     if first.name == "kvm":
         return [(first, None), (Accelerator("tcg", "KVM did not start"), None)]
-    quick = guest_probe.quick_kernel()
+    quick = quicker.quick(whole=whole)
     return [*([(first, quick)] if quick is not None else []), (first, None)]
 
 
@@ -262,14 +274,21 @@ def _tries() -> list[tuple[Accelerator, QuickKernel | None]]:
 def _started(
     python: str,
     accelerator: Accelerator,
-    kernel: QuickKernel | None,
+    quick: Quick | None,
     server: Path,
     scratch: Path,
     cancellation: Stop | None,
+    lvm: bool,
 ) -> Iterator[Appliance]:
     settings = ["force_tcg"] if accelerator.name == "tcg" else []
-    arguments = {"socket_path": str(server), "settings": settings, "memory": MEMORY_MIB}
-    with _worker(python, scratch, cancellation, kernel) as channel:
+    words = [] if quick is None else [*_QUICK_WORDS, *([] if lvm else [NO_LVM])]
+    arguments = {
+        "socket_path": str(server),
+        "settings": settings,
+        "memory": MEMORY_MIB,
+        "append": " ".join(words),
+    }
+    with _worker(python, scratch, cancellation, quick) as channel:
         channel.allow(LAUNCH_KVM_S if accelerator.name == "kvm" else LAUNCH_TCG_S)
         started = time.monotonic()
         try:
@@ -277,7 +296,7 @@ def _started(
         except (TreeError, ToolError) as error:
             if isinstance(error, ToolError) and error.code != _STOPPED:
                 raise
-            if accelerator.name == "kvm" or kernel is not None:
+            if accelerator.name == "kvm" or quick is not None:
                 # Another way is tried next, and talks if it fails as well.
                 raise guest_probe.launch_failure(str(error)) from error
             raise _not_launched(python, scratch, cancellation, settings, str(error)) from error
@@ -287,14 +306,14 @@ def _started(
 
 @contextlib.contextmanager
 def _worker(
-    python: str, scratch: Path, cancellation: Stop | None, kernel: QuickKernel | None = None
+    python: str, scratch: Path, cancellation: Stop | None, quick: Quick | None = None
 ) -> Iterator[_Channel]:
     ours, theirs = socket.socketpair()
     with ours, theirs, _private_directory(scratch) as private:
         argv = [python, "-I", str(WORKER), str(theirs.fileno())]
         env = {
             **guest_probe.environment(),
-            **(kernel.environment if kernel is not None else {}),
+            **(quick.environment if quick is not None else {}),
             "TMPDIR": str(private),
             "XDG_RUNTIME_DIR": str(private),
             "HOME": str(private),

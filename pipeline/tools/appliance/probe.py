@@ -23,8 +23,7 @@ from pipeline.errors import ToolError
 from pipeline.guest.versions import version_key
 from pipeline.text import clean, size
 from pipeline.tools import command
-from pipeline.tools.appliance import kernel, kvm
-from pipeline.tools.appliance.kernel import QuickKernel
+from pipeline.tools.appliance import kvm
 from pipeline.tools.appliance.kvm import Accelerator
 from pipeline.tools.command import Limits
 
@@ -56,6 +55,11 @@ class Machine:
     modules: Path = Path("/lib/modules")
     temporary: Path = field(default_factory=lambda: Path(tempfile.gettempdir()))
     env: Mapping[str, str] = field(default_factory=lambda: dict(os.environ))
+    guestfs: tuple[Path, ...] = (
+        Path("/usr/lib/x86_64-linux-gnu/guestfs/supermin.d"),
+        Path("/usr/lib/aarch64-linux-gnu/guestfs/supermin.d"),
+        Path("/usr/lib64/guestfs/supermin.d"),
+    )
 
     @property
     def cache(self) -> Path:
@@ -172,6 +176,11 @@ def _kernel(machine: Machine) -> Precondition:
     return _readable(path)
 
 
+def chosen_by_user(machine: Machine) -> bool:
+    """Whether the environment names a kernel, an appliance, or where it is kept."""
+    return any(_PASSED.fullmatch(name) for name in machine.env)
+
+
 def chosen_kernel(machine: Machine) -> Path | None:
     """The kernel that supermin will take: the one that it is told, or the newest."""
     own = machine.env.get("SUPERMIN_KERNEL")
@@ -266,25 +275,6 @@ def accelerator(machine: Machine | None = None) -> Accelerator:
     started = fixed / "kernel" if fixed else chosen_kernel(here)
     readable = started is not None and os.access(started, os.R_OK)
     return kvm.accelerator(started if readable else None, user_cache_path("imgprep") / "kvm.json")
-
-
-def quick_kernel(machine: Machine | None = None) -> QuickKernel | None:
-    """The kernel that libguestfs would take, unpacked; None where the user chose one, or there is no room."""
-    from platformdirs import user_cache_path
-
-    here = machine or Machine()
-    if any(_PASSED.fullmatch(name) for name in here.env):
-        return None
-    chosen = chosen_kernel(here)
-    cache = user_cache_path("imgprep") / "appliance"
-    if chosen is None or shutil.disk_usage(_existing(cache)).free < 2 * APPLIANCE_SPACE:
-        return None
-    version = next(name for name, path in _kernels(here) if path == chosen)
-    return kernel.quick(chosen, here.modules / version, cache)
-
-
-def _existing(path: Path) -> Path:
-    return next(item for item in (path, *path.parents) if item.exists())
 
 
 def _kvm_check(machine: Machine) -> Precondition:

@@ -37,10 +37,11 @@ class Worker:
         self.mounts = 0
 
     def launch(
-        self, socket_path: str, settings: list[str], memory: int, verbose: bool
+        self, socket_path: str, settings: list[str], memory: int, append: str, verbose: bool
     ) -> dict[str, Any]:
         """Start the appliance on the disk that an NBD server offers at ``socket_path``.
 
+        ``append``: words for the kernel's command line.
         The server was told the image's format, so what arrives here is raw, and is called so.
         """
         import guestfs
@@ -51,6 +52,7 @@ class Worker:
         handle.set_backend_settings(settings)
         handle.set_network(False)
         handle.set_memsize(memory)
+        handle.set_append(append)
         handle.set_autosync(False)
         handle.add_drive_opts(
             "", protocol="nbd", server=[f"unix:{socket_path}"], format="raw", readonly=1

@@ -134,6 +134,8 @@ class Inodes:
     def free(self) -> dict[str, int]:
         """What statvfs(3) tells: bytes that everybody may still use, and inodes.
 
+        Summed over the group descriptors, as the kernel does it when it mounts: the superblock's own count is
+        not kept up while the file system is in use.
         With extents the kernel keeps 2 % of the clusters, at most 4,096, for itself.
         """
         block = self._super

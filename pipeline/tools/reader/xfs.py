@@ -11,19 +11,10 @@ https://docs.kernel.org/filesystems/xfs
 
 from __future__ import annotations
 
-import stat
-from typing import Any
-
 import pyfsxfs
 
-from pipeline.tools.reader.answers import (
-    NotThereError,
-    Stat,
-    UnableError,
-    inside,
-    listing,
-    unix,
-)
+from pipeline.tools.reader.answers import UnableError
+from pipeline.tools.reader.unix import UnixFiles
 from pipeline.tools.reader.volume import Pages
 from pipeline.tools.reader.xfs_sums import XfsSums
 
@@ -32,42 +23,24 @@ _SET_ASIDE = 8  # blocks of each allocation group
 _CORE = {4: 100, 5: 176}  # by version: bytes of an inode before its data
 
 
-class Xfs:
+class Xfs(UnixFiles):
     """One XFS; ``answers.FileSystem``."""
 
     def __init__(self, pages: Pages) -> None:
         self._pages = pages
-        self._volume = pyfsxfs.volume()
-        self._volume.open_file_object(pages)
-        self._sums = XfsSums(pages)
+        volume = pyfsxfs.volume()
+        volume.open_file_object(pages)
+        super().__init__(volume, XfsSums(pages).require)
         head = pages.bytes_at(0, 512)
         self._inline = int.from_bytes(head[104:106], "big") - _CORE[head[101] & 0xF]
 
-    def stat(self, directory: str, names: list[str]) -> list[Stat]:
-        """What each name of a directory is."""
-        self._directory(directory)
-        found = [self._look(inside(directory, name)) for name in names]
-        return [None if item is None else unix(item) for item in found]
-
-    def names(self, directory: str) -> list[str]:
-        """The names in a directory."""
-        return list(listing(self._directory(directory).sub_file_entries))
-
     def readlink(self, path: str) -> str:
         """Where a link points to; one that does not lie in its inode has a header, read as its target."""
-        entry = self._entry(path)
-        if not stat.S_ISLNK(entry.file_mode):
-            raise NotThereError(f"{path} is not a link")
+        entry = self._link(path)
         target = "" if entry.size > self._inline else str(entry.symbolic_link_target)
         if len(target.encode()) != entry.size:
             raise UnableError(f"the link {path} was not read whole")
         return target
-
-    def read(self, path: str, offset: int, length: int) -> bytes:
-        """Bytes of a regular file."""
-        entry = self._entry(path)
-        length = min(length, entry.size - offset)
-        return bytes(entry.read_buffer_at_offset(length, offset)) if length > 0 else b""
 
     def free(self) -> dict[str, int]:
         """Bytes free for everybody."""
@@ -76,24 +49,6 @@ class Xfs:
         free = int.from_bytes(head[144:152], "big")
         free = max(0, free - _SET_ASIDE * groups)
         return {"free": free * block, "free_inodes": _free_inodes(head, free)}
-
-    def _look(self, path: str) -> Any | None:
-        entry = self._volume.get_file_entry_by_path(path)
-        if entry is not None:
-            self._sums.require(entry)
-        return entry
-
-    def _entry(self, path: str) -> Any:
-        entry = self._look(path)
-        if entry is None:
-            raise NotThereError(f"{path}: no such file")
-        return entry
-
-    def _directory(self, path: str) -> Any:
-        entry = self._entry(path)
-        if not stat.S_ISDIR(entry.file_mode):
-            raise NotThereError(f"{path} is not a directory")
-        return entry
 
 
 def _free_inodes(head: bytes, free: int) -> int:
