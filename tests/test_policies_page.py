@@ -66,7 +66,7 @@ def test_an_image_as_the_example_wants_it_is_accepted(golden):
             "policy-files-forbidden",
             "shell histories",
         ),
-        ({"ages": {"last_change": 1700000000, "last_boot": None}}, "policy-age", "1700000000"),
+        ({"ages": {"last_change": 1700000000, "last_boot": None}}, "policy-age", "on 2023-11-14."),
     ],
 )
 def test_each_operator_judges(golden, changes, rule, said):
