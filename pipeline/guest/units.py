@@ -3,7 +3,8 @@
     /etc/systemd/system/NAME        a link to /dev/null: masked
     …/*.wants/NAME, *.requires/     links made by "systemctl enable"; also below /usr/lib and /run
     presets                         at a first boot systemd enables what they say (machine-id(5))
-    /etc/rc[2-5].d/S??NAME          SysV; /etc/runlevels/*/NAME: OpenRC
+    /etc/rc[2-5].d/S??NAME          SysV, which systemd passes over where it has a unit of that name, even a
+                                    masked one (systemd-sysv-generator(8)); /etc/runlevels/*/NAME: OpenRC
 
 https://www.freedesktop.org/software/systemd/man/latest/systemctl.html (is-enabled)
 """
@@ -48,13 +49,15 @@ def read(files: Files) -> Units:
     own = files.names(_ETC)
     files.expect(*(f"{_ETC}/{name}" for name in own[:MAX_LINKS]))
     wanted = {name for top in (_ETC, *_VENDOR[:1]) for name in _links(files, top, own)}
-    masked = frozenset(name for name in own if "." in name and _is_masked(files, name))
+    named = [name for name in own if "." in name]
+    masked = {name for name in named if _is_masked(files, name)}
+    masked |= {name for name in named if _alias_of(files, name) in masked}
     machine_id = files.text("/etc/machine-id", 256)
     first = machine_id is None or machine_id.strip() == "uninitialized"
     return Units(
         any(files.is_directory(path) for path in (*_VENDOR, _ETC)),
         frozenset(wanted),
-        masked,
+        frozenset(masked),
         first,
         tuple(_presets(files)) if first else (),
         frozenset(_rc(files)),
@@ -79,6 +82,14 @@ def _is_masked(files: Files, name: str) -> bool:
     if found.entry.kind == "file":
         return found.entry.size == 0
     return found.tree.readlink(found.path) == "/dev/null"
+
+
+def _alias_of(files: Files, name: str) -> str | None:
+    """``ssh.service`` for /etc/systemd/system/sshd.service, a link to it."""
+    found = files.find(f"{_ETC}/{name}", follow=False)
+    if found is None or found.entry.kind != "link":
+        return None
+    return found.tree.readlink(found.path).rsplit("/", 1)[-1]
 
 
 def _presets(files: Files) -> Iterator[tuple[bool, str]]:
@@ -121,8 +132,11 @@ def state(files: Files, units: Units, names: Sequence[str]) -> State:
         return "enabled"
     if units.first_boot and any(_preset(units, name) for name in free if _exists(files, name)):
         return "enabled"
-    if any(name.removesuffix(".service") in units.rc for name in names):
-        return "masked" if units.systemd and existing and not free else "enabled"
+    if any(
+        name.removesuffix(".service") in units.rc and not (units.systemd and name in existing)
+        for name in names
+    ):
+        return "enabled"
     if any(name in units.masked for name in names) and not free:
         return "masked"
     return "disabled" if existing else "absent"

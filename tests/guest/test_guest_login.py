@@ -31,7 +31,18 @@ DISABLED = {"ssh-server-disabled"}
         ),
         ({SSH_LINK: ..., f"etc/{WANTS}/sshd.service": Link("/x")}, True, set()),
         ({SSH_LINK: ..., f"usr/lib/{WANTS}/ssh.service": Link("/x")}, True, set()),
-        ({SSH_LINK: ..., "etc/rc2.d/S01ssh": Link("../init.d/ssh")}, True, set()),
+        ({SSH_LINK: ..., SSH_UNIT: ..., "etc/rc2.d/S01ssh": Link("../init.d/ssh")}, True, set()),
+        # systemd looks at no SysV link where it has a unit
+        ({SSH_LINK: ..., "etc/rc2.d/S01ssh": Link("../init.d/ssh")}, False, DISABLED),
+        (
+            {
+                "etc/systemd/system/ssh.service": NULL,
+                "etc/systemd/system/sshd.service": Link("/lib/systemd/system/ssh.service"),
+                "etc/rc2.d/S01ssh": Link("../init.d/ssh"),
+            },
+            False,
+            DISABLED,
+        ),
         ({SSH_LINK: ..., "etc/rc2.d/K01ssh": Link("../init.d/ssh")}, False, DISABLED),
         ({SSH_LINK: ..., "etc/runlevels/default/sshd": Link("/etc/init.d/sshd")}, True, set()),
         ({"etc/ssh/sshd_not_to_be_run": ""}, False, DISABLED),

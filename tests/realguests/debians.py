@@ -205,7 +205,7 @@ def _configure(tree: Path, variant: Variant) -> None:
     (version,) = (path.name.removeprefix("vmlinuz-") for path in (tree / "boot").glob("vmlinuz-*"))
     if variant.dracut:
         initramfs = f"/boot/initrd.img-{version}"
-        inside(tree, "dracut", "--force", "--no-hostonly", initramfs, version)
+        inside(tree, "dracut", "--force", "--no-hostonly", "--zstd", initramfs, version)
     if variant.careless:
         _left_behind(tree)
     if variant.loader == "grub":
@@ -277,7 +277,8 @@ def _systemd_boot(tree: Path, variant: Variant, version: str) -> None:
         (tree / "boot/efi/EFI/Linux").mkdir(parents=True, exist_ok=True)
         image = f"/boot/efi/EFI/Linux/debian-{version}.efi"
         argv: tuple[object, ...] = (
-            "dracut", "--force", "--no-hostonly", "--uefi", "--kernel-cmdline", line, image, version,
+            "dracut", "--force", "--no-hostonly", "--zstd", "--uefi", "--kernel-cmdline", line,
+            image, version,
         )  # fmt: skip
         if (tree / "usr/bin/ukify").exists():
             argv = (

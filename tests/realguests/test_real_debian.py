@@ -118,6 +118,24 @@ def test_what_starts_by_itself_is_what_systemctl_says(tree, unit):
     assert units.state(files, units.read(files), [unit]) == truth
 
 
+@pytest.mark.parametrize("command", ["mask", "disable"])
+def test_an_ssh_server_that_is_turned_off_is_off_by_whatever_name(tree, command):
+    states = []
+    try:
+        inside(tree, "systemctl", command, "ssh.service")
+        files = Files(Directory(tree))
+        started = units.read(files)
+        for unit in ("ssh.service", "sshd.service"):
+            said = inside(tree, "systemctl", "is-enabled", unit).splitlines()[0]
+            states.append((said, units.state(files, started, [unit])))
+        ssh = sshd.facts(files, started)
+    finally:
+        inside(tree, "systemctl", "unmask", "ssh.service")
+        inside(tree, "systemctl", "enable", "ssh.service")
+    assert all(said != "enabled" and found != "enabled" for said, found in states), states
+    assert ssh.enabled is False
+
+
 CONFIGS = [
     "",
     "PermitRootLogin yes\nPasswordAuthentication no\n",
