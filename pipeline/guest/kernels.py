@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 
 from pipeline.guest import drivers
 from pipeline.guest.answers import Answer, ask, either
-from pipeline.guest.boot import uki
+from pipeline.guest.boot import bzimage, uki
 from pipeline.guest.boot.entries import Configuration, Entry
 from pipeline.guest.boot.located import locate
 from pipeline.guest.section import Place
@@ -46,7 +46,11 @@ class KernelReport:
 def kernels(files: Files, configuration: Configuration | None) -> tuple[Kernel, ...]:
     """The kernels in /boot and those that entries name, newest first."""
     names = files.names("/boot")
-    found = {version: _in_boot(version, names) for version in _versions(names)}
+    here = [
+        replace(_in_boot(version, names), version=_told(files, f"/boot/{name}", version))
+        for name, version in _versions(names)
+    ]
+    found = {kernel.version: kernel for kernel in here}
     entries = configuration.entries if configuration else ()
     default = configuration.default_entry if configuration else None
     for entry in sorted(entries, key=lambda entry: entry is not default):
@@ -61,9 +65,17 @@ def kernels(files: Files, configuration: Configuration | None) -> tuple[Kernel, 
     return (*kept, *(kernel for kernel in ordered[MAX_KERNELS:] if kernel.default))
 
 
-def _versions(names: list[str]) -> list[str]:
+def _told(files: Files, path: str, version: str, start: int = 0) -> str:
+    """The version by which the kernel's modules go: its file's name's, or else what it says itself."""
+    if files.is_directory(f"/lib/modules/{version}"):
+        return version
+    return bzimage.version(files, path, start) or version
+
+
+def _versions(names: list[str]) -> list[tuple[str, str]]:
+    """Names of kernels, and the versions in them."""
     return [
-        re.sub(r"^(vmlinuz|kernel)-", "", name)
+        (name, re.sub(r"^(vmlinuz|kernel)-", "", name))
         for name in names
         if name.startswith(("vmlinuz-", "kernel-")) and "rescue" not in name
     ]
@@ -87,16 +99,19 @@ def _of_entry(files: Files, entry: Entry, names: list[str]) -> Kernel | None:
     if path is None:
         return None
     if entry.unified:
-        part = uki.sections(files, path).get(".initrd")
+        parts = uki.sections(files, path)
+        part, image = parts.get(".initrd"), parts.get(".linux")
         where = (path,) if part else ()
+        version = _told(files, path, entry.version, image.offset if image else 0)
         return Kernel(
-            entry.version, where, False, part.offset if part else 0, part.size if part else None
+            version, where, False, part.offset if part else 0, part.size if part else None
         )
     found = files.find(path)  # /vmlinuz is a link to the newest
     resolved = found.guest_path if found else path
     version = replace(entry, kernel=resolved).version
     here = tuple(at for name in entry.initramfs if (at := locate(files, name)) is not None)
-    return Kernel(version, here or _in_boot(version, names).initramfs, False)
+    initramfs = here or _in_boot(version, names).initramfs
+    return Kernel(_told(files, resolved, version), initramfs, False)
 
 
 def reports(files: Files, found: tuple[Kernel, ...]) -> tuple[KernelReport, ...]:

@@ -1,7 +1,7 @@
 """Boot loaders configured in ways that are legal and seldom seen: which entry starts, with what."""
 
 import pytest
-from guests import GRUB_CFG, KERNEL, ROOT, findings
+from guests import GRUB_CFG, KERNEL, ROOT, facts, findings, trees
 from phony import files_of
 from test_boot import GOOD, HEADER, MENU, pe
 
@@ -190,3 +190,66 @@ def test_systemd_boot(tree, title):
 
 def test_a_boot_loader_in_the_usual_place_is_no_unified_image():
     assert boot.configuration(files_of({"efi/EFI/BOOT/BOOTX64.EFI": pe(text=b"shim")})) is None
+
+
+# ------------------------------------------------------------- kernels whose names tell no version
+
+
+def bzimage(version, at=0x300):
+    """The beginning of a kernel for x86: "HdrS" at 202h, where its version stands at 20Eh."""
+    head = bytearray(0x200 + at)
+    head[0x202:0x206] = b"HdrS"
+    head[0x20E:0x210] = at.to_bytes(2, "little")
+    return bytes(head) + f"{version} (builder@host) #1 SMP\0".encode()
+
+
+def started(kernel, initramfs="/boot/initramfs-linux.img"):
+    """A guest that starts /boot/vmlinuz-linux, as Arch names it."""
+    return {
+        f"boot/vmlinuz-{KERNEL}": ...,
+        f"boot/initrd.img-{KERNEL}": ...,
+        "boot/vmlinuz-linux": kernel,
+        "boot/initramfs-linux.img": trees.cpio(trees.INITRAMFS),
+        GRUB_CFG: "menuentry x {\n"
+        f"linux /boot/vmlinuz-linux root=UUID={ROOT}\ninitrd {initramfs}\n}}\n",
+    }
+
+
+def test_a_kernel_without_a_version_in_its_name_says_it_itself():
+    tree = started(bzimage(KERNEL))
+
+    (kernel,) = facts(tree)["kernels"]
+
+    assert (kernel["version"], kernel["default"]) == (KERNEL, True)
+    assert kernel["initramfs"] == "/boot/initramfs-linux.img"
+    assert kernel["drivers"]["xen-blkfront"] == "initramfs"
+    assert findings(tree) == set()
+
+
+@pytest.mark.parametrize(
+    "kernel",
+    [b"", b"kernel", bzimage(KERNEL)[:0x20F], bzimage(KERNEL)[:0x500], bzimage("no version")],
+)
+def test_a_file_that_tells_no_version_keeps_its_name(kernel):
+    (found,) = facts(started(kernel))["kernels"]
+
+    assert found["version"] == "linux"
+
+
+def test_a_unified_image_without_uname_tells_the_version_of_its_kernel():
+    image = pe(
+        linux=bzimage(KERNEL),
+        initrd=trees.cpio(trees.INITRAMFS),
+        cmdline=b"root=UUID=" + ROOT.encode(),
+    )
+    tree = {
+        GRUB_CFG: ...,
+        f"boot/vmlinuz-{KERNEL}": ...,
+        f"boot/initrd.img-{KERNEL}": ...,
+        f"efi/EFI/Linux/debian-{KERNEL}.efi": image,
+    }
+
+    (kernel,) = facts(tree)["kernels"]
+
+    assert (kernel["version"], kernel["default"]) == (KERNEL, True)
+    assert kernel["drivers"]["xen-blkfront"] == "initramfs"

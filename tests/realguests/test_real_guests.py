@@ -20,7 +20,7 @@ pytestmark = [
     pytest.mark.nightly,
     pytest.mark.needs(
         *("mmdebstrap", "tar", "chroot", "mount", "losetup", "sfdisk", "mke2fs", "mkfs.xfs"),
-        *("mkfs.btrfs", "btrfs", "mkfs.vfat", "mcopy", "grub-mkimage"),
+        *("mkfs.btrfs", "btrfs", "fstrim", "mkfs.vfat", "mcopy", "grub-mkimage"),
     ),
     pytest.mark.skipif(os.geteuid() != 0, reason="only root may mount and use chroot"),
     pytest.mark.timeout(1200),

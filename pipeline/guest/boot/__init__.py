@@ -2,7 +2,7 @@
 
 grub2.py, script.py   grub.cfg: its menu, submenus and variables; grubenv
 bls.py                entries of the Boot Loader Specification; systemd-boot
-uki.py                unified kernel images
+uki.py, bzimage.py    unified kernel images; the version that a kernel's file tells
 simple.py             GRUB legacy, syslinux and extlinux
 located.py            where the files that an entry names are, and which are missing
 """
