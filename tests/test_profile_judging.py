@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from pipeline import profile
 from pipeline.errors import UsageError
 from pipeline.model import ByteRange, Finding, Judgement, Provenance, Severity, Status, Verdict
+from pipeline.profile import judging
 from tests import samples
 from tests.samples import problem
 
@@ -212,6 +213,11 @@ VERDICTS = [
     ([], "error", False, Verdict.ACCEPTED, 0),
     ([finding("error")], "error", False, Verdict.REJECTED, 1),
     ([finding("error")], "never", False, Verdict.REJECTED, 0),
+    ([finding("error")], "warning", False, Verdict.REJECTED, 1),
+    ([finding("error")], "info", False, Verdict.REJECTED, 1),
+    ([finding("warning")], "info", False, Verdict.REJECTED, 1),
+    ([finding("warning")], "never", False, Verdict.ACCEPTED_WITH_ADVICE, 0),
+    ([finding("info", UNKNOWN)], "never", False, Verdict.ACCEPTED_WITH_ADVICE, 0),
     ([finding("warning")], "error", False, Verdict.ACCEPTED_WITH_ADVICE, 0),
     ([finding("warning")], "warning", False, Verdict.REJECTED, 1),
     ([finding("info")], "warning", False, Verdict.ACCEPTED_WITH_ADVICE, 0),
@@ -241,3 +247,64 @@ def test_the_result_is_judged_with_the_source_s_guest():
 
     assert of_status(judgement, Status.FAIL) == {"vhd-dynamic"}
     assert of_status(judgement, Status.UNKNOWN) == set()
+
+
+def test_one_piece_more_than_twenty_is_told():
+    for count, told in ((20, 20), (21, 21)):
+        problems = [problem("vhd-bat", f"entry {n}", offset=n, length=0) for n in range(count)]
+        findings = judged({"container": samples.TAP_VHD | {"problems": problems}}).findings
+        evidence = [item for item in findings if item.rule == "vhd-bat"]
+        assert len(evidence) == told
+        assert evidence[0].range == ByteRange(0, 0)
+    assert evidence[-1].message.count("and 1 more of the same kind") == 1
+
+
+def test_evidence_belongs_to_its_own_rule():
+    problems = [problem("vhd-bat", "one"), problem("vhd-header", "two")]
+    rule = "".join(["vhd-", "bat"])  # an equal text that is another object
+    problems[0] = problems[0] | {"rule": rule}
+
+    findings = judged({"container": samples.TAP_VHD | {"problems": problems}}).findings
+
+    shown = [(item.rule, item.observed) for item in findings if item.status is Status.FAIL]
+    assert sorted(shown) == [("vhd-bat", "one"), ("vhd-header", "two")]
+
+
+@pytest.mark.parametrize(
+    ("schema", "paths"),
+    [
+        ({}, ()),
+        (True, ()),
+        ({"properties": {"guest": {}}}, ("guest",)),
+        (
+            {"properties": {"guest": {"properties": {"os": {}, "arch": {}}}}},
+            ("guest.os", "guest.arch"),
+        ),
+        ({"allOf": [{"properties": {"a": {}}}, {"properties": {"b": {}}}]}, ("a", "b")),
+        ({"anyOf": [{"properties": {"a": {}}}], "oneOf": [{"properties": {"b": {}}}]}, ("a", "b")),
+        ({"not": {"properties": {"a": {}}}, "properties": {"a": {}, "c": {}}}, ("a", "c")),
+        ({"properties": {"a": {"not": {"properties": {"b": {}}}}}}, ("a.b",)),
+    ],
+)
+def test_the_facts_that_a_condition_asks_for(schema, paths):
+    assert judging.fact_paths(schema) == paths
+
+
+@pytest.mark.parametrize(
+    ("facts", "path", "reason"),
+    [
+        ({}, "guest.os", "guest was not inspected"),
+        ({"guest": None}, "guest.os", "guest was not inspected"),
+        ({"guest": {"status": "failed"}}, "guest.os", "guest inspection failed"),
+        ({"guest": {"status": "skipped", "reason": "no"}}, "guest", "no"),
+        ({"guest": {"status": "ok", "os": {}}}, "guest.os", ""),
+        ({"guest": {"status": "ok"}}, "guest.os", "guest.os was not determined"),
+        ({"guest": {"os": None}}, "guest.os.name", ""),
+        ({"guest": {"os": 3}}, "guest.os.name", "guest.os.name was not determined"),
+        ({"guest": {"os": {}, "unknown": {"os.name": "cut"}}}, "guest.os.name", "cut"),
+        ({"guest": {"os": {"name": 1}, "unknown": {"os": "cut"}}}, "guest.os.name", "cut"),
+        ({"guest": {"os": {"name": 1}, "unknown": {"name": "cut"}}}, "guest.os.name", ""),
+    ],
+)
+def test_why_a_fact_is_not_known(facts, path, reason):
+    assert judging.unknown_reason(facts, path) == reason

@@ -84,3 +84,58 @@ def test_cleaning_keeps_the_shape(value):
 
     assert isinstance(cleaned, type(value))
     assert templates.cleaned({"k": value}) == {"k": cleaned}
+
+
+def test_a_template_keeps_the_place_of_what_is_not_known():
+    template = "{detail}: {container.virtual_size:count} of {parameters.other.maximum:size}"
+
+    assert templates.fill_known(template, FACTS) == "seen: 2,048 of <parameters.other.maximum>"
+    assert templates.fields(template) == (
+        "detail",
+        "container.virtual_size",
+        "parameters.other.maximum",
+    )
+
+
+def test_what_is_wrong_with_a_template_is_said_in_whole():
+    assert templates.template_problems("{a.b:size} and {c}") == []
+    assert templates.template_problems("{a.b:hex} {c") == [
+        "{a.b:hex} names the unknown format 'hex' (known: count, list, quoted, size)",
+        "a brace in '{a.b:hex} {c' is not part of a {path} or {path:format}",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("count", "shown"),
+    [
+        (1, "1 byte"),
+        (-1, "-1 bytes"),
+        (-1500, "-1.5 kB (-1.46 KiB)"),
+        (1 << 10, "1 KiB (1.02 kB)"),
+        (1_010_000, "1.01 MB (986.33 KiB)"),
+        (1_001_000, "1 MB (977.54 KiB, 1,001,000 bytes)"),
+        (10**18, "1 EB (888.18 PiB)"),
+        (5 << 70, "5120 EiB (5902.96 EB)"),
+    ],
+)
+def test_sizes_at_the_edges_of_units(count, shown):
+    assert templates.size(count) == shown
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [
+        (None, "none"),
+        (True, "yes"),
+        (False, "no"),
+        ([], "none"),
+        ([True, "a", None], "yes, a, none"),
+        ({"a": 1}, '{"a": 1}'),
+        (7, "7"),
+    ],
+)
+def test_a_value_as_a_word(value, shown):
+    assert templates.plain(value) == shown
+    assert templates.FORMATS["size"](value) == (shown if value != 7 else "7 bytes")
+    assert templates.FORMATS["count"](value) == shown
+    assert templates.FORMATS["quoted"](value) == shown

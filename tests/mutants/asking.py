@@ -86,9 +86,9 @@ class Tests:
 
     def run_with(self, mutant: Mutant, names: Sequence[str]) -> int:
         """Run these with a mutant in place; not 0: it was noticed.  The process is no good afterwards."""
-        function = definition((ROOT / mutant.file).read_text(), mutant.start[0])
-        at_import = f"{mutant.file}:{function}" in self.imported
-        if function and not at_import and swap_function(mutant, function):
+        around = definition((ROOT / mutant.file).read_text(), mutant.start)
+        quick = around and around.in_body and f"{mutant.file}:{around.name}" not in self.imported
+        if around and quick and swap_function(mutant, around.name):
             return self.run(names)
         swap_module(mutant)
         files = sorted({name.partition("::")[0] for name in names})

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ast
 import hashlib
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
@@ -21,6 +22,12 @@ from cosmic_ray.work_item import MutationSpec, WorkItem
 from rooms import ROOT
 
 Position = tuple[int, int]  # line from 1, column from 0
+
+# What is left out, as it changes nothing that runs: a type hint; a bare star among parameters, which is no
+# product; what only a type checker runs; that a record is frozen, as there is nobody who writes to one; and
+# whether it is the same None, or enumeration's item, or an equal one.
+_IDLE = re.compile(r"\*,|\*$|(if )?TYPE_CHECKING:|True\)(?<=@dataclass\(frozen=True\))")
+_SAME = ("core/ReplaceComparisonOperator_Is_Eq", "core/ReplaceComparisonOperator_IsNot_NotEq")
 
 
 @dataclass(frozen=True)
@@ -57,24 +64,34 @@ class Mutant:
         spec = MutationSpec(self.file, self.operator, self.occurrence, self.start, self.end)
         return WorkItem.single(self.id, spec)
 
+    @property
+    def compiles(self) -> bool:
+        """Whether it is a program: a star before an argument is taken for a product, for one."""
+        try:
+            compile(self.source, self.file, "exec", dont_inherit=True)
+        except SyntaxError:
+            return False
+        return True
+
     def order(self, seed: str) -> str:
         """Where a sample by this seed has it."""
         return _digest(seed, self.file, self.operator, str(self.occurrence))
 
 
 def mutants(file: str) -> list[Mutant]:
-    """All mutants of a file; a changed type hint changes nothing that runs, so it is none."""
+    """All mutants of a file that could mean something."""
     source = (ROOT / file).read_text()
-    tree, hints = get_ast(source), list(_hints(source))
+    tree, hints, text = get_ast(source), list(_hints(source)), source.splitlines()
     nodes = list(ast_nodes(tree))
     found = []
     for name in cosmic_ray.plugins.operator_names():
         kind = cosmic_ray.plugins.get_operator(name)
-        if kind.arguments():
-            continue  # those that replace one variable by another, by configuration
+        if kind.arguments() or name in _SAME:  # arguments: one variable by another, as configured
+            continue
         places = [place for node in nodes for place in kind().mutation_positions(node)]
         for index, (start, end) in enumerate(places):
-            if not any(first <= start < last for first, last in hints):
+            hint = any(first <= start < last for first, last in hints)
+            if not hint and not _IDLE.match(text[start[0] - 1], start[1]):
                 key = _digest(file, source, name, str(index))
                 found.append(Mutant(key, file, name, index, start, end))
     return found
@@ -88,16 +105,25 @@ def _hints(source: str) -> Iterator[tuple[Position, Position]]:
                 yield (hint.lineno, hint.col_offset), (hint.end_lineno, hint.end_col_offset)
 
 
-def definition(source: str, line: int) -> str | None:
-    """The outermost function or method around a line, by its qualified name; None: code of the module."""
+@dataclass(frozen=True)
+class Definition:
+    """The outermost function or method around a place."""
+
+    name: str  # qualified
+    in_body: bool  # else in its decorators or default values, which run when the module is imported
+
+
+def definition(source: str, at: Position) -> Definition | None:
+    """The outermost function around a place; None: code of a module or class."""
     names: list[str] = []
     body: list[Any] = ast.parse(source).body
     while body:
-        around = [node for node in body if _first(node) <= line <= (node.end_lineno or 0)]
+        around = [node for node in body if _first(node) <= at[0] <= (node.end_lineno or 0)]
         body = []
         for node in around:
             if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
-                return ".".join([*names, node.name])
+                begins = (node.body[0].lineno, node.body[0].col_offset)
+                return Definition(".".join([*names, node.name]), at >= begins)
             if isinstance(node, ast.ClassDef):
                 names.append(node.name)
                 body = node.body

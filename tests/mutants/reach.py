@@ -124,9 +124,10 @@ class Watch:
 
 def choose(mutant: Mutant, reaches: Sequence[Reach]) -> list[Reach]:
     """The tests to ask about a mutant, cheap files and tests first."""
-    function = definition((ROOT / mutant.file).read_text(), mutant.start[0])
-    asked = [each for each in reaches if f"{mutant.file}:{function}" in each.functions]
-    if function is None:  # code of the module: those that get into this file, or else all
+    around = definition((ROOT / mutant.file).read_text(), mutant.start)
+    if around:
+        asked = [each for each in reaches if f"{mutant.file}:{around.name}" in each.functions]
+    else:  # those that get into this file, or else all
         asked = [each for each in reaches if each.enters(mutant.file)] or list(reaches)
     asked.sort(key=lambda each: each.cost_s)
     cost_s, kept = 0.0, asked[:1]

@@ -54,6 +54,8 @@ ROOMS = {
                 "tests/test_profile_loading.py",
                 "tests/test_profile_templates.py",
                 "tests/test_profile_rackspace.py",
+                "tests/schemas/test_profiles.py",
+                "tests/schemas/test_explain.py",
             ),
         ),
         Room("targets", ("pipeline/targets",), ("tests/targets",)),

@@ -9,6 +9,7 @@ with a reason do not count; of the others 95 % must be noticed, else the end is 
 from __future__ import annotations
 
 import argparse
+import itertools
 import math
 import sys
 import time
@@ -118,7 +119,7 @@ def sample(room: Room, options: argparse.Namespace) -> Score:
     everything = [mutant for file in room.sources for mutant in mutants(file)]
     eligible = [m for m in everything if options.file in (None, m.file)]
     eligible.sort(key=lambda mutant: mutant.order(options.seed))
-    chosen = eligible[: options.sample or None]
+    chosen = list(itertools.islice((m for m in eligible if m.compiles), options.sample or None))
     with Session(room.name, everything) as session:
         known = session.outcomes()
     queue = [m for m in chosen if known.get(m.id, Outcome.SURVIVED) is Outcome.SURVIVED]
