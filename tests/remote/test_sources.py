@@ -141,6 +141,24 @@ def test_pythons_own_server_started_by_its_command(imgprep, folder, tmp_path):
     assert "its server gives no ranges" in identify(ended)
 
 
+@pytest.mark.needs("bwrap")
+def test_a_copy_that_does_not_fit_is_told_before_it_fills_the_disk(imgprep, web, tmp_path):
+    small = ["bwrap", "--ro-bind", "/", "/", "--dev", "/dev", "--proc", "/proc"]
+    small += ["--size", str(4 * MIB), "--tmpfs", "/mnt"]
+    done = subprocess.run(
+        [*small, *imgprep.argv("check", web.url("disk.qcow2"), "--guest=off")],
+        cwd=Path(__file__).resolve().parents[2],
+        env=imgprep.env | QUICK | {"TMPDIR": "/mnt", "PYTHONDONTWRITEBYTECODE": "1"},
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+
+    assert done.returncode == 3, done.stderr
+    assert "no-space" in done.stderr
+    assert "too little free space" in " ".join(done.stderr.split())
+
+
 def changing(folder, name, after):
     """A hook that writes to the file before the request of this number is answered."""
     count = 0
