@@ -1,4 +1,4 @@
-"""What ``imgprep explain NAME`` and ``imgprep profiles [NAME]`` tell: data first, then text.
+"""What ``imgprep explain NAME`` tells: data first, then text.
 
 name ─▶ a rule's requirement  ┐
         an error's code       ├─▶ Explanation(s) ─▶ text
@@ -12,8 +12,6 @@ import difflib
 import functools
 import json
 import re
-import shutil
-import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -22,11 +20,11 @@ import msgspec
 
 from pipeline import defaults, profile
 from pipeline.errors import UsageError
-from pipeline.model import JsonObject, Provenance, Target
+from pipeline.model import JsonObject
+from pipeline.paragraphs import labelled, wrapped
 from pipeline.profile import templates
 from pipeline.profile.requirements import SCHEMAS, Requirement, Template
-
-WIDEST = 100
+from pipeline.profile_text import filled, source_words, value_words
 
 
 class ErrorExplanation(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="error"):
@@ -190,18 +188,6 @@ def _limits(requirement: Requirement, parameters: Mapping[str, JsonObject]) -> I
             yield f"{name}: {value_words(parameters[name])}"
 
 
-def filled(requirement: Requirement, parameters: Mapping[str, JsonObject]) -> Template:
-    """Template with the profile's limits in them; what only an image can say stays a placeholder."""
-    values = {"parameters": {**requirement.schema.get("$defs", {}), **parameters}}
-    own = requirement.template
-    return msgspec.structs.replace(
-        own,
-        expected=templates.fill(own.expected, values),
-        remedy=templates.fill(own.remedy, values),
-        message=templates.fill_known(own.message, values),
-    )
-
-
 def text(explanation: Explanation) -> str:
     """An explanation for people."""
     if isinstance(explanation, ErrorExplanation):
@@ -216,37 +202,37 @@ def text(explanation: Explanation) -> str:
 def _error_lines(found: ErrorExplanation) -> Iterator[str]:
     yield f"{found.name}: {found.title} (error, exit code {found.exit_code})"
     yield ""
-    yield from _wrap(found.explanation)
-    yield from _labelled("to do", found.remedy)
+    yield from wrapped(found.explanation)
+    yield from labelled("to do", found.remedy)
 
 
 def _note_lines(found: NoteExplanation) -> Iterator[str]:
     yield f"{found.name}: {found.note.title} (to be known; no image passes or fails it)"
     yield ""
-    yield from _wrap(found.note.text)
-    yield from _labelled("source", _source(found.note.source))
-    yield from _labelled("profile", ", ".join(found.profiles))
+    yield from wrapped(found.note.text)
+    yield from labelled("source", source_words(found.note.source))
+    yield from labelled("profile", ", ".join(found.profiles))
 
 
 def _rule_lines(found: RuleExplanation) -> Iterator[str]:
     own = found.template
     yield f"{found.name}: {found.title} (requirement, {own.severity})"
     yield ""
-    yield from _wrap(found.description)
+    yield from wrapped(found.description)
     yield ""
-    yield from _labelled("says", own.message)
-    yield from _labelled("expected", own.expected)
-    yield from _labelled("to do", own.remedy)
-    yield from _labelled("source", _source(own.source))
+    yield from labelled("says", own.message)
+    yield from labelled("expected", own.expected)
+    yield from labelled("to do", own.remedy)
+    yield from labelled("source", source_words(own.source))
     if own.gate:
-        yield from _labelled("safety", "an image that fails goes no further; it cannot be allowed")
+        yield from labelled("safety", "an image that fails goes no further; it cannot be allowed")
     if own.fixed_by == "convert":
-        yield from _labelled("fixed", "by the conversion; on a source it is information only")
-    yield from _labelled("needs", ", ".join(own.needs))
+        yield from labelled("fixed", "by the conversion; on a source it is information only")
+    yield from labelled("needs", ", ".join(own.needs))
     for use in found.profiles:
         vendor = f", the vendor's error {use.vendor_code}" if use.vendor_code else ""
         limits = "".join(f"; {limit}" for limit in use.limits)
-        yield from _labelled("profile", f"{use.profile}: {use.kind}{vendor}{limits}")
+        yield from labelled("profile", f"{use.profile}: {use.kind}{vendor}{limits}")
     with_limits = any(use.limits for use in found.profiles)
     whose = " with the requirement's own limit, which profiles replace" if with_limits else ""
     for ending, cases in (("pass", found.passes), ("fail", found.fails)):
@@ -254,7 +240,7 @@ def _rule_lines(found: RuleExplanation) -> Iterator[str]:
         yield f"  Facts that make it {ending}{whose}:"
         asked = (*own.needs, *filter(None, (own.path,)))
         for case in dict.fromkeys(_case_in_words(case, asked) for case in cases):
-            yield from _wrap(case, "    ")
+            yield from wrapped(case, "    ")
 
 
 def _case_in_words(case: JsonObject, asked: Sequence[str]) -> str:
@@ -274,176 +260,3 @@ def _facts_in_words(value: Any, path: str = "") -> Iterator[str]:
         yield f"{path}: {', '.join(map(str, shown))}"
     else:
         yield f"{path}: {templates.plain(value)}"
-
-
-def _width() -> int:
-    """Columns of the terminal, as far as lines of text are read well."""
-    return min(shutil.get_terminal_size((WIDEST, 0)).columns, WIDEST)
-
-
-def _source(found: Provenance) -> str:
-    note = f"; {found.note}" if found.note else ""
-    return f"{found.address} ({found.date}{note})"
-
-
-def _wrap(content: str, indent: str = "  ") -> Iterator[str]:
-    yield from textwrap.wrap(
-        content,
-        _width(),
-        initial_indent=indent,
-        subsequent_indent=indent,
-        break_long_words=False,
-        break_on_hyphens=False,
-    )
-
-
-def _labelled(label: str, content: str) -> Iterator[str]:
-    pieces = textwrap.wrap(content, _width() - 12, break_long_words=False, break_on_hyphens=False)
-    for number, piece in enumerate(pieces):
-        yield f"  {label if number == 0 else '':<10}{piece}"
-
-
-# --- profiles ------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class ProfileLine:
-    """One profile in the list of all."""
-
-    name: str
-    title: str
-    alias_of: str | None = None
-
-
-def profiles() -> tuple[ProfileLine, ...]:
-    """The built-in profiles."""
-    found = []
-    for name in profile.names():
-        each = profile.load(name)
-        found.append(ProfileLine(name, each.title, each.name if each.name != name else None))
-    return tuple(found)
-
-
-def profiles_text(found: Sequence[ProfileLine] | None = None) -> str:
-    """The list of profiles for people."""
-    lines = []
-    for each in profiles() if found is None else found:
-        title = f"the same as {each.alias_of}" if each.alias_of else each.title
-        lines.append(f"{each.name:<18}{title}")
-    lines += ["", "imgprep profiles NAME shows one; a file of your own is given by its path."]
-    return "\n".join(lines) + "\n"
-
-
-def profile_data(name_or_path: str) -> JsonObject:
-    """One profile as JSON-shaped data: target, parameters, requirements with their words, notes."""
-    found = profile.load(name_or_path)
-    data: JsonObject = msgspec.to_builtins(
-        {
-            "name": found.name,
-            "title": found.title,
-            "description": found.description,
-            "target": found.target,
-            "parameters": found.parameters,
-            "requirements": [
-                {
-                    "rule": item.rule,
-                    "title": item.title,
-                    "advice": item.advice,
-                    "severity": item.template.severity,
-                    "gate": item.template.gate,
-                    "fixed_by": item.template.fixed_by,
-                    "vendor_code": item.template.vendor_code,
-                    "source": item.template.source,
-                }
-                for item in found.requirements
-            ],
-            "import": dict(found.imports),
-            "notes": list(found.notes),
-        }
-    )
-    return data
-
-
-def profile_text(name_or_path: str) -> str:
-    """One profile for people."""
-    return "\n".join(_profile_lines(profile.load(name_or_path))) + "\n"
-
-
-def _profile_lines(found: profile.Profile) -> Iterator[str]:
-    yield f"{found.name}: {found.title}"
-    yield ""
-    yield from _wrap(found.description)
-    yield from _labelled("target", target_words(found.target))
-    for scheme, command in found.imports.items():
-        yield from _labelled("import", f"{IMPORTED_FROM[scheme]}: {command.command}")
-        yield from _labelled("", _source(command.source))
-    for name, parameter in found.parameters.items():
-        yield from _labelled("parameter", f"{name}: {value_words(parameter)}")
-    groups = (
-        ("Safety, judged first, whatever the cloud", lambda item: item.template.gate),
-        ("Decides", lambda item: not item.template.gate and not item.advice),
-        ("Advice", lambda item: item.advice),
-    )
-    for title, belongs in groups:
-        yield ""
-        yield f"{title}:"
-        for item in filter(belongs, found.requirements):
-            yield f"  {item.rule:<28}{_mark(item):<22}{item.title}"
-    if found.notes:
-        yield ""
-        yield "Not to be read from an image, but to be known:"
-        for note in found.notes:
-            yield from _wrap(f"{note.title}. {note.text} [{_source(note.source)}]", "  ")
-
-
-IMPORTED_FROM: Mapping[str, str] = {
-    "file": "from a local file",
-    "swift": "from a Swift container",
-    "s3": "from an S3 bucket",
-}
-"""Where a cloud's import command takes its object from, by the scheme of the destination."""
-
-
-def target_words(target: Target) -> str:
-    """What a source becomes for a cloud, for people."""
-    kind = " ".join(part for part in (target.variant, target.format.upper()) if part)
-    creator = f", creator {target.creator}" if target.creator else ""
-    rounded = (
-        f", size in whole {templates.size(target.size_multiple)}" if target.size_multiple else ""
-    )
-    packed = f", packed as {target.packing}" if target.packing else ""
-    segments = templates.size(target.segment_size)
-    what = f"{kind}{creator}{rounded}{packed}"
-    return f"{what}, suffix {target.suffix}, large objects in segments of {segments}"
-
-
-_OPERATORS: Mapping[str, str] = {
-    "maximum": "at most",
-    "exclusiveMaximum": "below",
-    "minimum": "at least",
-    "multipleOf": "a multiple of",
-    "enum": "one of",
-    "const": "exactly",
-    "pattern": "with the pattern",
-    "not": "not",
-}
-"""The keywords that parameters are made of, as words."""
-
-
-def value_words(parameter: JsonObject) -> str:
-    """A value for people: its own words where it has some, else its keywords in words."""
-    if "x-words" in parameter:
-        return templates.plain(parameter["x-words"])
-    shown = {key: value for key, value in parameter.items() if key[:1] != "$" and key[:2] != "x-"}
-    return ", ".join(f"{_OPERATORS.get(key, key)} {_value(value)}" for key, value in shown.items())
-
-
-def _value(value: Any) -> str:
-    large = isinstance(value, int) and value >= 1_000_000
-    return templates.size(value) if large else templates.plain(value)
-
-
-def _mark(item: Requirement) -> str:
-    own = item.template
-    code = f" {own.vendor_code}" if own.vendor_code else ""
-    return f"{own.severity}{code}{', fixed' if own.fixed_by else ''}"

@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator
 
-from pipeline import explain, profile
+from pipeline import profile, profile_text
 from pipeline.model import JsonObject, Provenance
 from pipeline.profile.requirements import Requirement
 
@@ -24,14 +24,14 @@ def markdown(name_or_path: str) -> str:
 def _page(found: profile.Profile) -> Iterator[str]:
     yield f"# {_text(found.title)}"
     yield f"\n`{found.name}`: {_text(found.description)}"
-    yield f"\nimgprep makes: {_text(explain.target_words(found.target))}."
+    yield f"\nimgprep makes: {_text(profile_text.target_words(found.target))}."
     for scheme, command in found.imports.items():
-        yield f"\nThe import {explain.IMPORTED_FROM[scheme]}: {_source(command.source)}"
+        yield f"\nThe import {profile_text.IMPORTED_FROM[scheme]}: {_source(command.source)}"
         yield f"\n```\n{command.command}\n```"
     if found.parameters:
         yield "\n## Values\n\n| Value | | Source |\n|---|---|---|"
         for name, value in found.parameters.items():
-            yield f"| `{name}` | {_text(explain.value_words(value))} | {_given(value)} |"
+            yield f"| `{name}` | {_text(profile_text.value_words(value))} | {_given(value)} |"
     cloud = [item for item in found.requirements if not item.template.gate]
     yield from _table("What decides", found, (item for item in cloud if not item.advice))
     yield from _table("Advice", found, (item for item in cloud if item.advice))
@@ -52,7 +52,7 @@ def _table(title: str, found: profile.Profile, items: Iterable[Requirement]) -> 
             else ""
         )
         fixed = "; imgprep fixes it" if item.template.fixed_by else ""
-        expected = explain.filled(item, found.parameters).expected
+        expected = profile_text.filled(item, found.parameters).expected
         what = f"{_text(item.title)}{code}{fixed}"
         yield f"| `{item.rule}` | {what} | {_text(expected)} | {_source(item.template.source)} |"
 

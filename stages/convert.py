@@ -139,12 +139,21 @@ def _timestamp(origin: Identity | RemoteIdentity) -> int:
 
 
 def _tell_growth(context: Context, artifact: Artifact) -> None:
+    """Of a GPT only the backup is at the wrong place then, which no cloud asks for.
+
+    Firmware and kernels start by the first copy (UEFI specification, 5.3.2) and growpart moves the
+    backup when the disk grows again in the cloud; moving it here would change the disk's own bytes.
+    """
     before, after = context.disk.size, artifact.virtual_size
-    if after > before:
-        context.note(
-            f"the disk grows from {before} to {after} bytes, as the target's size rule asks; a "
-            "backup partition table at the old end is found by its first copy, and growpart moves it"
+    if after <= before:
+        return
+    grown = f"the disk grows from {before} to {after} bytes, as the target's size rule asks"
+    if (context.facts.get("disk") or {}).get("partition_table") == "gpt":
+        grown += (
+            "; the backup of its GPT stays at the old end: the system starts by the first copy, and "
+            "growpart, or sgdisk --move-second-header in the guest, moves it"
         )
+    context.note(grown)
 
 
 def _tools() -> dict[str, str]:

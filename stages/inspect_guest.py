@@ -33,7 +33,7 @@ class InspectGuest:
     """Disk in, guest facts out."""
 
     name = "inspect_guest"
-    version = 2
+    version = 3
     reusable = True
 
     def options(self, job: Job) -> Mapping[str, Any]:

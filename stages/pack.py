@@ -24,7 +24,7 @@ class Pack:
     """Artifact in, the packed artifact out."""
 
     name = "pack"
-    version = 1
+    version = 2
     reusable = True
 
     def options(self, job: Job) -> Mapping[str, Any]:
@@ -44,13 +44,18 @@ class Pack:
             reason = f"not done (--dry-run): {artifact.packing} of {artifact.size} bytes"
             return Outcome(StageStatus.SKIPPED, reason=reason)
         path = context.beside.directory() / f"packed{artifact.suffix}"
+        threads = context.job.options.connections or WORKERS
         with open_artifact(artifact, context.disk) as opened:
             packing.pack(
-                packing.stream_of(opened, artifact.packing),
+                packing.stream_of(
+                    opened, artifact.packing, threads=threads, cancellation=context.cancellation
+                ),
                 path,
                 notebook=context.notebook,
-                key=digest([context.disk.content_id, artifact.plan, artifact.packing]),
-                threads=context.job.options.connections or WORKERS,
+                key=digest(
+                    [self.version, context.disk.content_id, artifact.plan, artifact.packing]
+                ),
+                threads=threads,
                 cancellation=context.cancellation,
                 progress=lambda done, total: context.progress(done, total, "packing"),
             )

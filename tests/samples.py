@@ -49,7 +49,7 @@ LINUX: dict[str, Any] = {
     "drivers": dict.fromkeys(
         (
             *("virtio_pci", "virtio_blk", "virtio_scsi", "virtio_net", "nvme", "ena"),
-            *("hv_vmbus", "hv_storvsc", "hv_netvsc"),
+            *("hv_vmbus", "hv_storvsc", "hv_netvsc", "udf", "vfat"),
         ),
         "initramfs",
     ),
@@ -71,7 +71,11 @@ WINDOWS: dict[str, Any] = {
     "distro": "windows",
     "version": "10.0",
     "product_name": "Windows Server 2019 Standard",
-    "windows": {"product_type": "ServerNT", "hibernated": False},
+    "windows": {
+        "product_type": "ServerNT",
+        "hibernated": False,
+        "drivers": {"viostor": "boot", "netkvm": "demand"},
+    },
 }
 TAP_VHD: dict[str, Any] = {
     "format": "vhd",

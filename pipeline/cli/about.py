@@ -41,7 +41,7 @@ def profiles(
     json: opt.Json = False,
 ) -> None:
     """List the profiles, show one, or check one of your own: imgprep profiles lint FILE."""
-    from pipeline import explain as explanations
+    from pipeline import profile_text
 
     if name == "lint" and file is not None:
         _lint(file)
@@ -49,9 +49,9 @@ def profiles(
     _require_sensible(name, file, markdown=markdown, json=json)
     if json:
         data = (
-            explanations.profile_data(name)
+            profile_text.profile_data(name)
             if name
-            else [asdict(line) for line in explanations.profiles()]
+            else [asdict(line) for line in profile_text.profiles()]
         )
         typer.echo(json_module.dumps(data, indent=2))
     elif name and markdown:
@@ -60,7 +60,7 @@ def profiles(
         typer.echo(profile_page.markdown(name), nl=False)
     else:
         typer.echo(
-            explanations.profile_text(name) if name else explanations.profiles_text(), nl=False
+            profile_text.profile_text(name) if name else profile_text.profiles_text(), nl=False
         )
 
 

@@ -51,10 +51,12 @@ DRIVERS: Mapping[str, tuple[str, str]] = {
     "ahci": ("drivers/ata", "SATA_AHCI"),
     "ata_piix": ("drivers/ata", "ATA_PIIX"),
     "sd_mod": ("drivers/scsi", "BLK_DEV_SD"),
+    "udf": ("fs/udf", "UDF_FS"),
+    "vfat": ("fs/fat", "VFAT_FS"),
     "xen-blkfront": ("drivers/block", "XEN_BLKDEV_FRONTEND"),
     "xen-netfront": ("drivers/net", "XEN_NETDEV_FRONTEND"),
 }
-"""Drivers of disks and network cards that hypervisors and clouds offer, by the module's file name."""
+"""Drivers that hypervisors and clouds ask for, by the module's file name: disks, network cards, media."""
 
 XEN = ("xen-blkfront", "xen-netfront")
 _SUFFIXES = ("", ".xz", ".zst", ".gz")

@@ -136,7 +136,7 @@ class _Compiled:
     conditions_at: Mapping[tuple[str | int, ...], str]
 
 
-@functools.lru_cache(maxsize=8)
+@functools.lru_cache(maxsize=32)  # every cloud at once
 def _compiled(profile: Profile) -> _Compiled:
     from jsonschema import Draft202012Validator
     from referencing import Registry

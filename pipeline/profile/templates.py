@@ -62,6 +62,8 @@ def _scaled(count: int, base: int, units: tuple[str, ...]) -> tuple[str, bool]:
 
 
 def _listed(value: Any) -> str:
+    if isinstance(value, Mapping):
+        value = [f"{name} {plain(item)}" for name, item in value.items()]
     items = value if isinstance(value, list | tuple) else [value]
     return ", ".join(plain(item) for item in items) or "none"
 
@@ -105,7 +107,7 @@ FORMATS: Mapping[str, Callable[[Any], str]] = {
     "size": _as_size,  # bytes, in both units
     "count": _as_count,  # thousands separated
     "day": _as_day,  # of seconds since 1970: 2026-01-02
-    "list": _listed,  # a, b, c
+    "list": _listed,  # a, b, c; of an object: name value, name value
     "quoted": _as_quoted,  # 'text'
 }
 

@@ -119,9 +119,9 @@ def next_command(report: JsonObject, *, judged: bool) -> str | None:
     if not judged and report["verdict"] == "rejected" and unread:
         return f"imgprep explain {unread[0]['rule']}"
     if not judged:
-        return f"imgprep check {source}{_kept(job, 'profile', 'unpack', 'allow_device')}"
+        return f"imgprep check {source}{kept(job, 'profile', 'unpack', 'allow_device')}"
     if report["artifact"] and job["options"].get("keep") and not job["destination"]:
-        return f"imgprep check {_quoted(job['options']['keep'])}{_kept(job, 'profile')}"
+        return f"imgprep check {_quoted(job['options']['keep'])}{kept(job, 'profile')}"
     return _next_of_check(report, source)
 
 
@@ -131,7 +131,7 @@ def _next_of_receipt(report: JsonObject, receipt: JsonObject) -> str:
         return _import_command(command, report, receipt)
     parts = urlsplit(receipt["url"])
     if parts.scheme == "file":
-        return f"imgprep check {_quoted(unquote(parts.path))}{_kept(report['job'], 'profile')}"
+        return f"imgprep check {_quoted(unquote(parts.path))}{kept(report['job'], 'profile')}"
     judged_by = report["job"]["profile"]
     return f"imgprep profiles {_quoted(judged_by)}" if judged_by else "imgprep profiles"
 
@@ -187,19 +187,19 @@ def _next_of_check(report: JsonObject, source: str) -> str:
     if guest.get("status") == "failed":
         return "imgprep doctor"
     if guest.get("status") == "skipped" and job["options"].get("guest") == "off":
-        return f"imgprep check {source} --guest require{_kept(job, *_JUDGING)}"
+        return f"imgprep check {source} --guest require{kept(job, *JUDGING)}"
     if job["destination"]:  # a dry run
         where, name = _quoted(job["destination"]), job["options"].get("name")
         named = f" --name {_quoted(name)}" if name else ""
-        return f"imgprep run {source} {where}{named}{_kept(job, *_JUDGING, 'create')}"
+        return f"imgprep run {source} {where}{named}{kept(job, *JUDGING, 'create')}"
     stem = clean(PurePath(job["source"]).stem)
-    return f"imgprep run {source} {shlex.quote(f'{stem}-out/')}{_kept(job, *_JUDGING)}"
+    return f"imgprep run {source} {shlex.quote(f'{stem}-out/')}{kept(job, *JUDGING)}"
 
 
-_JUDGING = ("profile", "unpack", "allow_device", "strict", "fail_on", "allow", "format")
+JUDGING = ("profile", "unpack", "allow_device", "strict", "fail_on", "allow", "format")
 
 
-def _kept(job: JsonObject, *names: str) -> str:
+def kept(job: JsonObject, *names: str) -> str:
     """The options of this job that the next command needs too."""
     options = job["options"]
     words: list[str] = []
@@ -215,7 +215,7 @@ def _kept(job: JsonObject, *names: str) -> str:
     return "".join(f" {word}" for word in words)
 
 
-_DEFAULTS = {"profile": defaults.PROFILE, "fail_on": "error"}
+_DEFAULTS = {"profile": defaults.PROFILE, "fail_on": "error", "guest": "auto"}
 
 
 def _quoted(text: str) -> str:

@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from pipeline.model import JsonObject
+from pipeline.reports.about_result import JUDGING, kept
 from pipeline.reports.summary import Summary, profile_name, summarize
 from pipeline.text import clean
 from pipeline.text import size as short_size
@@ -20,6 +21,7 @@ MOST_REASONS = 2
 
 TAKEN = ("accepted", "accepted-with-advice")
 _FOOTER = 512  # bytes behind a fixed VHD's disk
+_OPTIONS = ("guest", *(name for name in JUDGING if name not in ("profile", "format")))
 
 
 @dataclass(frozen=True)
@@ -37,6 +39,7 @@ class Row:
     not_judged: tuple[str, ...]  # why something could not be judged
     converted: tuple[str, ...]  # rules that the conversion meets
     target: str  # format and size of what would be made
+    options: str  # of the command, as whoever asked gave them, but the profile
 
 
 def rows(reports: Sequence[JsonObject]) -> tuple[Row, ...]:
@@ -63,6 +66,7 @@ def _row(report: JsonObject, summary: Summary) -> Row:
         target=""
         if summary.stopped
         else _target((report.get("profile") or {}).get("target") or {}),
+        options=kept(report["job"], *_OPTIONS),
     )
 
 
@@ -130,4 +134,4 @@ def next_command(found: Sequence[Row]) -> str | None:
     if other is None:
         return None
     profile = f" --profile {shlex.quote(other.profile)}" if other.profile else ""
-    return f"imgprep check {shlex.quote(other.source)}{profile}"
+    return f"imgprep check {shlex.quote(other.source)}{profile}{other.options}"

@@ -2,7 +2,7 @@
 
     artifact ──▶ (tar) ──cut into BLOCK bytes──▶ N threads, a gzip member each ──in order──▶ file
                    │
-                   └ header, the disk as ``disk.raw``, padding, two empty records (old GNU format)
+                   └ the disk as ``disk.raw`` without its holes (``sparse_tar``)
 
 The members are independent (RFC 1952, 2.2: a file is a series of members), hold no time and no name, and
 are cut at fixed places: the same artifact gives the same bytes on any number of cores, any gunzip reads
@@ -12,10 +12,6 @@ against one stream, since each member starts without a dictionary.
 The packed size is not known before it is made, and stores want sizes and checksums first.  So the packed
 artifact is a file in the job's directory: it takes as much room there as it has in the end, and none for
 what is not packed.
-
-Old GNU tar header, 512 bytes (https://www.gnu.org/software/tar/manual/html_node/Standard.html): name at
-0 (100), mode 100 (8), uid 108, gid 116, size 124 (12, above 8 GiB in base 256), mtime 136, checksum 148,
-type 156, magic "ustar  " at 257.  Python's ``tarfile`` writes it.
 """
 
 from __future__ import annotations
@@ -23,21 +19,20 @@ from __future__ import annotations
 import functools
 import os
 import struct
-import tarfile
 import zlib
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from pipeline.source import Reader
 from pipeline.stage import Cancellation, Notebook
+from pipeline.targets import sparse_tar, zero_scan
+from pipeline.targets.artifact import OpenArtifact
 
 BLOCK = 4 << 20  # bytes of the unpacked stream in one gzip member
 LEVEL = 6
-MEMBER = "disk.raw"  # what Google's import wants the only member of the tar to be called
-_RECORD = 512
 _HEADER = b"\x1f\x8b\x08\0\0\0\0\0\0\xff"  # deflate, no name, no time, unknown system
 _WRITTEN_DOWN = 64  # members between two notes from which a killed job continues
 _NOTE = "pack"
@@ -57,32 +52,38 @@ class Stream(Protocol):
         ...
 
 
-class TarOf:
-    """The tar with one member, as bytes that can be read at any offset."""
+def stream_of(
+    artifact: OpenArtifact, packing: str, *, threads: int, cancellation: Cancellation
+) -> Stream:
+    """What the gzip members are made of; raises what reading the artifact raises.
 
-    def __init__(self, member: Reader) -> None:
-        info = tarfile.TarInfo(MEMBER)
-        info.size, info.mode = member.size, 0o644
-        self._member = member
-        self._header = info.tobuf(tarfile.GNU_FORMAT)
-        filled = len(self._header) + -(-member.size // _RECORD) * _RECORD + 2 * _RECORD
-        self.size = -(-filled // tarfile.RECORDSIZE) * tarfile.RECORDSIZE
-
-    def read(self, offset: int, length: int) -> bytes:
-        """See ``Stream``."""
-        end = min(offset + length, self.size)
-        parts = [self._header[offset:end]]
-        start = len(self._header)
-        first, last = max(offset, start), min(end, start + self._member.size)
-        if first < last:
-            parts.append(self._member.read(first - start, last - first))
-        found = b"".join(parts)
-        return found + bytes(max(0, end - offset - len(found)))
+    The holes of a tar are what holds only zeros, wherever the artifact's file has its own: so they
+    are the same of every copy.
+    """
+    if packing != "tar.gz":
+        return artifact
+    data = zero_scan.blocks_with_data(artifact.extents())
+    blocks = zero_scan.nonzero_blocks(_Parts(artifact), data, threads, cancellation, _untold)
+    return sparse_tar.SparseTar(artifact, sparse_tar.runs(blocks, artifact.size))
 
 
-def stream_of(artifact: Reader, packing: str) -> Stream:
-    """What the gzip members are made of."""
-    return TarOf(artifact) if packing == "tar.gz" else artifact
+@dataclass(frozen=True)
+class _Parts:
+    """An artifact as ``zero_scan.Scanned``."""
+
+    artifact: OpenArtifact
+
+    @property
+    def size(self) -> int:
+        return self.artifact.size
+
+    def fetch(self, wanted: Sequence[tuple[int, memoryview]]) -> None:
+        for offset, buffer in wanted:
+            self.artifact.read_into(offset, buffer)
+
+
+def _untold(_done: int, _total: int) -> None:
+    """The scan takes no time beside the packing."""
 
 
 def member(data: bytes) -> bytes:

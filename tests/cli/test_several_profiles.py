@@ -57,3 +57,15 @@ def test_a_wrong_name_among_several_ends_with_2_before_any_work(imgprep, image):
     assert ended.code == 2
     assert "there is no profile 'nosuch'" in ended.stderr
     assert "identify" not in ended.stderr
+
+
+def test_facts_are_gathered_once_for_all_clouds(imgprep, image, tmp_path):
+    events = tmp_path / "events.jsonl"
+
+    check(imgprep, image, "--profile", "all", "--events", events)
+
+    told = [json.loads(line) for line in events.read_text().splitlines()]
+    started = [item["stage"] for item in told if item["event"] == "StageStarted"]
+    looks = ("identify", "inspect_disk", "inspect_guest")
+    assert [started.count(name) for name in looks] == [1, 1, 1]
+    assert started.count("check") == len(profile.newest())

@@ -55,8 +55,11 @@ MAY_IMPORT = {
     "pipeline.guest": BYTES,
     "pipeline.profile": NOUNS,
     "pipeline.config": NOUNS | {"pipeline.profile"},
-    "pipeline.explain": NOUNS | {"pipeline.profile"},
-    "pipeline.profile_page": NOUNS | {"pipeline.profile", "pipeline.explain"},
+    "pipeline.paragraphs": set(),
+    "pipeline.explain": NOUNS
+    | {"pipeline.profile", "pipeline.profile_text", "pipeline.paragraphs"},
+    "pipeline.profile_text": NOUNS | {"pipeline.profile", "pipeline.paragraphs"},
+    "pipeline.profile_page": NOUNS | {"pipeline.profile", "pipeline.profile_text"},
     "pipeline.reports": NOUNS | {"pipeline.profile"},
     "pipeline.stage": NOUNS
     | {"pipeline.beside", "pipeline.disk", "pipeline.source", "pipeline.profile"},

@@ -121,3 +121,17 @@ def test_an_old_report_without_the_profile_s_name_is_shown_by_the_one_that_was_g
     (row,) = matrix.rows([old])
 
     assert (row.profile, row.target) == ("rackspace", "")
+
+
+def test_the_next_command_keeps_what_the_person_chose(found):
+    report = to_json(found[0])
+    report["job"]["options"] |= {
+        "guest": "direct", "unpack": True, "strict": True, "allow": {"suffix-mismatch": "old name"},
+    }  # fmt: skip
+
+    command = matrix.next_command(matrix.rows([report]))
+
+    assert command == (
+        "imgprep check disk.qcow2 --profile rackspace-2014 --guest direct --unpack --strict "
+        "--allow 'suffix-mismatch=old name'"
+    )

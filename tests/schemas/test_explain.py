@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from pipeline import explain, profile
+from pipeline import explain, profile, profile_text
 from pipeline.errors import UsageError
 
 
@@ -93,16 +93,16 @@ def test_without_a_name_everything_is_listed():
 
 
 def test_the_list_of_profiles_tells_the_alias():
-    found = {item.name: item.alias_of for item in explain.profiles() if item.alias_of}
+    found = {item.name: item.alias_of for item in profile_text.profiles() if item.alias_of}
 
     assert found == {"rackspace": "rackspace-2020"}
-    assert "the same as rackspace-2020" in explain.profiles_text()
+    assert "the same as rackspace-2020" in profile_text.profiles_text()
 
 
 @pytest.mark.parametrize("name", profile.names())
 def test_a_profile_is_shown_whole(name):
-    text = explain.profile_text(name)
-    data = explain.profile_data(name)
+    text = profile_text.profile_text(name)
+    data = profile_text.profile_data(name)
 
     for requirement in data["requirements"]:
         assert f"  {requirement['rule']} " in text

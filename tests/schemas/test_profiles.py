@@ -134,7 +134,10 @@ def changes():
             "windows",
             {},
             {},
-            {"os": "windows", "windows": {"product_type": "LanmanNT", "hibernated": False}},
+            {
+                "os": "windows",
+                "windows": samples.WINDOWS["windows"] | {"product_type": "LanmanNT"},
+            },
         ),
         ("uefi", {}, {}, {"firmware": "uefi", "efi_fallback": True}),
         ("advice only", {}, {}, {"databases": ["mysql"], "machine_id": "set"}),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -164,6 +165,23 @@ def test_an_odd_size_is_rounded_up_and_told(run: Run, tmp_path: Path) -> None:
 
 
 QEMU_NAMES = {"vhd-fixed": "vpc", "qcow2-compressed": "qcow2", "vmdk-sparse": "vmdk"}
+
+
+@pytest.mark.needs("sgdisk")
+def test_a_gpt_that_is_no_longer_at_the_end_is_told(run: Run, tmp_path: Path) -> None:
+    odd, gpt = files.raw_disk(tmp_path / "odd.raw", 21 * MIB + 512), tmp_path / "gpt.raw"
+    with gpt.open("wb") as file:
+        file.truncate(21 * MIB + 512)
+    subprocess.run(["sgdisk", "--new=1:2048:20000", gpt], check=True, capture_output=True)
+
+    run(odd)
+    assert "GPT" not in run.notes()
+    report = run(gpt)
+
+    assert report.error is None, report.error
+    assert report.artifact is not None
+    assert report.artifact["virtual_size"] == 22 * MIB
+    assert "the backup of its GPT stays at the old end" in run.notes()
 
 
 @pytest.mark.parametrize("name", [name for name in FORMATS if name != "vhd"])

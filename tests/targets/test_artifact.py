@@ -27,7 +27,8 @@ from pipeline.source import Extent, Source
 from pipeline.stage import Cancellation
 from pipeline.targets import output
 from pipeline.targets.artifact import open_artifact
-from pipeline.targets.tap_vhd import PROBE, plan_vhd
+from pipeline.targets.tap_vhd import plan_vhd
+from pipeline.targets.zero_scan import PROBE
 
 MIB, GIB = 1 << 20, 1 << 30
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import gzip
 import random
 import subprocess
-import tarfile
 from pathlib import Path
 
 import pytest
@@ -66,48 +65,6 @@ def test_the_bytes_do_not_depend_on_the_number_of_threads(tmp_path: Path):
     pack(image, tmp_path / "4.gz", threads=4)
 
     assert (tmp_path / "1.gz").read_bytes() == (tmp_path / "4.gz").read_bytes()
-
-
-@pytest.mark.needs("tar")
-@pytest.mark.parametrize("size", [512, 10 * MIB, 10 * MIB + 512])
-def test_tar_finds_one_member_in_the_old_gnu_format(tmp_path: Path, size: int):
-    image = disk(size)
-
-    pack(packing.stream_of(image, "tar.gz"), tmp_path / "d.tar.gz")
-
-    listed = subprocess.run(
-        ["tar", "-tzf", tmp_path / "d.tar.gz"], capture_output=True, text=True, check=True
-    )
-    assert (listed.stdout, listed.stderr) == ("disk.raw\n", "")
-    with tarfile.open(tmp_path / "d.tar.gz") as archive:
-        (only,) = archive.getmembers()
-        file = archive.extractfile(only)
-        assert file is not None
-        assert file.read() == image.read(0, size)
-    unpacked = gzip.decompress((tmp_path / "d.tar.gz").read_bytes())
-    assert unpacked[257:265] == b"ustar  \0"
-    assert len(unpacked) % tarfile.RECORDSIZE == 0
-
-
-def test_a_disk_above_8_gib_keeps_its_size():
-    class Huge:
-        size = 10 << 30
-
-        def read(self, offset: int, length: int) -> bytes:
-            return bytes(length)
-
-    stream = packing.TarOf(Huge())
-
-    assert tarfile.TarInfo.frombuf(stream.read(0, 512), "ascii", "strict").size == 10 << 30
-    assert stream.read(stream.size - 100, 1000) == bytes(100)
-
-
-@pytest.mark.parametrize("offset", [0, 100, 511, 512, 513, 5000])
-def test_the_tar_can_be_read_at_any_offset(offset: int):
-    stream = packing.TarOf(disk(1000))
-    whole = stream.read(0, stream.size)
-
-    assert stream.read(offset, 700) == whole[offset : offset + 700]
 
 
 def test_a_stopped_job_continues_behind_the_last_noted_member(

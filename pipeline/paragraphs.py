@@ -1,0 +1,33 @@
+"""Lines of text within a terminal's width: paragraphs, and what stands behind a label."""
+
+from __future__ import annotations
+
+import shutil
+import textwrap
+from collections.abc import Iterator
+
+WIDEST = 100  # columns in which lines of text are read well
+
+
+def _width() -> int:
+    """Columns of the terminal, as far as lines of text are read well."""
+    return min(shutil.get_terminal_size((WIDEST, 0)).columns, WIDEST)
+
+
+def wrapped(content: str, indent: str = "  ") -> Iterator[str]:
+    """Lines of a paragraph."""
+    yield from textwrap.wrap(
+        content,
+        _width(),
+        initial_indent=indent,
+        subsequent_indent=indent,
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
+
+
+def labelled(label: str, content: str) -> Iterator[str]:
+    """Lines behind a label, which stands before the first."""
+    pieces = textwrap.wrap(content, _width() - 12, break_long_words=False, break_on_hyphens=False)
+    for number, piece in enumerate(pieces):
+        yield f"  {label if number == 0 else '':<10}{piece}"
