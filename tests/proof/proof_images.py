@@ -154,6 +154,7 @@ CONTAINERS: Mapping[str, Callable[[Path], Path]] = {
         for size in (6.2, 41, 105, 165, 260, 420, 1050, 2210, 20000)
     },
     "vhd-of-qemu": _vhd(creator=b"qemu"),
+    "vhd-of-virtualbox": _vhd(creator=b"vbox"),
     "vhd-of-an-old-tap": _vhd(creator_version=0x00010002),
     "vhd-without-batmap": lambda path: _bytes(
         path.with_suffix(".vhd"), replace(VHD, batmap=False).bytes()
