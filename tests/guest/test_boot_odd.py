@@ -1,7 +1,9 @@
 """Boot loaders configured in ways that are legal and seldom seen: which entry starts, with what."""
 
+from dataclasses import replace
+
 import pytest
-from guests import GRUB_CFG, KERNEL, ROOT, facts, findings, trees
+from guests import BOOT, GRUB_CFG, KERNEL, ROOT, TABLE, VOLUME, Disk, facts, findings, trees
 from phony import files_of
 from test_boot import GOOD, HEADER, MENU, pe
 
@@ -253,3 +255,26 @@ def test_a_unified_image_without_uname_tells_the_version_of_its_kernel():
 
     assert (kernel["version"], kernel["default"]) == (KERNEL, True)
     assert kernel["drivers"]["xen-blkfront"] == "initramfs"
+
+
+def test_systemd_boot_does_not_see_the_boot_directory_of_the_root_file_system():
+    # given a kernel that was installed into /boot while the EFI system partition lies elsewhere
+    root = {
+        **trees.debian(ROOT),
+        "boot/loader/entries/a.conf": f"title A\nlinux /vmlinuz-{KERNEL}\noptions root=UUID={ROOT}\n",
+        "etc/fstab": f"UUID={ROOT} / ext4 defaults 0 1\nUUID={BOOT} /efi vfat defaults 0 1\n",
+    }
+    del root[GRUB_CFG]
+    esp = {"loader/loader.conf": "timeout 3\n", "EFI/systemd/systemd-bootx64.efi": b"MZ"}
+    entry_there = {"loader/entries/a.conf": root["boot/loader/entries/a.conf"]}
+    volumes = (
+        replace(VOLUME, device="/dev/sda1", uuid=BOOT, type="vfat", label=None, esp=True),
+        replace(VOLUME, device="/dev/sda2", partition=2, partition_uuid="12345678-02"),
+    )
+
+    unseen = facts(Disk(volumes, (esp, root), TABLE))["boot"]
+    seen = facts(Disk(volumes, ({**esp, **entry_there}, root), TABLE))["boot"]
+
+    assert (unseen["loader"], unseen["entries"]) == ("systemd-boot", [])
+    assert [item["title"] for item in seen["entries"]] == ["A"]
+    assert "boot-no-kernel" in findings(Disk(volumes, (esp, root), TABLE))

@@ -30,7 +30,8 @@ ROOT_SIZE, BOOT_SIZE, ESP_SIZE = 2600, 300, 400  # MiB
 BOOT_UUID = "22222222-2222-4333-8444-555555555555"
 SERIAL = "1234ABCD"
 ENV = {"PATH": "/usr/sbin:/sbin:/usr/bin:/bin", "LC_ALL": "C.UTF-8", "MTOOLS_SKIP_CHECK": "1"}
-RELAXED = {"SYSTEMD_RELAX_ESP_CHECKS": "1", "SYSTEMD_RELAX_XBOOTLDR_CHECKS": "1"}
+MACHINE_ID = "0123456789abcdef0123456789abcdef"  # for the time being
+RELAXED = {"SYSTEMD_RELAX_ESP_CHECKS": "1"}
 MKFS = {
     "ext4": ("mke2fs", "-q", "-F", "-t", "ext4", "-U"),
     "xfs": ("mkfs.xfs", "-q", "-f", "-m"),
@@ -269,17 +270,21 @@ def _systemd_boot(tree: Path, variant: Variant, version: str) -> None:
     """As builders of images do: with a machine-id for the time being."""
     kernel, initramfs = f"/boot/vmlinuz-{version}", f"/boot/initrd.img-{version}"
     identity = tree / "etc/machine-id"
-    identity.write_text("0123456789abcdef0123456789abcdef\n")
+    identity.write_text(f"{MACHINE_ID}\n")
     line = f"root=UUID={ROOT_UUID} ro console=tty0 console=ttyS0,115200n8"
     (tree / "etc/kernel").mkdir(exist_ok=True)
     (tree / "etc/kernel/cmdline").write_text(f"{line}\n")
-    inside(tree, "bootctl", "--esp-path=/boot/efi", "--no-variables", "install", **RELAXED)
+    (tree / "etc/kernel/install.conf").write_text("layout=bls\nBOOT_ROOT=/boot/efi\n")
+    if "bullseye" in (tree / "etc/os-release").read_text():
+        _by_hand(tree / "boot/efi", tree / "usr/lib/systemd/boot/efi/systemd-bootx64.efi")
+    else:
+        inside(tree, "bootctl", "--esp-path=/boot/efi", "--no-variables", "install", **RELAXED)
     if variant.loader == "uki":
         (tree / "boot/efi/EFI/Linux").mkdir(parents=True, exist_ok=True)
         image = f"/boot/efi/EFI/Linux/debian-{version}.efi"
         argv: tuple[object, ...] = (
             "dracut", "--force", "--no-hostonly", "--zstd", "--uefi", "--kernel-cmdline", line,
-            image, version,
+            "--uefi-stub", "/usr/lib/systemd/boot/efi/linuxx64.efi.stub", image, version,
         )  # fmt: skip
         if (tree / "usr/bin/ukify").exists():
             argv = (
@@ -290,6 +295,16 @@ def _systemd_boot(tree: Path, variant: Variant, version: str) -> None:
     else:
         inside(tree, "kernel-install", "add", version, kernel, initramfs, **RELAXED)
     identity.write_text("")
+
+
+def _by_hand(esp: Path, image: Path) -> None:
+    """What bootctl does, where it insists on a partition that this machine's kernel can mount."""
+    for name in ("EFI/systemd/systemd-bootx64.efi", "EFI/BOOT/BOOTX64.EFI"):
+        (esp / name).parent.mkdir(parents=True)
+        shutil.copyfile(image, esp / name)
+    (esp / "loader/entries").mkdir(parents=True)
+    (esp / "loader/loader.conf").write_text("timeout 3\n")
+    (esp / MACHINE_ID).mkdir()  # without it kernel-install writes no entry
 
 
 def _esp(path: Path, directory: Path) -> None:

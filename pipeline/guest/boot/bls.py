@@ -37,17 +37,28 @@ def grub_entries(files: Files, variables: Mapping[str, str]) -> list[Entry]:
 
 def systemd_boot(files: Files) -> list[Configuration]:
     """What systemd-boot would show, if anything of it is there: entries of all its partitions."""
-    plain = [item for top in _PARTITIONS for item in _read(files, f"{top}/loader/entries", {})]
-    unified = [item for top in _PARTITIONS for item in uki.entries(files, top)]
-    entries = _in_order([*plain, *unified])
     path, text = _loader_conf(files)
-    if text is not None or _installed(files):
+    installed = text is not None or _installed(files)
+    tops = [top for top in _PARTITIONS if not installed or _seen_by_firmware(files, top)]
+    plain = [item for top in tops for item in _read(files, f"{top}/loader/entries", {})]
+    unified = [item for top in tops for item in uki.entries(files, top)]
+    entries = _in_order([*plain, *unified])
+    if installed:
         return [_configuration("systemd-boot", path, entries, _fields(text or ""))]
     if not entries:  # firmware starts the image that lies where a boot loader usually does
         entries = [entry for top in _PARTITIONS for entry in uki.by_firmware(files, top)]
     if entries:
         return [_configuration("bls" if plain else "uki", entries[0].source, entries, {})]
     return []
+
+
+def _seen_by_firmware(files: Files, top: str) -> bool:
+    """Whether systemd-boot, which reads partitions of its own only, sees a place.
+
+    What a kernel's installation wrote into the root file system's /boot is not in its menu.
+    """
+    found, root = files.find(top), files.find("/")
+    return top != "/boot" or found is None or root is None or found.tree is not root.tree
 
 
 def _loader_conf(files: Files) -> tuple[str, str | None]:
