@@ -178,7 +178,7 @@ def mounted_ext(path: Path) -> Iterator[Path]:
     """An ext file system through FUSE; in the end everything is written."""
     root = path.with_name(f"{path.name}.mounted")
     root.mkdir(exist_ok=True)
-    argv = ["fuse2fs", "-f", path, root, "-o", "fakeroot"]
+    argv = ["fuse2fs", "-f", "-s", path, root, "-o", "fakeroot"]  # several threads may never end
     with subprocess.Popen(
         argv, env=ENV, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
     ) as server:
@@ -189,7 +189,10 @@ def mounted_ext(path: Path) -> Iterator[Path]:
             yield root
         finally:
             run("umount", root)
-            server.communicate(timeout=60)  # it writes until it ends
+            try:
+                server.communicate(timeout=120)  # it writes until it ends
+            finally:
+                server.kill()
 
 
 @dataclass(frozen=True)

@@ -28,10 +28,10 @@ from pipeline.content.free_space.base import (
     KeptError,
     Piece,
     Span,
-    Volume,
     merged,
     require,
 )
+from pipeline.content.joined import Joined
 from pipeline.content.lvm import LogicalVolume, VolumeGroup
 from pipeline.content.partitions import Partition, PartitionTable
 from pipeline.model import digest
@@ -193,7 +193,7 @@ def _areas(
 
     ``nested``: it is such a volume itself.
     """
-    volume = Volume(reader, pieces)
+    volume = Joined(reader, [(piece.offset, piece.length) for piece in pieces])
     content = filesystems.signature(volume, 0, size)
     if content == "LVM2_member" and not nested:
         yield from _volumes(reader, effort, place, pieces[0])

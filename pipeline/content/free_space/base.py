@@ -90,27 +90,6 @@ class Piece:
     length: int
 
 
-class Volume:
-    """The bytes of a partition, or of a logical volume that consists of several pieces."""
-
-    def __init__(self, reader: Reader, pieces: tuple[Piece, ...]) -> None:
-        """``pieces``: ascending by ``at``, without gaps, all of them inside the disk."""
-        self._reader = reader
-        self.pieces = pieces
-        self.size = pieces[-1].at + pieces[-1].length if pieces else 0
-
-    def read(self, offset: int, length: int) -> bytes:
-        """Up to ``length`` bytes at ``offset``; fewer only at the end, none outside."""
-        if offset < 0:
-            return b""
-        parts = []
-        for piece in self.pieces:
-            low, high = max(offset, piece.at), min(offset + length, piece.at + piece.length)
-            if low < high:
-                parts.append(self._reader.read(piece.offset + low - piece.at, high - low))
-        return b"".join(parts)
-
-
 def exactly(reader: Reader, offset: int, length: int, what: str) -> bytes:
     """``length`` bytes at ``offset``.  Raises ``KeptError`` when the volume ends before."""
     data = reader.read(offset, length)

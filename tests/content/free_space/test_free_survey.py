@@ -1,6 +1,8 @@
 """A whole disk: what is looked into, what is kept, and why."""
 
 import itertools
+import os
+import re
 import struct
 from pathlib import Path
 
@@ -157,6 +159,74 @@ def test_when_in_doubt_it_is_data(case, tmp_path):
 
     assert found.free == 0
     assert words in (found.areas[0].reason or "")
+
+
+@pytest.mark.needs(*ALL_TOOLS)
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_file_system_that_is_larger_than_its_place_is_kept(kind, tmp_path):
+    path = KINDS[kind](tmp_path / "fs")
+
+    os.truncate(path, path.stat().st_size - MIB)
+    found = survey(path)
+
+    assert found.free == 0
+    assert "in a place of" in (found.areas[0].reason or "")
+
+
+def bits(path: Path, block: int, changes: dict[int, bool]) -> None:
+    """Set or clear bits of a bitmap in a block of 1 KiB."""
+    for bit, value in changes.items():
+        at = block * 1024 + bit // 8
+        old = path.read_bytes()[at]
+        patch(path, at, bytes([old | 1 << bit % 8 if value else old & ~(1 << bit % 8)]))
+
+
+def first_free(path: Path, block: int) -> int:
+    bitmap = path.read_bytes()[block * 1024 :][:1024]
+    return next(bit for bit in range(8192) if not bitmap[bit // 8] >> bit % 8 & 1)
+
+
+@pytest.mark.needs("mke2fs", "debugfs")
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda path, at: patch(path, 2048, struct.pack("<I", 1 << 24)), "outside"),
+        (lambda path, at: patch(path, 2048 + 32, struct.pack("<I", at)), "in another group"),
+        (lambda path, at: patch(path, 2048 + 4, struct.pack("<I", at)), "both claim block"),
+        (lambda path, at: bits(path, at, {0: False, first_free(path, at): True}), "its base free"),
+        (
+            lambda path, at: bits(path, at, {at - 1: False, first_free(path, at): True}),
+            "calls metadata at block",
+        ),
+    ],
+    ids=["outside", "in another group", "twice", "the superblock is free", "metadata is free"],
+)  # fmt: skip
+def test_lying_descriptors_and_bitmaps_of_ext(change, words, tmp_path):
+    # given an ext2, which has no checksums: descriptors from byte 2048 on
+    path = made.ext(tmp_path / "fs", ("-t", "ext2", "-b", "1024"), 20 * MIB)
+    assert survey(path).free > 0
+
+    change(path, number(path, "<I", 2048))
+    found = survey(path)
+
+    assert found.free == 0
+    assert words in (found.areas[0].reason or "")
+
+
+@pytest.mark.needs("mkfs.xfs")
+def test_a_tree_of_xfs_that_leads_to_itself_ends(tmp_path):
+    # given a root that is its own only child, in a version without checksums
+    path = made.xfs(tmp_path / "fs", ("-m", "crc=0"))
+    root, size = number(path, ">I", 512 + 16), 4096
+    most = (size - 16) // 12
+    patch(path, 512 + 28, struct.pack(">I", 2))
+    patch(path, root * size + 4, struct.pack(">HH", 1, 1))
+    patch(path, root * size + 16 + 8 * most, struct.pack(">I", root))
+
+    found = survey(path)
+
+    assert found.free == 0
+    assert "levels of a tree" in (found.areas[0].reason or "")
 
 
 @pytest.mark.needs("mkntfs", "ntfs-3g")
@@ -330,6 +400,23 @@ def test_a_volume_group_in_doubt_is_kept(before, after, words, ext4, tmp_path):
 
     assert area.reason is not None
     assert words in area.reason
+
+
+@pytest.mark.needs("mke2fs", "debugfs")
+def test_two_volumes_that_overlap_are_kept(ext4, tmp_path):
+    path = tmp_path / "pv"
+    guests = builder("guest_disks")
+    guests.lvm(path, "vg", {"one": ext4, "other": ext4})
+    assert survey(path).free > 0
+    data = path.read_bytes()
+    text = data[data.index(b"vg {") :].split(b"\0", 1)[0]
+    first, second = re.findall(rb'"pv0",\s*\d+', text)
+    text = text.replace(second, first)
+    guests._write_label(path, guests._lvm_id("vg", "pv"), len(data), MIB, text + b"\0")
+
+    (area,) = survey(path).areas
+
+    assert area.reason == "two of its volumes claim the same place"
 
 
 def test_a_volume_group_that_holds_itself_ends(tmp_path):
