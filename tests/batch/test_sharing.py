@@ -4,11 +4,13 @@ import multiprocessing
 import os
 import signal
 import time
+from contextlib import ExitStack
 
 import pytest
 
 from pipeline.batch.budget import Budget, Capacity
 from pipeline.batch.cache import KNOWN, FactsCache, Remembering
+from pipeline.batch.sharing import shared
 from pipeline.errors import Interrupted
 from pipeline.model import Job, Options, Outcome, StageStatus
 from pipeline.stage import Cancellation
@@ -55,6 +57,24 @@ def test_small_ones_go_together_and_a_large_one_goes_alone(tmp_path):
         assert len(list((tmp_path / "scratch").iterdir())) == 2
     with budget.scratch(5000, stop):
         pass
+    assert list((tmp_path / "scratch").iterdir()) == []
+
+
+@pytest.mark.parametrize(("on_server", "reserved"), [(True, ["700"]), (False, [])])
+def test_who_may_copy_an_image_from_a_server_waits_for_room(tmp_path, on_server, reserved):
+    """Whether it will be copied is known only when it was looked at."""
+
+    class Identifying(Counting):
+        name = "identify"
+
+    asking = Asking("stat:a")
+    asking.size, asking.is_file = 700, not on_server
+    with ExitStack() as held:
+        (stage,) = shared([Identifying()], Budget(tmp_path, limits()), None, held)
+        stage.run(asking)
+        found = [path.read_text() for path in (tmp_path / "scratch").iterdir()]
+
+    assert found == reserved
     assert list((tmp_path / "scratch").iterdir()) == []
 
 
