@@ -558,3 +558,44 @@ def test_facts_of_the_configuration():
         "Bad at the end",
     ]
     assert TABLE.scheme == "mbr"
+
+
+@pytest.mark.parametrize(
+    ("kernel", "version"),
+    [
+        ("/0123abcd/6.1.0-9/linux", "6.1.0-9"),
+        ("/boot/6.1.0-9/vmlinuz", "6.1.0-9"),
+        ("/boot/6.1.0-9/other", "other"),
+        ("/boot/tool/linux", ""),
+        ("6.1/linux", ""),
+        (f"/boot/vmlinuz-{KERNEL}", KERNEL),
+    ],
+)
+def test_a_kernel_s_version_is_in_its_path(kernel, version):
+    assert Entry("title", kernel, "", (), "/path").version == version
+
+
+def test_a_default_far_down_the_menu_is_kept_as_the_last_entry():
+    entries = "".join(f"menuentry 'Entry {n}' {{\n {GOOD}}}\n" for n in range(90))
+    for default, index in ((0, 0), (63, 63), (64, 63), (80, 63)):
+        found = boot.configuration(files_of({GRUB_CFG: f"set default={default}\n{entries}"}))
+
+        assert (found.default, found.default_entry.title) == (index, f"Entry {default}")
+        assert len(found.entries) == 64
+
+
+def words_of(text):
+    shell_words = [statement.words for statement in script.parse(text)]
+    return [["".join(part for part, _ in word) for word in words] for words in shell_words]
+
+
+def test_the_words_of_a_grub_script():
+    assert words_of("echo a\\ b # a comment\nset x='1 # 2'") == [
+        ["echo", "a b"],
+        ["set", "x=1 # 2"],
+    ]
+    assert words_of("# first\n\n  linux /vmlinuz\\\n  ro ; initrd /i") == [
+        ["linux", "/vmlinuz", "ro"],
+        ["initrd", "/i"],
+    ]
+    assert words_of('echo "two\nlines"') == [["echo", "two\nlines"]]

@@ -7,10 +7,14 @@ import lzma
 import shutil
 import struct
 import subprocess
+from unittest import mock
 
 import lz4.block
 import pytest
 from guests import GRUB_CFG, KERNEL, ROOT, disks, facts, findings, trees
+from hypothesis import given
+from hypothesis import strategies as st
+from lzallright import LZOCompressor
 from phony import builder, files_of
 
 from pipeline.guest import drivers, initramfs
@@ -285,3 +289,34 @@ def test_names_are_those_of_lsinitramfs(tmp_path, pack):
     ours = {name.removeprefix("./") for name in names(path.read_bytes())} - {".", "TRAILER!!!"}
     assert wanted - ours <= {"kernel", "kernel/x86", "kernel/x86/microcode"}
     assert {name for name in wanted if name.endswith((".ko", "init", "etc/a"))} <= ours
+
+
+def lzop_by_hand(data, flags):
+    """One block, with the checksums that the flags announce (their values are not looked at)."""
+    packed = LZOCompressor().compress(data)
+    head = struct.pack(">HHHBBIIIIB", 0x1040, 0x2080, 0x0940, 1, 5, flags, 0, 0, 0, 0) + bytes(4)
+    sums = sum(4 * bool(flags & bit) for bit in (0x1, 0x2, 0x100, 0x200))
+    block = struct.pack(">II", len(data), len(packed)) + b"\xee" * sums + packed
+    return b"\x89LZO\x00\x0d\x0a\x1a\x0a" + head + block + bytes(4)
+
+
+@pytest.mark.parametrize("flags", [0, 0x1, 0x2, 0x3, 0x100, 0x200, 0x300, 0x303, 0x202])
+def test_lzop_s_checksums_are_stepped_over(flags):
+    archive = trees.cpio(["lib/a.ko"])
+
+    assert "lib/a.ko" in names(lzop_by_hand(archive, flags))
+
+
+@given(
+    st.binary(min_size=60, max_size=60),
+    st.integers(0, 30),
+    st.lists(st.tuples(st.integers(0, 32), st.integers(0, 40)), max_size=8),
+)
+def test_any_reads_of_a_part_of_a_file_are_its_bytes(content, start, reads):
+    files = files_of({"initrd": content})
+    with mock.patch.object(initramfs, "_CHUNK", 7):
+        part = initramfs._GuestFile(files.find("/initrd"), start, 30)
+        for offset, length in reads:
+            assert (
+                part.read(offset, length) == content[start : start + 30][offset : offset + length]
+            )
