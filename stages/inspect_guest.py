@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from pipeline import formats, profile
@@ -123,14 +124,29 @@ def _direct(
     return direct
 
 
+@dataclass(frozen=True)
+class Needs:
+    """What an appliance must look for; see ``open_appliance``."""
+
+    whole: bool
+    lvm: bool
+
+
+def needs(seen: Survey) -> Needs:
+    """What may be on a disk: what the host does not know may be anything."""
+    unknown = seen.truncated or any(volume.opaque for volume in seen.volumes)
+    return Needs(
+        unknown or seen.dynamic,
+        unknown or bool(seen.of_type("LVM2_member")),
+    )
+
+
 class _Appliance:
     """The appliance that the ladder may want, and what is said about it."""
 
     def __init__(self, context: Context, stack: contextlib.ExitStack, seen: Survey) -> None:
         self._context = context
-        unknown = seen.truncated or any(volume.opaque for volume in seen.volumes)
-        self._whole = unknown or seen.dynamic or bool(seen.of_type("linux_raid_member"))
-        self._lvm = unknown or bool(seen.of_type("LVM2_member"))
+        self._needs = needs(seen)
         self._stack = stack
         self.facts: dict[str, Any] = {}
         self.tools: dict[str, str] = {}
@@ -146,8 +162,8 @@ class _Appliance:
                 context.disk.serve(),
                 scratch=context.scratch,
                 cancellation=context.cancellation,
-                whole=self._whole,
-                lvm=self._lvm,
+                whole=self._needs.whole,
+                lvm=self._needs.lvm,
             )
         )
         self.tools = {"libguestfs": appliance.version}

@@ -12,11 +12,14 @@ from phony import builder
 
 from pipeline import profile
 from pipeline.beside import Beside
+from pipeline.content.partitions import PartitionTable
 from pipeline.disk import GuestDisk
 from pipeline.errors import ToolError
+from pipeline.guest.survey import Survey, Volume
 from pipeline.model import Job, Options, StageStatus
 from pipeline.source import Source
 from pipeline.stage import Cancellation, Context
+from stages import inspect_guest
 from stages.identify import Identify
 from stages.inspect_disk import InspectDisk
 from stages.inspect_guest import InspectGuest
@@ -361,3 +364,25 @@ def test_an_appliance_that_is_required_and_cannot_start_is_an_error(tmp_path, sc
         inspect(builder().build("two-rungs", tmp_path), scratch, guest="require")
 
     assert (caught.value.code, caught.value.exit_code) == ("guest-kernel-missing", 3)
+
+
+@pytest.mark.parametrize(
+    ("kinds", "whole", "lvm"),
+    [
+        (("ext4", "vfat", "swap", "btrfs", "crypto_LUKS"), False, False),
+        (("ext4", "LVM2_member"), False, True),
+        (("ext4", "linux_raid_member"), True, True),
+        (("ext4", "isw_raid_member"), True, True),
+        (("ext4", None), True, True),
+    ],
+)
+def test_the_appliance_looks_only_for_what_may_be_there(kinds, whole, lvm):
+    volumes = tuple(
+        Volume(f"/dev/sda{number}", number << 20, 1 << 20, kind, number)
+        for number, kind in enumerate(kinds, start=1)
+    )
+    seen = Survey(PartitionTable("gpt"), volumes, (), (), truncated=False)
+
+    needs = inspect_guest.needs(seen)
+
+    assert (needs.whole, needs.lvm) == (whole, lvm)

@@ -17,6 +17,7 @@ from pipeline.source import Source
 from pipeline.stage import Cancellation
 from pipeline.tools import nbd
 from pipeline.tools.appliance import launch as guest
+from pipeline.tools.appliance import quick
 
 pytestmark = [
     pytest.mark.appliance,
@@ -176,6 +177,7 @@ def test_a_launch_ends_at_its_time_limit_and_leaves_nothing(tmp_path_factory, mo
     image = tmp_path_factory.mktemp("blank") / "disk"
     image.write_bytes(bytes(1 << 20))
     scratch = tmp_path_factory.mktemp("limit")
+    before = quick.quick()
 
     with (
         Source.open(image) as source,
@@ -186,6 +188,9 @@ def test_a_launch_ends_at_its_time_limit_and_leaves_nothing(tmp_path_factory, mo
         pytest.fail("it started within the limit")
 
     assert (caught.value.code, caught.value.exit_code) == ("guest-timeout", 3)
+    assert (
+        quick.quick() == before
+    )  # that neither way started in time says nothing against the quick one
     assert os.listdir(scratch) == []
     assert processes_about(scratch) == []
 

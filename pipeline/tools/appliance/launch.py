@@ -243,6 +243,7 @@ def open_appliance(
     """
     python = guest_probe.require_ready()
     tries = _tries(whole=whole)
+    failed: list[Quick] = []
     with contextlib.ExitStack() as stack:
         for number, (accelerator, quick) in enumerate(tries, start=1):
             try:
@@ -254,7 +255,9 @@ def open_appliance(
                 if number == len(tries):
                     raise
                 if quick is not None:
-                    quick.give_up()
+                    failed.append(quick)
+        for quick in failed:  # the stock one started, so it was neither the machine nor the disk
+            quick.give_up()
         yield appliance
 
 
