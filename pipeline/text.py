@@ -14,13 +14,18 @@ def size(count: int | None) -> str:
     if count is None:
         return "unknown"
     if abs(count) < 1024:
-        return "1 byte" if count == 1 else f"{count} bytes"
+        return counted(count, "byte")
     value = float(count)
     for unit in _UNITS:
         value /= 1024
         if abs(value) < 1024 or unit == _UNITS[-1]:
             break
     return f"{value:.4g} {unit}" if value < 1000 else f"{value:.0f} {unit}"
+
+
+def counted(number: int, noun: str) -> str:
+    """``1 byte``, ``2 bytes``: a number with its noun."""
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
 def duration(seconds: float) -> str:

@@ -14,7 +14,7 @@ from pipeline.cli import options as opt
 from pipeline.cli.running import Audience
 from pipeline.errors import StoreError
 from pipeline.model import Job, Options
-from pipeline.text import clean, size
+from pipeline.text import clean, counted, size
 
 if TYPE_CHECKING:
     from pipeline.reports import terminal
@@ -142,7 +142,7 @@ def _left_line(left: Left, *, dry_run: bool) -> terminal.StyledLine:
     done = ("removed", "green") if left.removed else ("left alone", "yellow")
     if dry_run and not left.running:
         done = ("would remove", "bold")
-    held = "1 segment" if upload.segments == 1 else f"{upload.segments} segments"
+    held = counted(upload.segments, "segment")
     taken = f", {size(upload.on_disk)} on the disk" if upload.on_disk is not None else ""
     when = f", last written {_minute(upload.modified)}" if upload.modified else ""
     running = left.running and not left.removed

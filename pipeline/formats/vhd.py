@@ -25,7 +25,7 @@ from pipeline.formats import vhd_bytes as vhd
 from pipeline.formats.base import Container, Format, Problem
 from pipeline.formats.vhd_bytes import Footer
 from pipeline.source import Reader
-from pipeline.text import clean
+from pipeline.text import clean, counted
 
 # The creators for which every release of qemu takes the size in bytes, and those for which every one
 # takes the geometry, as those programs themselves do (block/vpc.c); for any other, VirtualBox and Azure
@@ -179,8 +179,8 @@ def _ends(
         if end.end < reader.size:
             count = reader.size - end.end
             detail = (
-                f"the last {vhd.FOOTER_SIZE} bytes are no footer; one was found {count} bytes "
-                f"before the end, at {end.offset}"
+                f"the last {vhd.FOOTER_SIZE} bytes are no footer; one was found "
+                f"{counted(count, 'byte')} before the end, at {end.offset}"
             )
             yield Problem("vhd-trailing-bytes", detail, end.end, count)
     if copy is not None:
@@ -283,7 +283,8 @@ def _fixed(reader: Reader, footer: Footer, end: Located | None) -> Iterator[Prob
         yield Problem("vhd-truncated", detail, 0, room)
     elif room > footer.current_size:
         count = room - footer.current_size
-        detail = f"{count} bytes lie between the disk's {footer.current_size} and the footer"
+        lie = "byte lies" if count == 1 else "bytes lie"
+        detail = f"{count} {lie} between the disk's {footer.current_size} and the footer"
         yield Problem("vhd-trailing-bytes", detail, footer.current_size, count)
 
 

@@ -36,6 +36,7 @@ from pipeline.formats.bounded import padded
 from pipeline.formats.tables import Region, covered, outside
 from pipeline.formats.vmdk_descriptor import Descriptor
 from pipeline.source import Reader
+from pipeline.text import counted
 
 _SPARSE, _COWD, _SESPARSE = b"KDMV", b"COWD", struct.pack("<Q", 0xCAFEBABE)
 _HEADER = struct.Struct("<4sIIQQQQIQQQB4sH")
@@ -320,7 +321,7 @@ def _no_footer(header: Header, reader: Reader) -> Problem:
         behind = reader.size - at - _FOOTER_TO_END
         placed = found.directory_offset != _AT_END and found.capacity == header.capacity
         if placed and at > 0 and behind > 0:
-            detail = f"its footer, looked for at the end, has {behind} bytes behind it"
+            detail = f"its footer, looked for at the end, has {counted(behind, 'byte')} behind it"
             return Problem("corrupt-header", detail, at, _HEADER_LENGTH)
     detail = "the footer with the directory's place is missing at the end"
     return Problem("truncated", detail, reader.size, 0)

@@ -18,7 +18,7 @@ from pipeline.text import clean, size
 
 _TIMES = "\N{MULTIPLICATION SIGN}"
 _VERIFIED: Mapping[str, str] = {
-    "manifest": "checksums match; the {format}'s structure was read back",
+    "manifest": "checksums match; the {format}'s {part} back",
     "readback": "all data was read back and compared",
 }
 
@@ -61,8 +61,13 @@ def rows(report: JsonObject) -> Iterable[tuple[str, str]]:
     if sha256:
         yield "sha256", sha256
     if receipt:
-        name = format_name((artifact or {}).get("format") or "file")
-        yield "verified", _VERIFIED.get(str(receipt["verified"]), "not yet").format(format=name)
+        name = _noun((artifact or {}).get("format") or "file")
+        yield (
+            "verified",
+            _VERIFIED.get(str(receipt["verified"]), "not yet").format(
+                format=name, part="ends were read" if name == "raw image" else "structure was read"
+            ),
+        )
 
 
 def _artifact_rows(report: JsonObject, artifact: JsonObject) -> Iterator[tuple[str, str]]:
@@ -70,8 +75,8 @@ def _artifact_rows(report: JsonObject, artifact: JsonObject) -> Iterator[tuple[s
     dry_run = options.get("dry_run")
     told = reasons(report["stages"], "convert")
     why = "".join(f" ({reason})" for reason in told if reason != "planned")
-    name = format_name(artifact["format"])
-    yield "would be" if dry_run else "made", f"{name} of {size(artifact['size'])}{why}"
+    name = _noun(artifact["format"])
+    yield _stage_of(report), f"{name} of {size(artifact['size'])}{why}"
     container = report["facts"].get("container") or {}
     if container.get("file_size"):
         yield "source", _growth(artifact, container["file_size"])
@@ -81,9 +86,23 @@ def _artifact_rows(report: JsonObject, artifact: JsonObject) -> Iterator[tuple[s
         yield from (("stored", why) for why in reasons(report["stages"], "upload"))
 
 
+def _stage_of(report: JsonObject) -> str:
+    """How far the artifact came: what is made while it is sent is not made before it is stored."""
+    options = report["job"]["options"]
+    if options.get("dry_run"):
+        return "would be"
+    streamed = report["job"]["destination"] and not options.get("keep")
+    return "planned" if streamed and not report["receipt"] else "made"
+
+
+def _noun(name: str) -> str:
+    """What a person calls it: the VHD, the qcow2; but the raw image."""
+    return "raw image" if name == "raw" else format_name(name)
+
+
 def _growth(artifact: JsonObject, before: int) -> str:
     """How the artifact compares, for instance that the VHD is 15 times larger (2 MiB blocks)."""
-    name, factor = format_name(artifact["format"]), artifact["size"] / before
+    name, factor = _noun(artifact["format"]), artifact["size"] / before
     if 0.95 <= factor <= 1.05:
         return f"{size(before)}; the {name} is as large"
     if factor < 1:

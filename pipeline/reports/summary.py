@@ -17,7 +17,7 @@ from typing import Literal
 from pipeline.model import JsonObject
 from pipeline.profile.templates import NOT_JUDGED
 from pipeline.reports import about_image, about_result
-from pipeline.text import clean, duration
+from pipeline.text import clean, counted, duration
 
 SEVERITIES = ("error", "warning", "info")
 
@@ -72,7 +72,7 @@ class Unknown:
     @property
     def count(self) -> str:
         """``1 requirement``, ``29 requirements``."""
-        return _requirements(len(self.rules))
+        return counted(len(self.rules), "requirement")
 
 
 @dataclass(frozen=True)
@@ -194,7 +194,7 @@ def _counts(report: JsonObject, repair: Repair) -> str:
     }
     if stopped(report):
         broken = len(rules["fail"] - repaired)
-        return f"{_requirements(broken)} not met; the others do not matter before that"
+        return f"{counted(broken, 'requirement')} not met; the others do not matter before that"
     after = {"will": "met after the conversion", "done": "met by the conversion"}
     parts = (
         (len(report["passed"]), "met"),
@@ -205,13 +205,9 @@ def _counts(report: JsonObject, repair: Repair) -> str:
         (len(report["not_applicable"]), "not applicable"),
     )
     total = sum(count for count, _ in parts)
-    return f"{_requirements(total)}: " + ", ".join(
+    return f"{counted(total, 'requirement')}: " + ", ".join(
         f"{count} {word}" for count, word in parts if count
     )
-
-
-def _requirements(count: int) -> str:
-    return "1 requirement" if count == 1 else f"{count} requirements"
 
 
 def _lines(findings: Iterable[JsonObject]) -> list[Line]:

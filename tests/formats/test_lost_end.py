@@ -11,6 +11,7 @@ import vhd_files as files
 
 from pipeline import formats, profile
 from pipeline.formats import trailer
+from pipeline.text import counted
 from stages.identify import to_facts
 
 MIB = 1 << 20
@@ -41,7 +42,7 @@ def test_padding_behind_the_footer_is_told_with_its_length(
 
     assert found == {
         "vhd-trailing-bytes": (
-            f"the last 512 bytes are no footer; one was found {padding} bytes before the end, "
+            f"the last 512 bytes are no footer; one was found {counted(padding, 'byte')} before the end, "
             f"at {len(whole) - 512}"
         )
     }
