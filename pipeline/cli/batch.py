@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer.core import TyperGroup
 
+from pipeline.cli import completion, output
 from pipeline.cli import options as opt
-from pipeline.cli import output
 from pipeline.cli.running import Audience
 from pipeline.errors import UsageError
 from pipeline.text import clean, duration, size
@@ -117,6 +117,7 @@ def do(
         typer.Option(
             "--profile",
             metavar="NAME|FILE",
+            autocompletion=completion.profiles,
             help="With --to: whose requirements to judge by; may be given several times.",
             default_factory=list,
             show_default=False,

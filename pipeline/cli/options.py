@@ -119,6 +119,7 @@ OptionalProfile = Annotated[
     typer.Option(
         "--profile",
         metavar="NAME|FILE",
+        autocompletion=completion.profiles,
         help="Refuse the file when it does not fit these requirements as it is.",
         show_default=False,
     ),

@@ -136,6 +136,8 @@ def test_the_shell_completes_what_has_names(imgprep):
     assert completed(imgprep, "explain", "iso") == {"iso-image", "iso-in-partition"}
     assert "source-changed" in completed(imgprep, "explain", "source-c")
     assert {"rackspace", "rackspace-2020"} <= completed(imgprep, "check", "x", "--profile", "rack")
+    assert "rackspace" in completed(imgprep, "upload", "x", "y", "--profile", "rack")
+    assert "rackspace" in completed(imgprep, "batch", "x", "--to", "y", "--profile", "rack")
     assert "machine-id=" in completed(imgprep, "check", "x", "--allow", "machine")
     assert {"json=", "junit="} == completed(imgprep, "check", "x", "--report", "j")
     assert {"qcow2", "qcow2-compressed"} == completed(imgprep, "convert", "x", "y", "--format", "q")
