@@ -38,7 +38,7 @@ sample: setup  ## build the sample image (a bootable Debian 12) and print its pa
 test: setup-test  ## all tests, with the real tools and servers, and the linters
 	@CI=$${CI:-true} $(BIN)/python -m pytest -n 2 --dist loadgroup -m "not nightly" $(TESTS)
 
-test-slow: setup-test  ## the tests that take minutes each: a soak, the container's steps in clean trees (root)
+test-slow: setup-test  ## the tests that take minutes each: a soak, README followed, the container's steps in clean trees (root)
 	@CI=$${CI:-true} $(BIN)/python -m pytest -m nightly $(TESTS)
 
 soak: setup-test  ## uploads broken in every way for MINUTES, then eight days later (SEED repeats one)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shlex
+import shutil
 import subprocess
 from pathlib import Path
 
@@ -67,4 +68,43 @@ def test_its_commands_work_one_after_the_other(imgprep, place, page):
 
         wanted = expected(line)
         codes = wanted if isinstance(wanted, tuple) else (wanted,)
+        assert ended.code in codes, f"{line}\n{ended.stdout}\n{ended.stderr}"
+
+
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+README_CODES = {"--profile all": 1, "--strict": 7}
+MANIFEST = (
+    "images: [disk.qcow2]\ndefaults: {to: out/batch, profile: rackspace, options: {guest: 'off'}}\n"
+)
+
+
+def readme_lines():
+    blocks = re.findall(r"```sh\n(.*?)```", README, re.DOTALL)
+    lines = [line for block in blocks for line in block.splitlines()]
+    return [line.partition(" | ")[0] for line in lines if line.startswith("imgprep ")]
+
+
+@pytest.mark.nightly  # thirty commands, one after the other
+@pytest.mark.timeout(600)
+@pytest.mark.needs("qemu-img", "qemu-nbd")
+def test_the_readme_can_be_followed(imgprep, place):
+    # given the files that it speaks of; a directory stands for each container
+    shutil.copy(place / "disk.qcow2", place / "golden.qcow2")
+    shutil.copy(ROOT / "schemas/profiles/generic.json", place / "golden.json")
+    (place / "images.yaml").write_text(MANIFEST)
+    (place / "text.qcow2").unlink()
+    report = ("--report", "json=report.json", "--guest", "off")
+    assert imgprep("check", "disk.qcow2", *report, cwd=place).code == 0
+    assert imgprep("convert", "disk.qcow2", "other.vhd", cwd=place).code == 0
+
+    for number, line in enumerate(readme_lines()):
+        line = re.sub(r"(?:swift|s3)://[a-z/]+", f"out/{number}/", line)
+        words = shlex.split(line, comments=True)[1:]
+        if words[0] == "cleanup":
+            (place / "out" / str(number)).mkdir()
+
+        ended = imgprep(*words, cwd=place, IMGPREP_GUEST="off")
+
+        wanted = next((code for key, code in README_CODES.items() if key in line), 0)
+        codes = (0, 3) if words[0] == "doctor" else (wanted,)
         assert ended.code in codes, f"{line}\n{ended.stdout}\n{ended.stderr}"
