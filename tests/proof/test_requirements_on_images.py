@@ -110,8 +110,8 @@ def test_an_image_has_exactly_these_findings(name):
     seen = images.seen(name)
 
     assert found(seen) == TABLE[name]
-    unknown = {(key, item.rule) for key, item in _findings(seen) if item.status is Status.UNKNOWN}
-    assert all(_asked(key, rule) & seen.unread for key, rule in unknown)
+    if any(item.status is Status.UNKNOWN for _, item in _findings(seen)):
+        assert seen.unread or seen.facts["container"]["problems"]  # what was read is judged
 
 
 def failing():
