@@ -156,6 +156,7 @@ def make(suite: str, variant: Variant, work: Path) -> Path:
         _configure(tree, variant)
         if variant.uefi:
             _esp(esp, tree / "boot/efi")
+        run("sync", "-f", tree)  # blocks are free once the journal says so
         run("fstrim", tree)  # what tools deleted is no part of the image
     return _disk(variant, work, root, boot, esp)
 

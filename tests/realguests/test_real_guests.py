@@ -73,7 +73,7 @@ def test_a_guest_as_it_should_be_has_no_finding(report):
     assert kernel["default"]
     assert {kernel["drivers"][name] for name in ("virtio_blk", "xen-blkfront")} <= {
         "initramfs",
-        "builtin",
+        "built-in",
     }
 
 
