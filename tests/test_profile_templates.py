@@ -100,7 +100,8 @@ def test_a_template_keeps_the_place_of_what_is_not_known():
 def test_what_is_wrong_with_a_template_is_said_in_whole():
     assert templates.template_problems("{a.b:size} and {c}") == []
     assert templates.template_problems("{a.b:hex} {c") == [
-        "{a.b:hex} names the unknown format 'hex' (known: count, list, quoted, size)",
+        "{a.b:hex} names the unknown format 'hex' "
+        f"(known: {', '.join(sorted(templates.FORMATS))})",
         "a brace in '{a.b:hex} {c' is not part of a {path} or {path:format}",
     ]
 

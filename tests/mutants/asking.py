@@ -28,6 +28,7 @@ hypothesis.settings.register_profile(
     deadline=None,
     database=None,
     phases=(hypothesis.Phase.explicit, hypothesis.Phase.generate),
+    suppress_health_check=list(hypothesis.HealthCheck),  # it is the machine that is slow
 )
 QUIET = ["-x", "-q", "-s", "-n", "0", "-p", "no:cacheprovider", "--tb", "short", "-W", "ignore"]
 REPEATABLE = ["--hypothesis-profile", "mutants", "--hypothesis-seed", "0"]
@@ -74,6 +75,11 @@ class Tests:
             print(error, file=sys.stderr)
             pytest.exit(str(error), returncode=3)
         return True
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        """Print at once why a test fails: these runs have no summary."""
+        if report.failed:
+            print(report.nodeid, report.longreprtext, sep="\n")
 
     def run(self, names: Sequence[str]) -> int:
         """Run these, in this order, until one fails; 0: all passed."""
