@@ -99,9 +99,9 @@ def test_a_template_keeps_the_place_of_what_is_not_known():
 
 def test_what_is_wrong_with_a_template_is_said_in_whole():
     assert templates.template_problems("{a.b:size} and {c}") == []
+    known = ", ".join(sorted(templates.FORMATS))
     assert templates.template_problems("{a.b:hex} {c") == [
-        "{a.b:hex} names the unknown format 'hex' "
-        f"(known: {', '.join(sorted(templates.FORMATS))})",
+        f"{{a.b:hex}} names the unknown format 'hex' (known: {known})",
         "a brace in '{a.b:hex} {c' is not part of a {path} or {path:format}",
     ]
 
