@@ -451,12 +451,13 @@ def test_an_extended_partition_without_a_size_is_not_walked():
 
 
 def test_logical_partitions_count_on_from_five_over_two_chains():
-    # given two extended partitions, the first with two links and an entry that is none in each
+    # given two extended partitions, the first with three links and entries that are none
     first = mbr_sector((0x83, 50, 10), (0x05, 100, 400), (0x0F, 1000, 400), (0x83, 3000, 10))
     sectors = {
         0: first,
         100: mbr_sector((0x83, 10, 20), (0x05, 100, 100), (0, 7, 7)),
-        200: mbr_sector((0x82, 10, 20), (0x05, 0, 0), (0x83, 9, 0)),
+        200: mbr_sector((0x82, 10, 20), (0x05, 200, 100), (0x83, 9, 0)),
+        300: mbr_sector((0x83, 30, 20), (0x05, 0, 0)),
         1000: mbr_sector((0x83, 10, 20), (0x05, 50, 100)),
         1050: mbr_sector((0x8E, 10, 20)),
     }
@@ -465,7 +466,8 @@ def test_logical_partitions_count_on_from_five_over_two_chains():
 
     assert table.problems == ()
     assert numbered(table) == [
-        (1, 50), (2, 100), (3, 1000), (4, 3000), (5, 110), (6, 210), (7, 1010), (8, 1060),
+        (1, 50), (2, 100), (3, 1000), (4, 3000), (5, 110), (6, 210), (7, 330), (8, 1010),
+        (9, 1060),
     ]  # fmt: skip
 
 
