@@ -117,8 +117,8 @@ def _judged_by(progress: Gathered, destination: str | None) -> JudgedBy | None:
         if (parameter := profile.parameters.get(key))
     }
     target = profile.target.outcome(size)
-    scheme = (destination or "").partition("://")[0] if "://" in (destination or "") else "file"
-    found = profile.imports.get(scheme) if destination else None
+    scheme, separator, _ = (destination or "").partition("://")
+    found = profile.imports.get(scheme.lower() if separator else "file") if destination else None
     command = found.command if found else None
     return JudgedBy(profile.name, profile.digest, target, limits, command)
 

@@ -163,7 +163,7 @@ def _mark(item: Requirement) -> str:
 
 
 def filled(requirement: Requirement, parameters: Mapping[str, JsonObject]) -> Template:
-    """Template with the profile's limits in them; what only an image can say stays a placeholder."""
+    """The template with the profile's limits in it; what only an image can say stays a placeholder."""
     values = {"parameters": {**requirement.schema.get("$defs", {}), **parameters}}
     own = requirement.template
     return msgspec.structs.replace(

@@ -24,8 +24,8 @@ from pipeline.targets.artifact import open_artifact
 from pipeline.text import clean
 from pipeline.transfer import upload as transfer
 from pipeline.transfer.protocol import upload_id
+from pipeline.transfer.request import Handles, UploadRequest
 from pipeline.transfer.retry import RetryPolicy
-from pipeline.transfer.upload import Handles, UploadRequest
 
 
 class Upload:

@@ -23,6 +23,7 @@ from pipeline.stage import Cancellation
 from pipeline.stores import open_store
 from pipeline.stores.destination import parse
 from pipeline.transfer import proof
+from pipeline.transfer import request as request_of
 from pipeline.transfer import upload as transfer
 from pipeline.transfer.protocol import ObjectStore, upload_id
 from pipeline.transfer.retry import RetryPolicy
@@ -126,7 +127,7 @@ class Site:
         store: ObjectStore | None = None,
         **request: Any,
     ) -> Receipt:
-        wanted = transfer.UploadRequest(
+        wanted = request_of.UploadRequest(
             **{
                 "name": NAME,
                 "upload_id": upload_id(job, pattern.seed),
@@ -135,7 +136,7 @@ class Site:
                 **request,
             }
         )
-        handles = transfer.Handles(
+        handles = request_of.Handles(
             notebook or self.notebook, Cancellation(), policy=policy or self.policy
         )
         used = store or self.open()

@@ -64,8 +64,8 @@ class Capacity:
 class Budget:
     """One process's access to what is shared."""
 
-    def __init__(self, directory: Path, limits: Capacity) -> None:
-        self.limits = limits
+    def __init__(self, directory: Path, capacity: Capacity) -> None:
+        self.capacity = capacity
         self._directory = directory
         self._lock = threading.Lock()
         self._rate = directory / f"rate-{_BOOT_ID.read_text().strip()}"  # the clock begins anew
@@ -74,7 +74,7 @@ class Budget:
     @contextmanager
     def appliance(self, stop: Cancellation) -> Iterator[None]:
         """Wait until one more appliance may run."""
-        slots = [self._directory / f"appliance-{n}" for n in range(self.limits.appliances)]
+        slots = [self._directory / f"appliance-{n}" for n in range(self.capacity.appliances)]
         handle = _waited(lambda: _first_free(slots), stop)
         try:
             yield
@@ -96,13 +96,13 @@ class Budget:
 
     def pace(self, length: int, stop: Cancellation) -> None:
         """Wait as long as ``length`` bytes need at the rate that all share."""
-        if self.limits.rate is None:
+        if self.capacity.rate is None:
             return
         with self._lock, _locked(self._rate) as handle:
             now = time.monotonic()
             (free,) = _TIME.unpack(os.pread(handle, _TIME.size, 0) or _TIME.pack(0.0))
             begin = max(min(free, now + 3600), now - _BURST_S)
-            free = begin + length / self.limits.rate
+            free = begin + length / self.capacity.rate
             os.pwrite(handle, _TIME.pack(free), 0)
         if free > now and stop.wait(free - now):
             stop.check()
@@ -110,7 +110,7 @@ class Budget:
     def _reserved(self, size: int) -> tuple[int, Path] | None:
         with _locked(self._directory / "scratch-lock"):
             others = sum(_still_reserved(path) for path in (self._directory / "scratch").iterdir())
-            if others and others + size > self.limits.scratch:
+            if others and others + size > self.capacity.scratch:
                 return None
             handle, name = tempfile.mkstemp(dir=self._directory / "scratch")
             fcntl.flock(handle, fcntl.LOCK_EX)

@@ -83,8 +83,8 @@ def _executor(plan: BatchOptions, ledger: Ledger, to_do: int, watch: Watch) -> I
 def _processes(plan: BatchOptions, to_do: int) -> Iterator[Executor]:
     jobs = min(plan.jobs or default_jobs(), to_do)
     here = plan.directory.absolute()
-    limits = Capacity.of_machine(here, jobs, plan.rate)
-    settings = Settings(here / "jobs", here / "shared", limits, plan.cache)
+    capacity = Capacity.of_machine(here, jobs, plan.rate)
+    settings = Settings(here / "jobs", here / "shared", capacity, plan.cache)
     with local_workers(jobs, settings) as workers:
         yield workers
     cache = FactsCache.opened(plan.cache)

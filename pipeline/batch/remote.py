@@ -110,8 +110,8 @@ def _settings(directory: Path, remote: Remote) -> Settings:
     # beside the cache, because it is private; by host, because a home may be on many
     shared = Path(platformdirs.user_cache_dir("imgprep")) / "cluster" / os.uname().nodename
     shared.mkdir(mode=0o700, parents=True, exist_ok=True)
-    limits = Capacity.of_machine(jobs, remote.jobs, remote.rate)
-    return Settings(jobs, shared, limits, cache.default_directory() if remote.remember else None)
+    capacity = Capacity.of_machine(jobs, remote.jobs, remote.rate)
+    return Settings(jobs, shared, capacity, cache.default_directory() if remote.remember else None)
 
 
 def looking(stores: Sequence[str]) -> Callable[[], dict[str, Any]]:

@@ -46,7 +46,7 @@ class Settings:
 
     jobs: Path  # where run_job keeps what a resume needs
     shared: Path  # where what all jobs share is counted
-    limits: Capacity
+    capacity: Capacity
     cache: Path | None = None  # of facts; None: nothing is remembered
 
 
@@ -120,11 +120,11 @@ def do(
     """One job, whoever is the worker; its report as JSON.  A bug of ours is a report, too."""
     directory = settings.jobs if work.job.destination is not None else None
     try:
-        budget = Budget(settings.shared, settings.limits)
+        budget = Budget(settings.shared, settings.capacity)
         cache = FactsCache.opened(settings.cache)
         with ExitStack() as held:
             report = run_job(
-                _with_connections(work.job, settings.limits),
+                _with_connections(work.job, settings.capacity),
                 shared(work.stages(), budget, cache, held),
                 thinned(tell, progress_s),
                 cancellation=cancellation,
@@ -138,11 +138,11 @@ def do(
     return found
 
 
-def _with_connections(job: Job, limits: Capacity) -> Job:
+def _with_connections(job: Job, capacity: Capacity) -> Job:
     """A job's share of the connections to stores, where its author did not say how many."""
     if job.options.connections is not None:
         return job
-    return replace(job, options=replace(job.options, connections=limits.connections))
+    return replace(job, options=replace(job.options, connections=capacity.connections))
 
 
 def thinned(tell: Callable[[Event], None], progress_s: float) -> Callable[[Event], None]:

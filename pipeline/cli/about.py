@@ -155,7 +155,7 @@ def doctor(
     ),
     json: opt.Json = False,
 ) -> None:
-    """Diagnosis this machine, and say what to do.
+    """Check this machine, and say what to do.
 
     Tools and versions, confinement, KVM, the appliance (by trying them), and disk space.
     """

@@ -12,14 +12,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from pipeline.cli import completion, output
+from pipeline.cli import batch_plan, completion, output
 from pipeline.cli import options as opt
 from pipeline.cli.running import Audience
 from pipeline.errors import UsageError
-from pipeline.text import clean, duration, size
+from pipeline.text import clean, duration
 
 if TYPE_CHECKING:
-    from pipeline.batch.estimate import Estimate
     from pipeline.batch.ledger import Ledger, State
     from pipeline.batch.main import BatchOptions
     from pipeline.batch.plan import Task
@@ -197,7 +196,7 @@ def do(
     most = 1 if fail_fast else max_failures
     how = _plan(place, jobs, only, most, limit_rate, scheduler, no_cache=no_cache)
     if dry_run:
-        _show_plan(how, tasks, json=json)
+        batch_plan.show(how, tasks, json=json)
         return
     _run(how, tasks, out, Audience(quiet, events, verbose, log), background=background)
 
@@ -377,32 +376,3 @@ def _conclude(ledger: Ledger, place: Path, out: output.Output) -> None:
         typer.echo(line, err=out.machine_on_stdout)
     if out.targets:
         out.deliver_several(list(ledger.reports()))
-
-
-def _show_plan(plan: BatchOptions, tasks: Sequence[Task], *, json: bool) -> None:
-    from pipeline.batch import estimate
-    from pipeline.batch.ledger import read_ledger
-    from pipeline.batch.machine import default_jobs
-    from pipeline.model import to_json
-
-    pace = None
-    if (plan.directory / "ledger.db").exists():
-        with read_ledger(plan.directory) as ledger:
-            pace = ledger.pace()
-    each = [estimate.Estimate.of(task, pace) for task in tasks]
-    jobs = plan.jobs or default_jobs()
-    whole = estimate.total(tasks, jobs, pace=pace, rate=plan.rate)
-    if json:
-        lines = [to_json(task.job) | to_json(one) for task, one in zip(tasks, each, strict=True)]
-        typer.echo(json_module.dumps({"jobs": jobs, "total": to_json(whole), "tasks": lines}))
-        return
-    for task, one in zip(tasks, each, strict=True):
-        to = f" -> {clean(task.job.destination)}" if task.job.destination else ""
-        by = clean(task.job.profile or "")
-        typer.echo(f"{clean(task.job.source)} [{by}]{to}: {_expected(one)}")
-    typer.echo(f"{len(tasks)} images, {jobs} at a time: {_expected(whole)}; nothing was begun")
-
-
-def _expected(one: Estimate) -> str:
-    parts = f", {one.segments} segments" if one.segments > 1 else ""
-    return f"{size(one.size)} to read{parts}, about {duration(one.seconds)}"

@@ -101,11 +101,7 @@ def find(spec: str, volumes: Iterable[Volume]) -> Volume | None:
     """The volume that a line means: by UUID, label, partition, LVM name, or device name."""
     counted = _COUNTED.fullmatch(spec)
     if counted is not None:
-        base = find(counted[1], volumes := tuple(volumes))
-        number = base.partition + int(counted[2]) if base and base.partition is not None else None
-        return (
-            next((item for item in volumes if item.partition == number), None) if number else None
-        )
+        return _behind(counted[1], int(counted[2]), tuple(volumes))
     key, sign, value = _tag(spec).partition("=")
     disk = _FIRST_DISK.fullmatch(spec)
     path = _path_of(spec)
@@ -119,6 +115,15 @@ def find(spec: str, volumes: Iterable[Volume]) -> Volume | None:
         elif spec.startswith("/dev/") and path == volume.device:
             return volume
     return None
+
+
+def _behind(spec: str, count: int, volumes: Sequence[Volume]) -> Volume | None:
+    """The volume of the partition that is ``count`` behind another one."""
+    base = find(spec, volumes)
+    if base is None or base.partition is None:
+        return None
+    wanted = base.partition + count
+    return next((item for item in volumes if item.partition == wanted), None)
 
 
 def _tag(spec: str) -> str:

@@ -17,7 +17,6 @@ from __future__ import annotations
 import errno
 import os
 from collections.abc import Iterable
-from types import TracebackType
 from typing import Self
 
 from pipeline.source import Place, Source
@@ -119,12 +118,7 @@ class FileWriter:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        value: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
 

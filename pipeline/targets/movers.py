@@ -115,7 +115,12 @@ class InKernel:
 
 
 def movers(source: Source, handle: int, direct: int | None) -> list[Mover]:
-    """The ways to try, the best first; ``direct``: the new file's descriptor with O_DIRECT, if any."""
+    """The ways to try, the best first; ``direct``: the new file's descriptor with O_DIRECT, if any.
+
+    What lies on a server has no descriptor to move from.
+    """
+    if not source.is_file:
+        return []
     found: list[Mover] = [Clone(source, handle)]
     if direct is None:
         return [*found, InKernel(source, handle)]

@@ -18,13 +18,13 @@ from pipeline.stage import Cancellation
 SPAWN = multiprocessing.get_context("spawn")
 
 
-def limits(**changes):
+def capacity(**changes):
     return Capacity(**{"appliances": 1, "scratch": 1000, "connections": 2, "rate": None} | changes)
 
 
 def hold(directory, kind, ready):
     """In a process of its own: hold an appliance, or 800 of 1000 bytes, until killed."""
-    budget = Budget(directory, limits())
+    budget = Budget(directory, capacity())
     held = budget.appliance if kind == "appliance" else lambda stop: budget.scratch(800, stop)
     with held(Cancellation()):
         ready.set()
@@ -37,7 +37,7 @@ def test_who_dies_gives_back_what_he_held(tmp_path, kind):
     other = SPAWN.Process(target=hold, args=(tmp_path, kind, ready))
     other.start()
     assert ready.wait(60)
-    budget = Budget(tmp_path, limits())
+    budget = Budget(tmp_path, capacity())
     stop = Cancellation()
     wanted = budget.appliance if kind == "appliance" else lambda stop: budget.scratch(300, stop)
 
@@ -52,7 +52,7 @@ def test_who_dies_gives_back_what_he_held(tmp_path, kind):
 
 
 def test_small_ones_go_together_and_a_large_one_goes_alone(tmp_path):
-    budget, stop = Budget(tmp_path, limits()), Cancellation()
+    budget, stop = Budget(tmp_path, capacity()), Cancellation()
     with budget.scratch(400, stop), budget.scratch(600, stop):
         assert len(list((tmp_path / "scratch").iterdir())) == 2
     with budget.scratch(5000, stop):
@@ -70,7 +70,7 @@ def test_who_may_copy_an_image_from_a_server_waits_for_room(tmp_path, on_server,
     asking = Asking("stat:a")
     asking.size, asking.is_file = 700, not on_server
     with ExitStack() as held:
-        (stage,) = shared([Identifying()], Budget(tmp_path, limits()), None, held)
+        (stage,) = shared([Identifying()], Budget(tmp_path, capacity()), None, held)
         stage.run(asking)
         found = [path.read_text() for path in (tmp_path / "scratch").iterdir()]
 
@@ -79,7 +79,7 @@ def test_who_may_copy_an_image_from_a_server_waits_for_room(tmp_path, on_server,
 
 
 def send(directory, count):
-    budget, stop = Budget(directory, limits(rate=1 << 20)), Cancellation()
+    budget, stop = Budget(directory, capacity(rate=1 << 20)), Cancellation()
     for _ in range(count):
         budget.pace(64 << 10, stop)
 

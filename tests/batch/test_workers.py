@@ -78,8 +78,8 @@ def buggy():
 
 
 def settings(tmp_path):
-    limits = Capacity(appliances=1, scratch=1 << 30, connections=2)
-    return Settings(tmp_path / "jobs", tmp_path / "shared", limits)
+    capacity = Capacity(appliances=1, scratch=1 << 30, connections=2)
+    return Settings(tmp_path / "jobs", tmp_path / "shared", capacity)
 
 
 def run(tmp_path, stages, paths, jobs=2):
@@ -158,7 +158,7 @@ def test_jobs_share_the_connections_to_stores(tmp_path):
         )
         return report["job"]["options"]["connections"]
 
-    assert used() == settings(tmp_path).limits.connections == 2
+    assert used() == settings(tmp_path).capacity.connections == 2
     assert used(connections=5) == 5
 
 

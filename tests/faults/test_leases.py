@@ -15,6 +15,7 @@ from uploads import NAME, PATIENT, QUICK, Background, Site
 from pipeline.stage import Cancellation
 from pipeline.stores import open_store, parse
 from pipeline.transfer import lease, retrying
+from pipeline.transfer import request as request_of
 from pipeline.transfer import upload as transfer
 from pipeline.transfer.protocol import upload_id
 
@@ -108,10 +109,10 @@ class Slow(Pattern):
 
 
 def store_in(directory: Path, pattern: Pattern):
-    request = transfer.UploadRequest(
+    request = request_of.UploadRequest(
         "d.vhd", upload_id("job", pattern.seed), segment_size=MIB, connections=2
     )
-    handles = transfer.Handles(MemoryNotebook(), Cancellation(), QUICK)
+    handles = request_of.Handles(MemoryNotebook(), Cancellation(), QUICK)
     store = open_store(parse(str(directory)))
     try:
         return transfer.upload(store, pattern, request, handles)

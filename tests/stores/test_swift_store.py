@@ -21,6 +21,7 @@ from pipeline.stores import open_store, parse, responses
 from pipeline.stores.swift.auth import Access, Login, Session
 from pipeline.stores.swift.store import SwiftStore
 from pipeline.transfer import proof
+from pipeline.transfer import request as request_of
 from pipeline.transfer import upload as transfer
 from pipeline.transfer.protocol import Upload, upload_id
 from pipeline.transfer.retry import RetryPolicy
@@ -98,8 +99,8 @@ def test_segments_expire_until_they_are_an_object(store: SwiftStore):
 def test_without_slo_the_manifest_is_a_dynamic_one(store: SwiftStore, place: places.Swift):
     store.containers._info = replace(store.containers.info(), slo=None)
     pattern = Pattern(5 * MIB)
-    request = transfer.UploadRequest("d ü.vhd", upload_id("job", "dlo"), segment_size=SEGMENT)
-    handles = transfer.Handles(MemoryNotebook(), Cancellation(), RetryPolicy())
+    request = request_of.UploadRequest("d ü.vhd", upload_id("job", "dlo"), segment_size=SEGMENT)
+    handles = request_of.Handles(MemoryNotebook(), Cancellation(), RetryPolicy())
 
     receipt = transfer.upload(store, pattern, request, handles)
 
@@ -160,7 +161,7 @@ def test_limits_come_from_the_store(store: SwiftStore):
     limits = store.limits
 
     assert (limits.max_segment, limits.max_segments, limits.min_segment) == (64 * MIB, 10, 5)
-    assert transfer.segment_size(600 * MIB, limits) == 64 * MIB
+    assert request_of.segment_size(600 * MIB, limits) == 64 * MIB
     assert limits.max_name_bytes == 300 - 64
 
 

@@ -8,6 +8,7 @@ import os
 import random
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,8 @@ from pipeline.content.free_space.view import ZeroedView
 from pipeline.errors import ConversionFailed
 from pipeline.fileview import FileView
 from pipeline.formats.vhd_layout import VhdLayout
-from pipeline.source import Extent, Place, Source
+from pipeline.remote.source import RemoteSource
+from pipeline.source import Extent, Place, RemoteIdentity, Source
 from pipeline.targets import file_writer, movers
 from pipeline.targets.artifact import LaidOut, Stored
 from pipeline.targets.linear import LinearLayout
@@ -138,8 +140,6 @@ class Free:
     """Two free runs; see ``pipeline.content.free_space.FreeSpace``."""
 
     def __init__(self) -> None:
-        import threading
-
         self.lock = threading.Lock()
 
     def between(self, low: int, high: int) -> Iterator[tuple[int, int]]:
@@ -202,6 +202,35 @@ def test_what_a_system_call_refused_is_not_asked_again(tmp_path: Path, source: S
     os.close(handle)
 
     assert asked == [0]
+
+
+class Server:
+    """An ``Origin``."""
+
+    by_ranges = True
+
+    def look(self) -> RemoteIdentity:
+        return RemoteIdentity("http://host/disk.raw", 8 * MIB, '"one"', "")
+
+    def read(self, known: RemoteIdentity, offset: int, length: int) -> bytes:
+        return bytes((offset + number) % 251 for number in range(length))
+
+    def whole(self, known: RemoteIdentity, take: Any) -> None:
+        pytest.fail("it is read by ranges")
+
+    def close(self) -> None: ...
+
+
+def test_what_lies_on_a_server_is_read(tmp_path: Path):
+    """It has no descriptor: mapping its -1 would be a map of zeros."""
+    source = RemoteSource("http://host/disk.raw", Server())
+    artifact = Stored(source)
+
+    assert movers.movers(source, -1, None) == []
+    write(artifact, tmp_path / "out", source, checksum=False)
+
+    same(tmp_path / "out", artifact)
+    assert any((tmp_path / "out").read_bytes())
 
 
 def test_only_whole_pages_that_lie_alike_are_moved(tmp_path: Path, source: Source):

@@ -17,6 +17,7 @@ from uploads import NAME, QUICK
 from pipeline.errors import TemporaryStoreError
 from pipeline.stage import Cancellation
 from pipeline.stores import open_store
+from pipeline.transfer import request as request_of
 from pipeline.transfer import upload as transfer
 from pipeline.transfer.protocol import ObjectStore, upload_id
 
@@ -61,14 +62,14 @@ def store_through(
     pattern = Pattern(2 * max(place.minimum, MIB) + 77, f"{which}{late}")
     opened = open_store(place.url, policy=QUICK)
     breaking = BreaksOnce(opened, which, late=late)
-    request = transfer.UploadRequest(
+    request = request_of.UploadRequest(
         name=name,
         upload_id=upload_id("job", pattern.seed),
         segment_size=max(place.minimum, MIB),
         connections=1,
         if_exists="replace" if replace else "fail",
     )
-    handles = transfer.Handles(MemoryNotebook(), Cancellation(), policy=QUICK)
+    handles = request_of.Handles(MemoryNotebook(), Cancellation(), policy=QUICK)
     transfer.upload(breaking, pattern, request, handles)  # type: ignore[arg-type]
     opened.close()
     return breaking.calls, pattern

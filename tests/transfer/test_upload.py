@@ -17,6 +17,7 @@ from pipeline.model import Receipt
 from pipeline.stage import Cancellation
 from pipeline.stores import open_store, parse
 from pipeline.transfer import proof
+from pipeline.transfer import request as request_of
 from pipeline.transfer import upload as transfer
 from pipeline.transfer.journal import UploadJournal
 from pipeline.transfer.protocol import StoreLimits, upload_id
@@ -37,14 +38,14 @@ class Uploader:
 
     def __call__(self, pattern: Pattern, stop: Cancellation | None = None, **words) -> Receipt:
         notebook = words.pop("notebook", self.notebook)
-        request = transfer.UploadRequest(
+        request = request_of.UploadRequest(
             "d.vhd",
             upload_id("job", pattern.seed),
             segment_size=SEGMENT,
             connections=words.pop("connections", 2),
             **words,
         )
-        handles = transfer.Handles(notebook, stop or Cancellation(), QUICK)
+        handles = request_of.Handles(notebook, stop or Cancellation(), QUICK)
         return transfer.upload(self.store(), pattern, request, handles)
 
     def store(self):
@@ -79,7 +80,7 @@ class Stopping(Pattern):
 
 
 def test_160_gb_fit_the_default_limits():
-    size = transfer.segment_size(160 * 10**9, SWIFT)
+    size = request_of.segment_size(160 * 10**9, SWIFT)
     assert size % MIB == 0
     assert 128 * MIB <= size < 256 * MIB
     assert -(-160 * 10**9 // size) <= 1000
@@ -89,7 +90,7 @@ def test_160_gb_fit_the_default_limits():
 def test_a_plan_fits_the_limits_or_says_so(size: int, most: int, largest: int, wish: int):
     limits = StoreLimits(1, largest, 128 << 20, most, 960)
     try:
-        chosen = transfer.segment_size(size, limits, wish << 20 or None)
+        chosen = request_of.segment_size(size, limits, wish << 20 or None)
     except UsageError:
         assert largest * most < size
         return
@@ -105,8 +106,8 @@ def test_nothing_is_no_object(uploader: Uploader):
 
 def test_a_dry_run_stores_nothing(uploader: Uploader):
     pattern = Pattern(5 * MIB + 1)
-    request = transfer.UploadRequest("d.vhd", upload_id("job", ""), segment_size=SEGMENT)
-    handles = transfer.Handles(MemoryNotebook(), Cancellation(), QUICK)
+    request = request_of.UploadRequest("d.vhd", upload_id("job", ""), segment_size=SEGMENT)
+    handles = request_of.Handles(MemoryNotebook(), Cancellation(), QUICK)
 
     plan = transfer.plan(uploader.store(), pattern, request, handles)
 

@@ -104,7 +104,7 @@ def _program(line: str) -> tuple[str, str]:
 
 def _syslinux(files: Files, text: str, path: str) -> Configuration:
     default, marked, common, groups = "", "", "", list[_Lines]()
-    for word, rest in _with_includes(files, text, path, [0]):
+    for word, rest in _with_includes(files, text, path, iter(range(_MAX_INCLUDES))):
         if word == "label":
             groups.append([(word, rest)])
         elif word in ("default", "ontimeout") and not re.search(r"\.c32\b", rest):
@@ -133,19 +133,19 @@ def _syslinux(files: Files, text: str, path: str) -> Configuration:
 
 
 def _with_includes(
-    files: Files, text: str, path: str, included: list[int]
+    files: Files, text: str, path: str, allowed: Iterator[int]
 ) -> Iterator[tuple[str, str]]:
     for word, rest in _lines(text):
         menu = re.fullmatch(r"include\s+(\S+).*", rest, re.IGNORECASE) if word == "menu" else None
         if word != "include" and menu is None:
             yield word, rest
             continue
-        included[0] += 1
         name = menu[1] if menu else rest.split()[0] if rest.split() else ""
-        other = locate(files, _beside(name, path)) if included[0] <= _MAX_INCLUDES else None
+        another = next(allowed, None) is not None
+        other = locate(files, _beside(name, path)) if another else None
         inner = files.text(other, CONFIG_LIMIT) if other else None
         if other and inner is not None:
-            yield from _with_includes(files, inner, path, included)
+            yield from _with_includes(files, inner, path, allowed)
 
 
 def _beside(name: str, path: str) -> str:

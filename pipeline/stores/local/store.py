@@ -21,20 +21,16 @@ import json
 import os
 import shutil
 import threading
-import time
 from collections.abc import Mapping
-from datetime import UTC, datetime
 from pathlib import Path
 
-from pipeline.errors import StoreError, TemporaryStoreError
+from pipeline.errors import StoreError
 from pipeline.pool import Pool
-from pipeline.stores.local import files
+from pipeline.stores.local import files, leftovers
 from pipeline.stores.location import Destination
-from pipeline.stores.responses import Marker, read_json
 from pipeline.transfer.protocol import (
     OCTETS,
     PIECE_SIZE,
-    UPLOAD_ID,
     UPLOAD_KEY,
     Payload,
     SegmentsChangedError,
@@ -186,7 +182,7 @@ class LocalStore:
 
     def list_segments(self, upload: Upload) -> Mapping[int, StoredSegment]:
         """The segments of the log, with the MD5 that their bytes have now."""
-        logged = _logged(self._workplace(upload))
+        logged = leftovers.logged(self._workplace(upload))
         if not logged:
             return {}
         hashed = Pool(self.connections).each(
@@ -196,7 +192,7 @@ class LocalStore:
 
     def stat_segment(self, upload: Upload, number: int) -> StoredSegment | None:
         """The segment, hashed now."""
-        logged = _logged(self._workplace(upload)).get(number)
+        logged = leftovers.logged(self._workplace(upload)).get(number)
         return None if logged is None else self._hashed(upload, *logged[:2])
 
     def expected_etag(self, segments: tuple[StoredSegment, ...]) -> str | None:
@@ -262,7 +258,7 @@ class LocalStore:
             if not self.directory.is_dir():
                 return ()
             places = sorted(self.directory.glob(".imgprep-*"))
-            return tuple(found for found in map(_leftover, places) if found is not None)
+            return tuple(found for found in map(leftovers.leftover, places) if found is not None)
 
     def delete(self, name: str) -> None:
         """Remove the file."""
@@ -314,7 +310,7 @@ class LocalStore:
                 os.close(fd)
 
     def _require_logged(self, upload: Upload, segments: tuple[StoredSegment, ...]) -> None:
-        logged = _logged(self._workplace(upload))
+        logged = leftovers.logged(self._workplace(upload))
         bad = [s.number for s in segments if logged.get(s.number) != (s.number, s.size, s.md5)]
         if bad:
             raise SegmentsChangedError(
@@ -350,54 +346,3 @@ class LocalStore:
 
 def _lost(place: Path) -> UploadLostError:
     return UploadLostError("upload-lost", f"{place} was removed while it was written")
-
-
-def _leftover(place: Path) -> Unfinished | None:
-    match = UPLOAD_ID.fullmatch(place.name[1:])
-    if match is None or not place.is_dir():
-        return None
-    try:
-        name = str(json.loads((place / "about").read_text())["name"])
-    except (OSError, ValueError, KeyError, TypeError):
-        name = ""  # killed before it was written
-    try:
-        found = (place / "data").stat()
-        on_disk, modified = found.st_blocks * 512, found.st_mtime
-    except FileNotFoundError:
-        on_disk, modified = 0, place.stat().st_mtime
-    logged = _logged(place)
-    size = sum(length for _, length, _ in logged.values())
-    when = datetime.fromtimestamp(modified, UTC).isoformat(timespec="seconds")
-    owner, age = _lease(place / "lock")
-    return Unfinished(
-        name,
-        match[0],
-        match["job"],
-        size,
-        len(logged),
-        when,
-        owner=owner,
-        lease_age_s=age,
-        on_disk=on_disk,
-    )
-
-
-def _logged(place: Path) -> dict[int, tuple[int, int, str]]:
-    """Number, size and MD5 of every segment that was written whole, by number."""
-    try:
-        lines = (place / "log").read_text().splitlines()
-    except FileNotFoundError:
-        return {}
-    words = [line.split() for line in lines]  # a torn last line has fewer
-    found = [(int(w[0]), int(w[1]), w[2]) for w in words if len(w) == 3 and len(w[2]) == 32]
-    return {entry[0]: entry for entry in found}
-
-
-def _lease(lock: Path) -> tuple[str, float]:
-    """Owner and age; of one that is locked, which only a living process can hold, the age is 0."""
-    try:
-        owner = read_json("reading the lock", lock.read_bytes(), Marker).owner
-        age = max(time.time() - lock.stat().st_mtime, 0.0)
-    except (OSError, TemporaryStoreError):
-        owner, age = "", 0.0
-    return (owner or "a process", 0.0) if files.is_locked(lock) else (owner, age)

@@ -1,8 +1,23 @@
-"""What is said of an object that is not there, or of which less came than was asked for."""
+"""What objects of all kinds of servers share: all of one by ranges, and what is said when it is not there."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+
 from pipeline.errors import SourceError, TemporaryStoreError
+from pipeline.source import RemoteIdentity
+
+PIECE = 1 << 20
+"""Bytes that are asked for or taken at once."""
+
+
+def by_ranges(
+    read: Callable[[RemoteIdentity, int, int], bytes], known: RemoteIdentity
+) -> Iterator[bytes]:
+    """All of an object, one range after the other."""
+    size = known.size or 0
+    for at in range(0, size, PIECE):
+        yield read(known, at, min(PIECE, size - at))
 
 
 def missing(url: str) -> SourceError:

@@ -26,14 +26,13 @@ from pipeline.source import RemoteIdentity
 from pipeline.stores import endpoints, responses
 from pipeline.stores.failures import no_answer, refusal
 from pipeline.stores.interim import PatientAdapter
-from pipeline.stores.sources.answers import missing, short
+from pipeline.stores.sources.answers import PIECE, missing, short
 from pipeline.stores.tracing import trace_session
 from pipeline.transfer.retry import RetryPolicy, retry_after
 
 REDIRECTIONS = 5
 _MOVED = frozenset({301, 302, 303, 307, 308})
 _RANGE = re.compile(r"bytes (?:(\d+)-(\d+)|\*)/(\d+)")
-_PIECE = 1 << 20
 
 
 class HttpObject:
@@ -198,7 +197,7 @@ def _body(answer: Any, most: int | None) -> Iterator[bytes]:
     """The body in pieces, and never more than was asked for."""
     left = most
     while left is None or left > 0:
-        piece = answer.raw.read(_PIECE if left is None else min(left, _PIECE))
+        piece = answer.raw.read(PIECE if left is None else min(left, PIECE))
         if not piece:
             return
         yield piece

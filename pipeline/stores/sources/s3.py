@@ -11,9 +11,7 @@ from pipeline.source import RemoteIdentity
 from pipeline.stores import responses
 from pipeline.stores.s3.client import Client, S3Error
 from pipeline.stores.sources.address import Address
-from pipeline.stores.sources.answers import missing, short
-
-_PIECE = 1 << 20
+from pipeline.stores.sources.answers import by_ranges, missing, short
 
 
 class S3Object:
@@ -66,8 +64,7 @@ class S3Object:
 
     def pieces(self, known: RemoteIdentity) -> Iterator[bytes]:
         """By ranges, one after the other."""
-        for at in range(0, known.size or 0, _PIECE):
-            yield self.read(known, at, min(_PIECE, (known.size or 0) - at))
+        return by_ranges(self.read, known)
 
     def close(self) -> None:
         """The client is not its own."""

@@ -12,10 +12,9 @@ from pipeline.remote.source import changed
 from pipeline.source import RemoteIdentity
 from pipeline.stores import responses
 from pipeline.stores.sources.address import Address
-from pipeline.stores.sources.answers import missing, short
+from pipeline.stores.sources.answers import PIECE, by_ranges, missing, short
 from pipeline.stores.swift.client import Client
 
-_PIECE = 1 << 20
 _CHANGED = object()
 
 
@@ -51,7 +50,7 @@ class SwiftObject:
 
         def get(connection: Any) -> bytes:
             _, body = connection.get_object(
-                place.container, place.key, headers=wanted, resp_chunk_size=_PIECE
+                place.container, place.key, headers=wanted, resp_chunk_size=PIECE
             )
             return _taken(body, length)
 
@@ -67,8 +66,7 @@ class SwiftObject:
 
     def pieces(self, known: RemoteIdentity) -> Iterator[bytes]:
         """By ranges, one after the other."""
-        for at in range(0, known.size or 0, _PIECE):
-            yield self.read(known, at, min(_PIECE, (known.size or 0) - at))
+        return by_ranges(self.read, known)
 
     def close(self) -> None:
         """The client is not its own."""
