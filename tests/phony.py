@@ -9,8 +9,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from pipeline.guest.registry import KEY
 from pipeline.guest.tree import Entry, Files, TreeError
-from pipeline.guest.windows import KEY
 
 BUILDERS = Path(__file__).resolve().parents[1] / "fixtures" / "guests"
 

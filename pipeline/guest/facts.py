@@ -84,8 +84,7 @@ def _linux(root: Root, volumes: Volumes) -> tuple[dict[str, Any], Mapping[str, s
     mounted: Mounts = mounts.attach(root, volumes)
     found = system.read(root, volumes, mounted)
     free = ask(lambda: int(root.tree.free()["free"]))
-    fields = {name: getattr(found, name) for name in found.__dataclass_fields__}
-    return {"systems": 1, "os": "linux", "root_free": free, **fields}, mounted.uses
+    return {"systems": 1, "os": "linux", "root_free": free, **found.facts()}, mounted.uses
 
 
 def _windows(root: Root, survey: Survey) -> tuple[dict[str, Any], Mapping[str, str]]:

@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, replace
+from typing import Any
 
 from pipeline.guest import drivers
-from pipeline.guest.answers import Answer, ask, either
+from pipeline.guest.answers import Answer, ask, either, unknown
 from pipeline.guest.boot import bzimage, uki
 from pipeline.guest.boot.entries import Configuration, Entry
 from pipeline.guest.boot.located import locate
@@ -129,3 +130,23 @@ def _report(files: Files, kernel: Kernel, look: bool) -> KernelReport:
     answer: Answer[Answer[dict[str, Place]]] = ask(lambda: drivers.places(files, source))
     inner = either(answer, Answer(None, answer.reason))
     return KernelReport(version, shown, kernel.default, inner)
+
+
+def of_default(
+    reports: Answer[tuple[KernelReport, ...]],
+    found: Answer[Any],
+    names: tuple[str, ...] | None,
+) -> Answer[dict[str, Any]]:
+    """The drivers of the kernel that starts; some of them with the kernel's version among them."""
+    if reports.value is None or found.reason:
+        return unknown(found.reason or reports.reason or "")
+    report = next((item for item in reports.value if item.default), None)
+    if report is None:
+        return unknown("no kernel was found in /boot")
+    places: dict[str, Any] = either(report.drivers, {})
+    if names is None:
+        return Answer(places or None, report.drivers.reason)
+    chosen = {name: place for name, place in places.items() if name in names}
+    missing = [name for name in names if name not in places]
+    why = f"{', '.join(missing)}: {report.drivers.reason}" if missing else None
+    return Answer({**chosen, "kernel": report.version}, clean(why, 300) if why else None)

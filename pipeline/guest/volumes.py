@@ -12,12 +12,12 @@ from pipeline.text import clean
 
 
 class HiveTree(Tree, Protocol):
-    """A tree that can also read a registry hive; ``HiveTree.hive`` is a ``windows.ReadHive``."""
+    """A tree that can also read a registry hive; ``HiveTree.hive`` is a ``registry.ReadHive``."""
 
     def hive(
         self, path: str, wanted: Sequence[tuple[Sequence[str], Sequence[str]]]
     ) -> Sequence[Mapping[str, Any]]:
-        """Values of a hive; see ``windows.ReadHive``."""
+        """Values of a hive; see ``registry.ReadHive``."""
         ...
 
 

@@ -23,25 +23,15 @@ https://learn.microsoft.com/windows-server/get-started/upgrade-conversion-option
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import Any
 
+from pipeline.guest.registry import KEY, ReadHive
 from pipeline.guest.tree import Files, TreeError
 from pipeline.text import clean
 
 LARGEST_HIVE = 256 << 20  # bytes; SOFTWARE usually has 60 to 100 MiB
-
-ReadHive: TypeAlias = Callable[
-    [str, Sequence[tuple[Sequence[str], Sequence[str]]]], Sequence[Mapping[str, Any]]
-]
-"""Values of a registry hive: path within the tree, then (keys from its root, value names).
-
-A string comes as text, a number as int, anything else as the hexadecimal of its first bytes.
-``KEY``, which no value can be called, comes as 1 where the key itself is there.
-"""
-
-KEY = "\0key"
 
 _VERSION = ("Microsoft", "Windows NT", "CurrentVersion")
 _VERSION_VALUES = (

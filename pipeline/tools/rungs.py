@@ -3,25 +3,29 @@
     question ─▶ direct reader ─ cannot tell ─▶ appliance (launched when first needed) ─ failed ─▶ unknown
 
 A volume that the appliance answered for once is asked there from then on, so that its facts are of one
-mind.  An appliance that did not start is not tried again.
+mind.  An appliance that did not start is not tried again.  Threads may ask at once: they are answered one
+after the other.
 """
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 from pipeline.errors import ToolError
 from pipeline.guest.survey import Survey, Volume
 from pipeline.guest.tree import Entry, TreeError
 from pipeline.guest.volumes import HiveTree
 from pipeline.text import clean
-from pipeline.tools.appliance.launch import Appliance
 from pipeline.tools.reader.child import UnableError
 from pipeline.tools.reader.client import DirectReader
 
+if TYPE_CHECKING:
+    from pipeline.tools.appliance.launch import Appliance
+
 T = TypeVar("T")
-Launch = Callable[[], Appliance]
+Launch: TypeAlias = "Callable[[], Appliance]"
 
 
 class Ladder:
@@ -33,6 +37,7 @@ class Ladder:
         self._direct = direct
         self._launch = launch
         self._appliance: Appliance | None = None
+        self.turn = threading.RLock()  # of who asks
         self.failure: ToolError | None = None  # why the appliance did not start, or stopped
         self.rungs: dict[str, list[str]] = {}  # who answered for each device
 
@@ -124,6 +129,10 @@ class LadderTree:
         return self._ask(lambda tree: tree.hive(path, wanted))
 
     def _ask(self, ask: Callable[[HiveTree], T]) -> T:
+        with self._ladder.turn:
+            return self._answer(ask)
+
+    def _answer(self, ask: Callable[[HiveTree], T]) -> T:
         why = ""
         if self._appliance is None and self._direct is not None:
             try:

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -219,6 +220,21 @@ def test_whatever_a_child_does_is_no_more_than_a_volume_unread(what, debian, mon
         pytest.raises(UnableError, match=said),
     ):
         tree_of(source, reader).names("/")
+
+
+@pytest.mark.needs("mke2fs", "sfdisk", "zstd")
+def test_threads_that_ask_at_once_get_each_its_own_answer(debian):
+    paths = ("/etc/fstab", "/etc/shadow", "/etc/passwd", "/usr/lib/os-release") * 25
+    with Source.open(debian) as source, client.open_reader(source) as reader:
+        seen = survey(source)
+        tree = Ladder(seen, reader, None).mount(seen.volumes[0].device, "ext4")
+        alone = [tree.read(path, 0, 1000) for path in paths]
+
+        with ThreadPoolExecutor(4) as threads:
+            together = list(threads.map(lambda path: tree.read(path, 0, 1000), paths))
+
+    assert together == alone
+    assert len(set(alone)) == 4
 
 
 @pytest.mark.needs("mke2fs", "sfdisk", "zstd")

@@ -26,7 +26,7 @@ from typing import Any
 
 MAX_READ = 1 << 20  # bytes a pread; the appliance refuses 4 MiB
 MAX_NAMES = 100_000  # entries of one directory
-_KEY = "\0key"  # pipeline.guest.windows.KEY
+_KEY = "\0key"  # pipeline.guest.registry.KEY
 
 
 class Worker:

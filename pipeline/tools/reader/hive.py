@@ -12,7 +12,7 @@ from typing import Any
 
 import pyregf
 
-from pipeline.guest.windows import KEY
+from pipeline.guest.registry import KEY
 from pipeline.tools.reader.answers import UnableError
 
 _STRINGS, _NUMBERS = (1, 2), (4, 11)  # REG_SZ, REG_EXPAND_SZ; REG_DWORD, REG_QWORD
