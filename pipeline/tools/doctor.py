@@ -20,6 +20,7 @@ from typing import Literal
 from pipeline import text
 from pipeline.errors import ToolError
 from pipeline.tools import command, confine, seccomp
+from pipeline.tools.appliance import cache
 from pipeline.tools.appliance import launch as guest
 from pipeline.tools.appliance.probe import Precondition
 from pipeline.tools.command import Stop
@@ -84,6 +85,7 @@ def diagnose(
         _confinement(),
         _reader(),
         *(_guest(check) for check in guest.diagnose(launch=launch, cancellation=cancellation)),
+        _kept(),
         *(_space(purpose, path) for purpose, path in places.items()),
     )
 
@@ -184,6 +186,13 @@ def _guest(check: Precondition) -> Diagnosis:
     return Diagnosis(
         check.name, "ok" if check.ok else "warning", check.seen, needed_for, check.remedy
     )
+
+
+def _kept() -> Diagnosis:
+    """What is kept of appliances, so that the next one starts sooner."""
+    place = cache.place()
+    taken = text.size(cache.size(place))
+    return Diagnosis("appliance cache", "ok", f"{taken} in {place}", "the speed of the appliance")
 
 
 def _space(purpose: str, path: Path) -> Diagnosis:

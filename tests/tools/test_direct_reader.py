@@ -309,6 +309,30 @@ def test_an_index_that_leads_in_circles_is_left_to_the_appliance(tmp_path):
         assert reader._starts == 1  # neither a crash nor a hang
 
 
+@pytest.mark.needs("mkntfs", "ntfs-3g", "fusermount")
+def test_a_list_of_attributes_is_believed_when_it_leads_to_them(tmp_path):
+    path = builder("guest_traps").many_links(tmp_path / "volume", "linked")
+    with Source.open(path) as source, client.open_reader(source) as reader:
+        tree = reader.mount(whole(source))
+
+        assert len(tree.names("/linked")) == 41
+        assert tree.read("/linked/first", 0, 100) == b"linked\n"
+
+
+@pytest.mark.needs("mkntfs", "ntfs-3g", "fusermount")
+def test_lists_of_attributes_that_lead_in_circles_are_left_to_the_appliance(tmp_path):
+    path = builder("guest_traps").TRAPS["mft-loops"](tmp_path / "volume")
+    with Source.open(path) as source, client.open_reader(source) as reader:
+        tree = reader.mount(whole(source))
+
+        with pytest.raises(UnableError, match="attribute list of record"):
+            tree.stat("/self", ["first"])
+        with pytest.raises(UnableError, match="is not one of record"):
+            tree.stat("/other", ["first"])
+        assert tree.read("/etc/hostname", 0, 100) == b"guest\n"
+        assert reader._starts == 1
+
+
 @pytest.mark.nightly
 @pytest.mark.needs("mke2fs", "sfdisk", "zstd")
 def test_an_initramfs_out_of_which_gibibytes_come_is_given_up(tmp_path):

@@ -4,13 +4,15 @@ import gzip
 import lzma
 import os
 import struct
+import subprocess
+import sys
 from pathlib import Path
 
 import lz4.block as lz4_block
 import pytest
 import zstandard
 
-from pipeline.tools.appliance import init, kernel, launch, probe, quick
+from pipeline.tools.appliance import cache, init, kernel, launch, probe, quick
 
 ELF = b"\x7fELF" + bytes(60) + struct.pack("<III", 4, 8, 18) + b"Xen\0" + bytes(5000)
 SETUP = 3  # sectors behind the first
@@ -189,7 +191,7 @@ def test_an_init_that_cannot_be_read_or_did_not_work_is_none(tmp_path):
 
 
 def test_each_way_and_both_together_have_an_appliance_of_their_own(place, monkeypatch):
-    monkeypatch.setattr(quick, "user_cache_path", lambda _name: place / "cache")
+    monkeypatch.setattr(cache, "place", lambda: place / "cache")
     (place / "lib/modules/6.1").mkdir(parents=True)
     (place / "lib/modules/6.1/modules.dep").touch()
     stock = supermin(place / "stock", SCRIPT)
@@ -205,6 +207,73 @@ def test_each_way_and_both_together_have_an_appliance_of_their_own(place, monkey
     places = [way.environment["LIBGUESTFS_CACHEDIR"] for way in (both, kernel_alone)]
     assert len({*places, str(place / "cache")}) == 3
     assert all(map(os.path.isdir, places))
+
+
+# ---------------------------------------------------------------------------------- what is kept
+
+HOLD = """
+import sys
+from pathlib import Path
+from pipeline.tools.appliance import cache
+with cache.in_use([Path(sys.argv[1])]):
+    print("held", flush=True)
+    sys.stdin.read()
+"""
+
+
+def an_appliance(directory: Path) -> Path:
+    (directory / ".guestfs-0/appliance.d").mkdir(parents=True)
+    (directory / ".guestfs-0/appliance.d/root").write_bytes(bytes(100_000))
+    return directory
+
+
+def test_older_appliances_go_when_no_living_process_uses_them(tmp_path):
+    kept, _old, used = (an_appliance(tmp_path / name) for name in ("kept", "old", "used"))
+    argv = [sys.executable, "-c", HOLD, str(used)]
+    with subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as user:
+        assert user.stdout.readline() == b"held\n"
+        with cache.in_use([used]):
+            pass  # another user that ended before
+
+        cache.sweep(tmp_path, {kept})
+
+        assert sorted(tmp_path.iterdir()) == [kept, used]
+        assert (used / ".guestfs-0/appliance.d/root").exists()
+        user.kill()
+    assert cache.size(tmp_path) >= 200_000
+
+    cache.sweep(tmp_path, {kept})
+
+    assert list(tmp_path.iterdir()) == [kept]
+
+
+def test_the_note_that_one_did_not_work_outlives_it(place):
+    way = found(place)
+    way.give_up()
+
+    cache.sweep(place / "cache", ())
+
+    assert [path.name for path in way.directory.iterdir()] == ["does-not-work"]
+    assert found(place) is None
+
+
+def test_a_new_appliance_leaves_what_any_way_on_this_machine_uses(place, monkeypatch):
+    monkeypatch.setattr(cache, "place", lambda: place / "cache")
+    (place / "lib/modules/6.1").mkdir(parents=True)
+    (place / "lib/modules/6.1/modules.dep").touch()
+    stock = supermin(place / "stock", SCRIPT)
+    machine = probe.Machine(place, place / "lib/modules", place, {}, (stock,))
+    ways = [quick.quick(machine), quick.quick(machine, whole=True)]
+    old = an_appliance(place / "cache/old")
+    for way in ways:
+        assert not way.built
+        an_appliance(way.directory)
+        assert way.built
+
+    ways[0].remove_older()
+
+    assert not old.exists()
+    assert all(path.is_dir() for way in ways for path in way.directories)
 
 
 @pytest.mark.appliance

@@ -8,7 +8,8 @@ file system's own map lies, has read that through once and found no contradictio
 for a range again whenever it is asked.
 
 Before something is left out, every witness is heard: each inode, each file of an MFT, each extent of
-both trees.  For advice an ``Effort`` ends that early, so that nobody waits for what he did not ask for.
+both trees.  For advice an ``Effort`` ends that early, so that nobody waits for what he did not ask for; on a
+file system of many TiB it ends the counting too, and what the file system itself counts is told instead.
 """
 
 from __future__ import annotations
@@ -58,11 +59,12 @@ class KeptError(Exception):
 
 
 class Effort:
-    """How long witnesses are heard that the map itself is right; one effort for a whole disk."""
+    """How long maps are read, and witnesses heard that they are right; one effort for a whole disk."""
 
     def __init__(self, most: int | None = None) -> None:
         """``most``: in units of about a microsecond; None: to the last witness."""
         self._left = most
+        self._counting = None if most is None else _COUNTING * most
 
     @property
     def thorough(self) -> bool:
@@ -76,7 +78,16 @@ class Effort:
         self._left = self._left - cost if self._left >= cost else 0
         return self._left > 0
 
+    def counts(self, cost: int) -> bool:
+        """The same for reading the map itself, which witnesses leave enough for."""
+        if self._counting is None:
+            return True
+        self._counting = self._counting - cost if self._counting >= cost else 0
+        return self._counting > 0
 
+
+NOT_COUNTED = "it is so large that its free space was not counted"
+_COUNTING = 4  # times as much may be spent on reading maps as on hearing witnesses
 ADVICE = 50_000
 """The effort for a hint that nobody asked for, a part of what a check takes anyway."""
 

@@ -29,10 +29,20 @@ import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from pipeline.content.free_space.base import Effort, Span, clipped, exactly, merged, require, totals
+from pipeline.content.free_space.base import (
+    NOT_COUNTED,
+    Effort,
+    Span,
+    clipped,
+    exactly,
+    merged,
+    require,
+    totals,
+)
 from pipeline.source import Reader
 
 _CHUNK = 1 << 20  # bytes of a table that are read at once
+_KIB_COST = 16  # of a KiB of the table, as ``Effort`` counts
 _UNKNOWN = 0xFFFFFFFF
 _ENOUGH = 64  # directories that are looked at
 # Runs of free entries, and of others.  The upper four bits of an entry of FAT32 are not its own.
@@ -64,13 +74,28 @@ class FatMap:
     def __init__(self, volume: Reader, geometry: Geometry) -> None:
         self.geometry = geometry
         self.end = geometry.data + geometry.clusters * geometry.cluster
+        self.free = 0
+        self.runs: int | None = None
         self._volume = volume
-        self._prove_copies()
+
+    def prove(self, effort: Effort) -> None:
+        """Compare the tables, and count in them.  Raises ``KeptError`` for the first contradiction.
+
+        Where the effort does not suffice for that, FSInfo's count is believed.
+        """
+        counted = effort.counts(self.geometry.table_size // 1024 * _KIB_COST)
+        if counted:
+            self._prove_copies()
         self._prove_state()
-        if geometry.bits < 32:
+        if self.geometry.bits < 32:
             self._prove_places()
-        self.free, self.runs = totals(self.between(0, self.end))
-        self._prove_count()
+        if counted:
+            self.free, self.runs = totals(self.between(0, self.end))
+            self._prove_count()
+        else:
+            told = self._told()
+            require(told is not None and told <= self.geometry.clusters, NOT_COUNTED)
+            self.free = (told or 0) * self.geometry.cluster
 
     def between(self, low: int, high: int) -> Iterator[Span]:
         """See ``FreeMap``."""
@@ -161,19 +186,26 @@ class FatMap:
                 yield entry[3]
 
     def _prove_count(self) -> None:
+        told, found = self._told(), self.free // self.geometry.cluster
+        words = f"its table has {found} free clusters, FSInfo says {told}"
+        require(told in (found, None), words)
+
+    def _told(self) -> int | None:
+        """Free clusters by FSInfo; None where it does not tell."""
         info = self.geometry
         if not info.info:
-            return
+            return None
         raw = exactly(self._volume, info.info, 512, "FSInfo")
         require(raw[:4] == b"RRaA" and raw[484:488] == b"rrAa", "its FSInfo is damaged")
-        told, found = struct.unpack_from("<I", raw, 488)[0], self.free // info.cluster
-        words = f"its table has {found} free clusters, FSInfo says {told}"
-        require(told in (found, _UNKNOWN), words)
+        (told,) = struct.unpack_from("<I", raw, 488)
+        return None if told == _UNKNOWN else int(told)
 
 
-def look(volume: Reader, _effort: Effort) -> FatMap:
+def look(volume: Reader, effort: Effort) -> FatMap:
     """The free space of a FAT.  Raises ``KeptError``."""
-    return FatMap(volume, _geometry(volume))
+    found = FatMap(volume, _geometry(volume))
+    found.prove(effort)
+    return found
 
 
 def _geometry(volume: Reader) -> Geometry:

@@ -8,10 +8,12 @@ deleted     ▒▒▒▒▒▒▒                                  samples tell 
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterable, Iterator
 from typing import Any
 
 from pipeline.content.free_space import FreeSpace
+from pipeline.content.free_space.base import KeptError, Span
 from pipeline.source import Extent, Reader
 
 _SAMPLES = 256  # reads at the least, and fewer than twice as many, whatever the size
@@ -61,12 +63,18 @@ def _stored(
     stored = 0
     for number, start, end in pieces if free.free else ():
         weight = pace.weight(number)
-        for low, high in free.between(start, end) if weight else ():
+        for low, high in _free(free, start, end) if weight else ():
             samples.add(stored, weight, low, high)
             stored += (high - low) * weight
             if pace.is_over():
                 return stored, samples.places
     return stored, samples.places
+
+
+def _free(free: FreeSpace, start: int, end: int) -> Iterator[Span]:
+    """The runs of a range, up to where a map that was not read whole contradicts itself."""
+    with contextlib.suppress(KeptError):
+        yield from free.between(start, end)
 
 
 class _Samples:

@@ -27,7 +27,15 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 
-from pipeline.content.free_space.base import Effort, Span, clipped, exactly, merged, require
+from pipeline.content.free_space.base import (
+    NOT_COUNTED,
+    Effort,
+    Span,
+    clipped,
+    exactly,
+    merged,
+    require,
+)
 from pipeline.content.free_space.bitmaps import all_set, clear_runs, count_clear
 from pipeline.content.free_space.ntfs_records import NAME, Attribute, Record, Run
 from pipeline.source import Reader
@@ -35,6 +43,7 @@ from pipeline.source import Reader
 _COST = 20  # of a record that is looked up, as ``Effort`` counts
 MAX_MFT = 16 << 30  # bytes: 16 million files
 _PAGE = 64 << 10  # bytes of the bitmap that are looked at together
+_PAGE_COST = 300
 _CHUNK = 1 << 20  # bytes of the MFT that are read at once
 _MFT, _LOG, _VOLUME, _ROOT, _BITMAP = 0, 2, 3, 5, 6
 _VOLUME_INFORMATION = 0x70
@@ -122,6 +131,7 @@ class NtfsMap:
             self._prove_record(number, record)
         info = self.geometry
         for page in range(-(-info.clusters // (8 * _PAGE))):
+            require(effort.counts(_PAGE_COST), NOT_COUNTED)
             bits = min(8 * _PAGE, info.clusters - page * 8 * _PAGE)
             count, runs = count_clear(self._page(page), 0, bits)
             self.free += count * info.cluster

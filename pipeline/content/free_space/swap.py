@@ -43,7 +43,7 @@ class SwapMap:
 
 
 def look(volume: Reader, _effort: Effort) -> SwapMap:
-    """The free space of a swap area.  Raises ``KeptError``."""
+    """The free space of a swap area, in a few reads whatever its size.  Raises ``KeptError``."""
     found = [page for page in _PAGES if volume.read(page - 10, 10) == _MARK]
     require(len(found) == 1, "its header is of an old kind, or comes twice")
     page = found[0]

@@ -24,6 +24,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from pipeline.tools.appliance.cache import NOTE
+
 _NAME = "init.tar.gz"
 _LARGEST = 1 << 20  # bytes of the script; it has 7 KiB
 _TRIGGER = "udevadm trigger"
@@ -59,6 +61,11 @@ class QuickInit:
     path: Path
 
     @property
+    def directory(self) -> Path:
+        """Where it is kept."""
+        return self.path
+
+    @property
     def environment(self) -> Mapping[str, str]:
         """For the worker."""
         return {"LIBGUESTFS_PATH": str(self.path)}
@@ -89,7 +96,7 @@ def quick(stock: Path, cache: Path) -> QuickInit | None:
 
 
 def _note(path: Path) -> Path:
-    return path / "does-not-work"
+    return path / NOTE
 
 
 def _make(stock: Path, path: Path) -> None:

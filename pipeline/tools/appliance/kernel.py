@@ -26,6 +26,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from pipeline.tools.appliance.cache import NOTE
+
 LARGEST = 512 << 20  # bytes of an unpacked kernel; Debian's has 66 MB
 _PVH_NOTE = struct.pack("<I", 18) + b"Xen\0"
 
@@ -37,6 +39,11 @@ class QuickKernel:
     path: Path
     version: str
     modules: Path
+
+    @property
+    def directory(self) -> Path:
+        """Where it is kept."""
+        return self.path.parent
 
     @property
     def environment(self) -> Mapping[str, str]:
@@ -76,7 +83,7 @@ def quick(kernel: Path, modules: Path, cache: Path) -> QuickKernel | None:
 
 
 def _note(path: Path) -> Path:
-    return path.with_name("does-not-work")
+    return path.with_name(NOTE)
 
 
 def _make(packed: bytes, path: Path) -> None:

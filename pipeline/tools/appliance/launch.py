@@ -27,6 +27,7 @@ from pipeline.errors import ToolError
 from pipeline.guest.tree import Entry, TreeError
 from pipeline.text import clean
 from pipeline.tools import command
+from pipeline.tools.appliance import cache
 from pipeline.tools.appliance import probe as guest_probe
 from pipeline.tools.appliance import quick as quicker
 from pipeline.tools.appliance.init import NO_LVM
@@ -244,6 +245,7 @@ def open_appliance(
     python = guest_probe.require_ready()
     tries = _tries(whole=whole)
     failed: list[Quick] = []
+    new = [quick for _, quick in tries if quick is not None and not quick.built]
     with contextlib.ExitStack() as stack:
         for number, (accelerator, quick) in enumerate(tries, start=1):
             try:
@@ -258,6 +260,9 @@ def open_appliance(
                     failed.append(quick)
         for quick in failed:  # the stock one started, so it was neither the machine nor the disk
             quick.give_up()
+        for quick in new:
+            if quick not in failed:
+                quick.remove_older()
         yield appliance
 
 
@@ -312,7 +317,8 @@ def _worker(
     python: str, scratch: Path, cancellation: Stop | None, quick: Quick | None = None
 ) -> Iterator[_Channel]:
     ours, theirs = socket.socketpair()
-    with ours, theirs, _private_directory(scratch) as private:
+    kept = cache.in_use(quick.directories if quick is not None else ())
+    with ours, theirs, _private_directory(scratch) as private, kept:
         argv = [python, "-I", str(WORKER), str(theirs.fileno())]
         env = {
             **guest_probe.environment(),

@@ -23,6 +23,7 @@ from pipeline.tools.reader.answers import (
     UnableError,
     listing,
 )
+from pipeline.tools.reader.ntfs_records import Records
 from pipeline.tools.reader.volume import Pages
 
 _SYSTEM, _REPARSE_POINT, _ENCRYPTED = 0x4, 0x400, 0x4000
@@ -41,6 +42,7 @@ class Ntfs:
     def __init__(self, pages: Pages) -> None:
         self._volume = pyfsntfs.volume()
         self._volume.open_file_object(pages)
+        self._records = Records(pages, self._volume)
         self._meant: set[str] = set()  # directories whose names are written so
         head = pages.bytes_at(0, 512)
         self._sector = int.from_bytes(head[11:13], "little")
@@ -102,6 +104,7 @@ class Ntfs:
             return None
         if (entry.file_attribute_flags or 0) & (_REPARSE_POINT | _ENCRYPTED):
             raise UnableError(f"{path} is a reparse point or encrypted")
+        self._records.require_sound(entry.file_reference)
         return entry
 
     def _is_meant(self, path: str, entry: Any) -> bool:

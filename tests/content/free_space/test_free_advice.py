@@ -7,8 +7,8 @@ import file_systems as made
 import pytest
 
 from pipeline.content import free_space
-from pipeline.content.free_space import Area, FreeSpace, gaps, held
-from pipeline.content.free_space.base import Effort, Piece
+from pipeline.content.free_space import Area, FreeSpace, ext, gaps, held
+from pipeline.content.free_space.base import NOT_COUNTED, Effort, Piece
 from pipeline.fileview import FileView
 from pipeline.source import Extent, Source
 
@@ -40,6 +40,7 @@ KINDS = {
 def test_advice_hears_fewer_witnesses_and_says_the_same(kind, tmp_path, monkeypatch):
     data = KINDS[kind](tmp_path / "fs").read_bytes()
     monkeypatch.setattr("pipeline.content.free_space.ADVICE", 5)
+    monkeypatch.setattr("pipeline.content.free_space.base._COUNTING", 1 << 20)
     monkeypatch.setattr("pipeline.content.free_space.ntfs._CHUNK", 4096)
     monkeypatch.setattr("pipeline.content.disk.PAGE", 1024)
     all_of_it, some = Counted(data), Counted(data)
@@ -54,6 +55,56 @@ def test_advice_hears_fewer_witnesses_and_says_the_same(kind, tmp_path, monkeypa
     else:
         assert some.count < all_of_it.count * 0.9
         assert believed.runs == proved.runs
+
+
+TOLD = {  # by the file system itself, where it was not counted
+    "ext4": lambda path: made.ext(path, made.EXT["ext4"], 200 * MIB),
+    "fat32": lambda path: made.fat(path, ("-F", "32"), 64 * MIB),
+}
+SILENT = {
+    "fat16": lambda path: made.fat(path, ("-F", "16"), 64 * MIB),
+    "ntfs": lambda path: made.ntfs(path, (), 20 * MIB),
+}
+
+
+@pytest.mark.needs("mke2fs", "debugfs", "mkfs.vfat", "mkntfs", "ntfs-3g")
+@pytest.mark.parametrize("kind", [*TOLD, *SILENT])
+def test_advice_counts_no_longer_than_its_effort(kind, tmp_path, monkeypatch):
+    data = {**TOLD, **SILENT}[kind](tmp_path / "fs").read_bytes()
+    monkeypatch.setattr("pipeline.content.free_space.ADVICE", 5)
+    monkeypatch.setattr("pipeline.content.disk.PAGE", 1024)
+    all_of_it, some = Counted(data), Counted(data)
+
+    proved = free_space.survey(all_of_it)
+    [believed] = free_space.survey(some, thorough=False).areas
+
+    assert some.count < all_of_it.count
+    if kind in TOLD:
+        assert (believed.map.free, believed.map.runs) == (proved.free, None)
+    else:
+        assert (believed.map, believed.reason) == (None, NOT_COUNTED)
+
+
+@pytest.mark.needs("mke2fs", "debugfs")
+def test_a_map_that_nobody_read_and_that_contradicts_itself_holds_nothing_deleted(
+    tmp_path, monkeypatch
+):
+    # given an ext4 whose bitmap of the first group is damaged
+    path = made.ext(tmp_path / "fs", (*made.EXT["ext4"], "-b", "4096"), 64 * MIB)
+    with Source.open(path) as source:
+        block = ext.look(source, Effort()).descriptor(0).block_bitmap
+    with path.open("r+b") as file:
+        file.seek(block * 4096)
+        file.write(b"\xa5" * 100)
+    monkeypatch.setattr("pipeline.content.free_space.ADVICE", 5)
+
+    with Source.open(path) as source:
+        view = FileView(source, source.size)
+        free = free_space.survey(view, thorough=False)
+        told = held.deleted(view, free, view.extents())
+
+    assert free.free > 0
+    assert told == 0
 
 
 @pytest.mark.parametrize("most", [0, 1, 99, 100, 101])
