@@ -2,7 +2,8 @@
 
     DIR/shared/appliance-0 …   a slot is a file; who holds its lock may run an appliance
                scratch/<n>     bytes that somebody may write; its lock says that he is still there
-               rate-<boot id>  when the line is free again (CLOCK_MONOTONIC, seconds, a double)
+               out-<boot id>   when the line to stores is free again (CLOCK_MONOTONIC, seconds, a double)
+              in-<boot id>    and that from servers which hold images
 
 Files and their locks (flock(2)) instead of messages: the kernel gives them back when a process dies, in
 whatever way, and nobody has to be asked.  One machine only; each worker of a cluster has its own.
@@ -19,6 +20,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from enum import StrEnum
 from pathlib import Path
 from typing import TypeVar
 
@@ -40,6 +42,13 @@ _TIME = struct.Struct("<d")
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
 
+class Line(StrEnum):
+    """The two directions of the network."""
+
+    OUT = "out"
+    IN = "in"
+
+
 @dataclass(frozen=True)
 class Capacity:
     """What all jobs together may use."""
@@ -47,7 +56,7 @@ class Capacity:
     appliances: int
     scratch: int  # bytes
     connections: int | None  # of one job; None: as many as it likes, because it is alone
-    rate: int | None = None  # bytes a second to stores, of all jobs together
+    rate: int | None = None  # bytes a second in each direction, of all jobs together
 
     @classmethod
     def of_machine(cls, directory: Path, jobs: int, rate: int | None = None) -> Capacity:
@@ -68,7 +77,7 @@ class Budget:
         self.capacity = capacity
         self._directory = directory
         self._lock = threading.Lock()
-        self._rate = directory / f"rate-{_BOOT_ID.read_text().strip()}"  # the clock begins anew
+        self._boot_id = _BOOT_ID.read_text().strip()  # the clock begins anew with it
         (directory / "scratch").mkdir(mode=0o700, parents=True, exist_ok=True)
 
     @contextmanager
@@ -94,11 +103,11 @@ class Budget:
             path.unlink(missing_ok=True)
             os.close(handle)
 
-    def pace(self, length: int, stop: Cancellation) -> None:
+    def pace(self, line: Line, length: int, stop: Cancellation) -> None:
         """Wait as long as ``length`` bytes need at the rate that all share."""
         if self.capacity.rate is None:
             return
-        with self._lock, _locked(self._rate) as handle:
+        with self._lock, _locked(self._directory / f"{line}-{self._boot_id}") as handle:
             now = time.monotonic()
             (free,) = _TIME.unpack(os.pread(handle, _TIME.size, 0) or _TIME.pack(0.0))
             begin = max(min(free, now + 3600), now - _BURST_S)

@@ -1,19 +1,15 @@
 """Workers of a Dask cluster: the same jobs, the same ledger, more machines.
 
-    here: Cluster ──submit──▶ scheduler ──▶ worker: remote.perform ─▶ run_job
-          ◀─────── events of a topic, futures ───────┘
-    a worker dies            the scheduler gives its task to another, which resumes from the store
-    the scheduler is gone    an error; the ledger has what ended, the same command does the rest
-    a stop                   is sent to every worker
+here: Cluster ──submit──▶ scheduler ──▶ worker: remote.perform ─▶ run_job
+◀─────── events of a topic, futures ───────┘
+a worker dies            the scheduler gives its task to another, which resumes from the store
+the scheduler is gone    an error; the ledger has what ended, the same command does the rest
+a stop                   is sent to every worker
 
-A worker says with ``--resources "imgprep=2"`` how many jobs it takes.  Before anything starts all
-workers are asked for their versions, tools and credentials; nothing is guessed.
-https://distributed.dask.org/en/stable/resources.html
 """
 
 from __future__ import annotations
 
-import logging
 import os
 import queue
 import select
@@ -22,27 +18,43 @@ import uuid
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, TypeAlias
 
 from pipeline import __version__, events
 from pipeline.batch import remote
+from pipeline.batch.joining import RESOURCE, connected, places, require_equal
 from pipeline.batch.messages import Finished, Happened, Lost, Message, Returned, Started, Work
 from pipeline.batch.remote import Remote
+from pipeline.batch.telling import Told
 from pipeline.errors import EnvironmentFailed
-from pipeline.model import from_json
+from pipeline.model import JsonObject, from_json
 
-RESOURCE = "imgprep"
-CONNECT_S = 10.0
 LOST_S = 15.0
 """So long a scheduler may be away before the batch gives up."""
 
+TOGETHER_S = 1.0
+"""Seconds.  Short jobs travel several to a task of the scheduler, which has its work with each task."""
+
+_MOST_TOGETHER = 16
 _RESULT_S = 60.0
 _ASK_S = 5.0  # how old the answer about workers may be
+
+_Reports: TypeAlias = Mapping[str, list[JsonObject | None]]
+"""By the scheduler's task: a report of each of its jobs, None where a stop came first."""
 
 _EVENTS: Mapping[str, type[Any]] = {
     kind.__name__: kind
     for kind in (events.StageStarted, events.Progress, events.Note, events.StageFinished)
 }
+
+
+@dataclass(frozen=True)
+class _Sent:
+    """A task of the scheduler: one job, or several short ones."""
+
+    tasks: tuple[int, ...]
+    future: Any
 
 
 class Cluster:
@@ -60,16 +72,18 @@ class Cluster:
         self._topic = f"imgprep-{self._batch}"
         self._told: queue.SimpleQueue[Any] = queue.SimpleQueue()
         self._reader, self._writer = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
-        self._futures: dict[str, tuple[int, Any]] = {}
+        self._unsent: list[Work] = []  # short jobs that will travel together
+        self._sent: dict[str, _Sent] = {}
         self._at: dict[int, str] = {}  # which worker began a task last
         self._made = 0
+        self._usual_s: float | None = None  # seconds of a job, the last ones counting most
         self._away_since: float | None = None
         self._workers: dict[str, Any] = {}
         self._asked = 0.0
         self._look()
         hosts: Counter[str] = Counter()
         for info in self._workers.values():
-            hosts[info["host"]] += _places(info)
+            hosts[info["host"]] += places(info)
         most = max(hosts.values(), default=1)
         share = max(1, rate // max(1, len(hosts))) if rate else None
         self._remote = Remote(self._batch, self._topic, __version__, share, most, remember)
@@ -79,18 +93,25 @@ class Cluster:
     def size(self) -> int:
         """The places of all workers together."""
         self._look()
-        return sum(_places(info) for info in self._workers.values())
+        return sum(places(info) for info in self._workers.values())
 
     def room(self) -> int:
         """How many tasks it takes now."""
-        return max(0, self.size - len(self._futures) + len(self._done))
+        busy = len(self._unsent) + sum(len(each.tasks) for each in self._flying())
+        return max(0, self.size * self._together() - busy)
 
     def submit(self, work: Work, *, avoid: str | None = None) -> None:
         """Give it to the scheduler; not for the worker of that name, if there is another."""
+        if avoid is None and self._together() > 1:
+            self._unsent.append(work)
+        else:
+            self._send([work], avoid)
+
+    def _send(self, works: Sequence[Work], avoid: str | None = None) -> None:
         self._made += 1
-        key = f"{self._topic}-{work.task}-{self._made}"
+        key = f"{self._topic}-{works[0].task}-{self._made}"
         others = [name for name in self._workers if name != avoid] if avoid else None
-        perform, data = remote.packed(work, self._remote)
+        perform, data = remote.packed(works, self._remote)
         try:
             future = self._client.submit(
                 perform,
@@ -105,11 +126,12 @@ class Cluster:
             if self._client.status == "running":
                 raise
             raise self._lost() from error
-        self._futures[key] = (work.task, future)
+        self._sent[key] = _Sent(tuple(work.task for work in works), future)
         future.add_done_callback(self._tell)
 
     def wait(self, timeout_s: float, wake: int) -> Sequence[Message]:
         """What was told.  Raises ``EnvironmentFailed`` when the scheduler is gone."""
+        self._send_together()
         select.select([self._reader, wake], [], [], 0 if self._done else timeout_s)
         with suppress(BlockingIOError):
             os.read(self._reader, 1 << 16)
@@ -120,7 +142,7 @@ class Cluster:
             told = self._told.get()
             if isinstance(told, Started | Happened | Returned):
                 messages.append(told)
-            elif told.key in self._futures and not self._taken_back(told):
+            elif told.key in self._sent and not self._taken_back(told):
                 ended.append(told)
         if self._eager:  # whoever is free gets work before we read what he did
             ended, self._done = self._done, ended
@@ -132,34 +154,61 @@ class Cluster:
             self._client.run(remote.stop, self._batch, signal_number, wait=False)
         waiting = self._client.processing()
         known = {key for keys in waiting.values() for key in keys}
-        for key, (task, future) in list(self._futures.items()):
-            if key not in known and not future.done():
-                del self._futures[key]
-                future.cancel()
-                self._put(Returned(task))
+        for key, sent in list(self._sent.items()):
+            if key not in known and not sent.future.done():
+                del self._sent[key]
+                sent.future.cancel()
+                self._return(sent.tasks)
+        self._return([work.task for work in self._unsent])
+        self._unsent.clear()
 
     def close(self) -> None:
         """Take back what runs; a worker forgets it, and ends it when it can."""
         with suppress(Exception):  # whatever the network says now: we leave
             self._client.run(remote.stop, self._batch, 15, wait=False)
-            self._client.cancel([future for _, future in self._futures.values()], force=True)
+            self._client.cancel([sent.future for sent in self._sent.values()], force=True)
         self._client.close(timeout=5)
         os.close(self._reader)
         self._writer, writer = -1, self._writer
         os.close(writer)
 
+    # --- several jobs together
+
+    def _together(self) -> int:
+        """How many jobs a task of the scheduler has."""
+        if not self._usual_s:
+            return 1
+        return max(1, min(_MOST_TOGETHER, int(TOGETHER_S / self._usual_s)))
+
+    def _flying(self) -> Iterator[_Sent]:
+        ended = {future.key for future in self._done}
+        return (sent for key, sent in self._sent.items() if key not in ended)
+
+    def _send_together(self) -> None:
+        """What was submitted, evenly over the places that are free."""
+        works, self._unsent = self._unsent, []
+        free = max(1, self.size - sum(1 for _ in self._flying()))
+        each = min(self._together(), -(-len(works) // free))
+        for start in range(0, len(works), max(1, each)):
+            self._send(works[start : start + each])
+
     # --- what is told
 
-    def _event(self, event: tuple[float, Mapping[str, Any]]) -> None:
-        _, told = event
-        if told["kind"] == "Started":
-            self._at[told["task"]] = told["data"]
-            self._put(Started(told["task"], told["data"]))
-        elif told["kind"] in _EVENTS:
-            self._put(Happened(told["task"], from_json(told["data"], _EVENTS[told["kind"]])))
+    def _event(self, event: tuple[float, Sequence[Told]]) -> None:
+        _, happened = event
+        for told in happened:
+            if told["kind"] == "Started":
+                self._at[told["task"]] = told["data"]
+                self._put(Started(told["task"], told["data"]))
+            elif told["kind"] in _EVENTS:
+                self._put(Happened(told["task"], from_json(told["data"], _EVENTS[told["kind"]])))
 
     def _tell(self, future: Any) -> None:
         self._put(future)
+
+    def _return(self, tasks: Sequence[int]) -> None:
+        for task in tasks:
+            self._put(Returned(task))
 
     def _put(self, told: Any) -> None:
         self._told.put(told)
@@ -175,20 +224,33 @@ class Cluster:
             return
         reports = self._reports([future for future in futures if future.status == "finished"])
         for future in futures:
-            task, _ = self._futures.pop(future.key)
-            where = self._at.pop(task, "")
-            yield self._end(task, where, future, reports.get(future.key))
+            tasks = self._sent.pop(future.key).tasks
+            found = self._fetched(future, reports)
+            if isinstance(found, str):
+                yield from (Lost(task, self._at.pop(task, ""), found) for task in tasks)
+            else:
+                yield from map(self._finished, tasks, found)
             future.release()
 
-    def _end(self, task: int, worker: str, future: Any, report: Any) -> Message:
+    def _fetched(self, future: Any, reports: _Reports) -> list[JsonObject | None] | str:
+        """The reports of a task, or why there are none."""
+        if future.key in reports:
+            return reports[future.key]
         try:
-            found = report if report is not None else future.result(timeout=_RESULT_S)
-            return Finished(task, worker, found)
-        except Exception as error:  # noqa: BLE001  # whatever a cluster says instead of a report
-            words = " ".join(str(error).split()) or type(error).__name__
-            return Lost(task, worker, words[:500])
+            found: list[JsonObject | None] = future.result(timeout=_RESULT_S)
+        except Exception as error:  # noqa: BLE001  # whatever a cluster says instead of reports
+            return (" ".join(str(error).split()) or type(error).__name__)[:500]
+        return found
 
-    def _reports(self, futures: Sequence[Any]) -> Mapping[str, Any]:
+    def _finished(self, task: int, report: JsonObject | None) -> Message:
+        if report is None:  # a stop came first
+            return Returned(task)
+        seconds = sum(stage["seconds"] for stage in report["stages"])
+        before = seconds if self._usual_s is None else self._usual_s
+        self._usual_s = 0.8 * before + 0.2 * seconds
+        return Finished(task, self._at.pop(task, ""), report)
+
+    def _reports(self, futures: Sequence[Any]) -> _Reports:
         """The reports, fetched together; those that cannot be are asked for one by one."""
         with suppress(Exception):
             return dict(self._client.gather({future.key: future for future in futures}))
@@ -223,10 +285,6 @@ class Cluster:
         )
 
 
-def _places(info: Mapping[str, Any]) -> int:
-    return int(info["resources"].get(RESOURCE, 0))
-
-
 @contextmanager
 def cluster(
     address: str, stores: Sequence[str], *, rate: int | None, remember: bool, eager: bool = True
@@ -236,9 +294,9 @@ def cluster(
     Raises ``EnvironmentFailed`` when it is not there, has no worker for us, or when any of its workers
     differs from us or cannot do it: all that is wrong with all of them.
     """
-    client = _connected(address)
+    client = connected(address)
     try:
-        notes = _require_equal(client, stores)
+        notes = require_equal(client, stores)
     except BaseException:
         client.close(timeout=5)
         raise
@@ -247,61 +305,3 @@ def cluster(
         yield opened, notes
     finally:
         opened.close()
-
-
-def _connected(address: str) -> Any:
-    try:
-        from distributed import Client
-    except ImportError as error:
-        raise EnvironmentFailed(
-            "cluster-missing",
-            "a Dask cluster was asked for, and distributed is not installed",
-            hint="install imgprep[cluster]",
-        ) from error
-    for name in ("distributed", "distributed.client", "distributed.core"):
-        logging.getLogger(name).setLevel(logging.CRITICAL)  # we tell it in our words
-    try:
-        return Client(address, timeout=CONNECT_S, set_as_default=False)
-    except (OSError, ValueError) as error:  # TimeoutError is an OSError
-        raise EnvironmentFailed(
-            "scheduler-unreachable",
-            f"there is no Dask scheduler at {address}: {error}",
-            hint="check the address; start one with 'dask scheduler'",
-        ) from error
-
-
-def _require_equal(client: Any, stores: Sequence[str]) -> tuple[str, ...]:
-    """What is worth a note; raises with everything that is wrong."""
-    workers = client.scheduler_info(n_workers=-1)["workers"]
-    ours = [name for name, info in workers.items() if _places(info)]
-    if not ours:
-        raise EnvironmentFailed(
-            "cluster-without-resource",
-            f"none of the {len(workers)} workers takes jobs of imgprep",
-            hint="start workers with --resources 'imgprep=N', N jobs at a time",
-        )
-    found = client.run(remote.looking(stores), workers=ours, on_error="return")
-    wrong = [line for name, told in sorted(found.items()) for line in _wrong(name, told)]
-    if wrong:
-        raise EnvironmentFailed(
-            "cluster-unfit",
-            f"{len(wrong)} problems with {len(ours)} workers: {'; '.join(wrong)}",
-            hint=f"every worker needs imgprep {__version__}, its tools and the store's credentials",
-        )
-    versions = sorted({f"qemu {told['qemu']}" for told in found.values()})
-    pythons = sorted({f"Python {told['python']}" for told in found.values()})
-    return tuple(
-        f"the workers have {' and '.join(kinds)}" for kinds in (versions, pythons) if len(kinds) > 1
-    )
-
-
-def _wrong(name: str, told: Any) -> Iterator[str]:
-    if isinstance(told, BaseException):
-        yield f"{name} does not answer: {told}"
-    elif told["version"] is None:
-        yield f"{name} has no imgprep ({told['why']})"
-    else:
-        if told["version"] != __version__:
-            yield f"{name} has imgprep {told['version']}, here is {__version__}"
-        yield from (f"{name} has no {tool}" for tool in told["missing"])
-        yield from (f"{name}: {problem}" for problem in told["problems"])

@@ -32,7 +32,7 @@ class BatchOptions:
     states: tuple[State, ...] = TO_DO
     jobs: int | None = None  # None: by cores and memory
     policy: Policy = field(default_factory=Policy)
-    rate: int | None = None  # bytes a second to stores, of all jobs together
+    rate: int | None = None  # bytes a second in each direction, of all jobs together
     cache: Path | None = None  # of facts; None: nothing is remembered
     scheduler: str | None = None  # of a Dask cluster; None: processes here
 

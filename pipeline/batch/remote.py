@@ -20,6 +20,7 @@ from pipeline import __version__
 from pipeline.batch import cache, worker
 from pipeline.batch.budget import Capacity
 from pipeline.batch.messages import Work
+from pipeline.batch.telling import Telling
 from pipeline.batch.worker import Settings
 from pipeline.errors import ImgprepError
 from pipeline.events import Event
@@ -33,6 +34,7 @@ PROGRESS_S = 1.0
 TOOLS = ("qemu-img", "qemu-nbd")
 
 _running: dict[str, list[Cancellation]] = {}
+_stopped: set[str] = set()  # batches that begin nothing more here
 _lock = threading.Lock()
 
 
@@ -43,29 +45,36 @@ class Remote:
     batch: str
     topic: str  # of the scheduler's events, on which progress is told
     version: str  # of imgprep where the batch was begun
-    rate: int | None  # bytes a second to stores, of all jobs on one host
+    rate: int | None  # bytes a second in each direction, of all jobs on one host
     jobs: int  # at once on one host, whose workers share what there is
     remember: bool
 
 
-def perform(work: Work, remote: Remote) -> JsonObject:
-    """Do one job in a thread of a Dask worker; its report."""
+def perform(works: Sequence[Work], remote: Remote) -> list[JsonObject | None]:
+    """Do jobs in a thread of a Dask worker, one after the other.
+
+    Their reports; None for those that the batch was stopped before.
+    """
     from distributed import get_worker
 
     if remote.version != __version__:  # of a worker that joined later
         raise RuntimeError(f"this worker has imgprep {__version__}, the batch {remote.version}")
     here = get_worker()
+    with Telling(here, remote.topic) as batch:
+        return [_perform(work, remote, here, batch) for work in works]
+
+
+def _perform(work: Work, remote: Remote, here: Any, batch: Telling) -> JsonObject | None:
     cancellation = Cancellation()
 
-    def tell(kind: str, data: Any) -> None:
-        here.log_event(remote.topic, {"task": work.task, "kind": kind, "data": data})
-
     def happened(event: Event) -> None:
-        tell(type(event).__name__, to_json(event))
+        batch.tell(work.task, type(event).__name__, to_json(event))
 
-    tell("Started", here.address)
     with _lock:
+        if remote.batch in _stopped:
+            return None
         _running.setdefault(remote.batch, []).append(cancellation)
+    batch.tell(work.task, "Started", here.address)
     try:
         return worker.do(
             work,
@@ -79,24 +88,27 @@ def perform(work: Work, remote: Remote) -> JsonObject:
             _running[remote.batch].remove(cancellation)
 
 
-def packed(work: Work, remote: Remote) -> tuple[Callable[[bytes], JsonObject], bytes]:
+def packed(
+    works: Sequence[Work], remote: Remote
+) -> tuple[Callable[[bytes], list[JsonObject | None]], bytes]:
     """A function and its argument: ``perform`` for somebody who does not know us.
 
     The scheduler unpacks the function, which therefore travels as code; only the worker looks inside
     the argument.  So a scheduler needs no imgprep.
     """
 
-    def unpack(data: bytes) -> JsonObject:
+    def unpack(data: bytes) -> list[JsonObject | None]:
         from pipeline.batch import remote as there
 
         return there.perform(*pickle.loads(data))  # noqa: S301  # ours
 
-    return unpack, pickle.dumps((work, remote))
+    return unpack, pickle.dumps((tuple(works), remote))
 
 
 def stop(batch: str, signal_number: int) -> None:
-    """Ask this worker's jobs of a batch to stop."""
+    """Ask this worker's jobs of a batch to stop, and begin none of those that wait here."""
     with _lock:
+        _stopped.add(batch)
         for cancellation in _running.get(batch, ()):
             cancellation.set(signal_number)
 

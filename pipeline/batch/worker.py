@@ -20,10 +20,11 @@ import time
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
+from functools import partial
 from multiprocessing.connection import Connection
 from pathlib import Path
 
-from pipeline.batch.budget import Budget, Capacity
+from pipeline.batch.budget import Budget, Capacity, Line
 from pipeline.batch.cache import FactsCache
 from pipeline.batch.failures import bug_report
 from pipeline.batch.messages import Finished, Happened, Message, Started, Work
@@ -129,8 +130,10 @@ def do(
                 thinned(tell, progress_s),
                 cancellation=cancellation,
                 job_dir=directory,
-                pace=lambda length: budget.pace(length, cancellation),
-                open_source=open_source,
+                pace=lambda length: budget.pace(Line.OUT, length, cancellation),
+                open_source=partial(
+                    open_source, pace=lambda length: budget.pace(Line.IN, length, cancellation)
+                ),
             )
     except Exception as error:  # noqa: BLE001  # one image's bug is not the others'
         return bug_report(work.job, error)

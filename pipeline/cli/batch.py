@@ -80,7 +80,8 @@ LimitRate = Annotated[
     typer.Option(
         "--limit-rate",
         metavar="RATE",
-        help="Bytes a second to stores, of all images together: 500k, 10M, 1.5G (KiB, MiB, GiB).",
+        help="Bytes a second to stores, and from servers, of all images together: "
+        "500k, 10M, 1.5G (KiB, MiB, GiB).",
     ),
 ]
 Background = Annotated[

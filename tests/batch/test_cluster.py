@@ -210,3 +210,23 @@ def test_a_stop_reaches_what_runs_on_the_workers(imgprep, tmp_path):
         again = imgprep("batch", file, "--scheduler", found.address, timeout=240)
 
     assert again.code == 1, again.stderr
+
+
+def test_short_jobs_that_wait_at_a_worker_come_back_when_the_batch_is_stopped(imgprep, tmp_path):
+    file = manifest(tmp_path, 16)
+    (tmp_path / "cluster").mkdir()
+    with clusters.running(tmp_path / "cluster", imgprep.env, 1) as found:
+        process = imgprep.start("batch", file, "--scheduler", found.address)
+        images.wait_for(lambda: len(list((tmp_path / "s").glob("*.vhd"))) >= 5, "some objects")
+        process.send_signal(signal.SIGTERM)
+        process.send_signal(signal.SIGTERM)
+        _, said = process.communicate(timeout=60)
+        assert process.returncode == 143, said
+        first = states(imgprep, tmp_path / "m.batch")
+        again = imgprep("batch", file, "--scheduler", found.address, timeout=240)
+
+    assert set(first.values()) <= {"done", "pending", "refused"}
+    assert again.code == 1, again.stderr
+    assert sorted(path.name for path in (tmp_path / "s").iterdir()) == sorted(
+        f"{n}.vhd" for n in range(16)
+    )

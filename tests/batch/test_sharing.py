@@ -4,11 +4,12 @@ import multiprocessing
 import os
 import signal
 import time
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 
 import pytest
 
-from pipeline.batch.budget import Budget, Capacity
+from pipeline.batch.budget import Budget, Capacity, Line
 from pipeline.batch.cache import KNOWN, FactsCache, Remembering
 from pipeline.batch.sharing import shared
 from pipeline.errors import Interrupted
@@ -81,7 +82,7 @@ def test_who_may_copy_an_image_from_a_server_waits_for_room(tmp_path, on_server,
 def send(directory, count):
     budget, stop = Budget(directory, capacity(rate=1 << 20)), Cancellation()
     for _ in range(count):
-        budget.pace(64 << 10, stop)
+        budget.pace(Line.OUT, 64 << 10, stop)
 
 
 def test_all_processes_together_keep_the_rate(tmp_path):
@@ -95,6 +96,21 @@ def test_all_processes_together_keep_the_rate(tmp_path):
 
     # 2 MiB at 1 MiB a second, of which a burst of a quarter of a second is free
     assert time.monotonic() - began > 1.7
+
+
+def test_what_is_read_does_not_wait_for_what_is_sent(tmp_path):
+    budget, stop = Budget(tmp_path, capacity(rate=1 << 20)), Cancellation()
+    with ThreadPoolExecutor(1) as pool:
+        sending = pool.submit(budget.pace, Line.OUT, 3600 << 20, stop)
+        while not list(tmp_path.glob("out-*")):
+            time.sleep(0.01)
+
+        budget.pace(Line.IN, 1, stop)
+
+        assert not sending.done()
+        stop.set(15)
+        with pytest.raises(Interrupted):
+            sending.result(60)
 
 
 class Counting:

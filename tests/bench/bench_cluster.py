@@ -1,6 +1,7 @@
 """Past one machine, by simulation: many jobs over many workers, on loopback, durations shortened.
 
-The scheduler, the ledger, the client and the messages are the real ones; a job is a sleep and a report.
+The scheduler, the ledger, the client and the messages are the real ones; a job is a sleep, and a report that
+tells of a minute: shorter ones would travel several at a time.
 All workers live in one process here, so their own cost is not the cluster's.
 """
 
@@ -12,22 +13,28 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from harness import Options, Table, mib
 
+from pipeline.batch.messages import Work
+from pipeline.events import Event, StageFinished, StageStarted
+from pipeline.model import JsonObject, StageStatus
+
 JOBS = int(os.environ.get("IMGPREP_BENCH_JOBS", "100000"))
 WORKERS = int(os.environ.get("IMGPREP_BENCH_WORKERS", "200"))
-SECONDS = 0.05  # of a job: three minutes, shortened
+SLEEP_S = 0.05  # of a job: a minute, shortened
+STAGES = ("identify", "inspect_disk", "inspect_guest", "check", "convert", "upload")
+STAGE_S = 60 / len(STAGES)
 TITLE = "A large cluster, simulated"
 WORKERS_PROGRAM = """
 import asyncio, sys, time
 from distributed import Worker
-from pipeline.batch import remote
+from pipeline.batch import worker
 sys.path.insert(0, sys.argv[3])
 import bench_cluster
-remote.perform = bench_cluster.pretend
+worker.do = bench_cluster.pretend
 async def main(address, count):
     workers = [Worker(address, nthreads=1, resources={"imgprep": 1}, dashboard=False) for _ in range(count)]
     await asyncio.gather(*workers)
@@ -107,18 +114,17 @@ def _batch(directory: Path, address: str) -> dict[str, float]:
     }  # fmt: skip
 
 
-def pretend(work: object, remote: object) -> dict[str, object]:
-    """What a job takes and gives, without doing it."""
-    del remote
-    time.sleep(SECONDS)
+def pretend(work: Work, *, tell: Callable[[Event], None], **_: object) -> JsonObject:
+    """What a job takes, tells and gives, without doing it."""
+    time.sleep(SLEEP_S)
+    for name in STAGES:
+        tell(StageStarted(name))
+        tell(StageFinished(name, StageStatus.DONE, STAGE_S))
     rules: Sequence[str] = [f"requirement-number-{n}" for n in range(60)]
-    stages = [
-        {"name": name, "status": "done", "seconds": SECONDS}
-        for name in ("identify", "inspect_disk", "inspect_guest", "check", "convert", "upload")
-    ]
+    stages = [{"name": name, "status": "done", "seconds": STAGE_S} for name in STAGES]
     facts = {"container": {"format": "qcow2", "details": {str(n): "x" * 40 for n in range(60)}}}
     return {
-        "report_version": 1, "job": {"source": work.job.source}, "verdict": "accepted",  # type: ignore[attr-defined]
+        "report_version": 1, "job": {"source": work.job.source}, "verdict": "accepted",
         "exit_code": 0, "findings": [], "passed": rules, "not_applicable": [], "facts": facts,
         "stages": stages, "artifact": None, "receipt": None, "error": None, "tools": {},
     }  # fmt: skip
@@ -152,7 +158,7 @@ def _limits(scheduler: float, batch: float) -> tuple[str, ...]:
     workers = 60 * rate  # with jobs of a minute
     stores = 10e9 / 8 / (1 << 30)  # jobs a second that send 1 GiB each over 10 Gbit/s
     return (
-        f"jobs sleep {1000 * SECONDS:.0f} ms; all workers live in one process, which competes for the cores",
+        f"jobs sleep {1000 * SLEEP_S:.0f} ms; all workers live in one process, which competes for the cores",
         f"{first} breaks first, at {rate:.0f} jobs a second: {workers:,.0f} workers with jobs of a minute",
         f"a store's line is the limit long before: 10 Gbit/s take {stores:.1f} jobs of 1 GiB a second",
     )

@@ -5,6 +5,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import phony
@@ -15,6 +16,7 @@ import servers
 from pipeline.batch.images import on_servers
 from pipeline.disk import GuestDisk
 from pipeline.errors import SourceError, UsageError
+from pipeline.remote.source import PAGE
 from pipeline.stage import Cancellation
 from pipeline.stores.sources import is_address, open_address, parse
 from stages.identify import container_facts
@@ -419,7 +421,39 @@ def test_many_objects_are_looked_at_at_once(request, tmp_path, kind):
     assert elsewhere[urls[0]].stamp == (urls[0],)
 
 
+@pytest.mark.parametrize("server", [Ranged, Plain])
+def test_every_byte_from_a_server_is_paced_before_it_is_taken(folder, server):
+    paced: list[int] = []
+    with (
+        Web(folder, server).running() as site,
+        open_address(site.url("disk.raw"), Cancellation(), pace=paced.append) as source,
+    ):
+        if server is Ranged:
+            source.read(0, MIB)
+            assert paced == [MIB]
+            source.read(MIB + 7, 1)
+            assert paced == [MIB, PAGE]
+        else:
+            taken: list[int] = []
+            source.origin.whole(source.identity(), lambda pieces: taken.extend(map(len, pieces)))
+            assert paced == taken
+            assert sum(paced) == (folder / "disk.raw").stat().st_size
+
+
 # --- batches
+
+
+def test_a_batch_reads_from_servers_no_faster_than_it_may(imgprep, web, tmp_path):
+    file = images.manifest(
+        tmp_path / "m.json", [web.url("disk.raw")], to=str(tmp_path / "s"), options={"guest": "off"}
+    )
+    began = time.monotonic()
+
+    ended = imgprep("batch", file, "--limit-rate", "10M", **QUICK)
+
+    assert ended.code == 0, ended.stderr
+    # a quarter of a second is free
+    assert time.monotonic() - began > web.sent / (10 * MIB) - 0.25 > 1
 
 
 def test_a_batch_takes_addresses_beside_files(imgprep, web, folder, tmp_path):

@@ -15,26 +15,32 @@ from pipeline.source import Source
 from pipeline.stage import Cancellation
 from pipeline.stores.sources.address import Address, is_address, parse
 from pipeline.stores.sources.clients import Clients
-from pipeline.stores.sources.repeating import Once, Repeating
+from pipeline.stores.sources.repeating import Once, Pace, Repeating, unpaced
 
 __all__ = ["Clients", "is_address", "open_address", "open_source", "parse"]
 
 
-def open_source(job: Job, stop: Cancellation) -> Source:
-    """A job's source.  Raises ``SourceError``, ``UsageError`` and ``StoreError``."""
+def open_source(job: Job, stop: Cancellation, pace: Pace = unpaced) -> Source:
+    """A job's source.  Raises ``SourceError``, ``UsageError`` and ``StoreError``.
+
+    ``pace`` is called with a number of bytes before a server is asked for them.
+    """
     if is_address(job.source):
-        return open_address(job.source, stop)
+        return open_address(job.source, stop, pace=pace)
     return Source.open(job.source, allow_device=job.options.allow_device)
 
 
-def open_address(text: str, stop: Cancellation, clients: Clients | None = None) -> RemoteSource:
+def open_address(
+    text: str, stop: Cancellation, clients: Clients | None = None, pace: Pace = unpaced
+) -> RemoteSource:
     """The image at an address.  Asks its server once; raises what ``open_source`` does.
 
     ``clients``: of somebody who opens many, and closes them himself.
     """
     place = parse(text)
     mine = clients or Clients()
-    origin = Repeating(_object(place, mine), mine.policy, stop, None if clients else mine)
+    closed_too = None if clients else mine
+    origin = Repeating(_object(place, mine), mine.policy, stop, clients=closed_too, pace=pace)
     try:
         return RemoteSource(text, origin)
     except BaseException:
