@@ -2,12 +2,13 @@
 
 import json
 import time
+from pathlib import Path
 
 import pytest
 
 from pipeline import profile
 from pipeline.errors import UsageError
-from pipeline.profile import patterns, positions
+from pipeline.profile import patterns, positions, requirements
 
 HEAD = {"$schema": profile.DIALECT, "title": "My cloud", "description": "for a test only"}
 TARGET = {"format": "raw", "suffix": ".img"}
@@ -184,3 +185,183 @@ def test_every_pattern_of_ours_is_ordinary():
         for _, key, value in keywords(json.loads(path.read_bytes())):
             if key == "pattern":
                 assert patterns.problem(value) is None, path
+
+
+# --- lint: all that is wrong, each with its place, and nothing else --------------------------------
+
+
+def lines(write, content):
+    path = write(content)
+    return [line.removeprefix(f"{path}:") for line in profile.lint(path)]
+
+
+def test_lint_says_nothing_of_what_is_right(write):
+    schema = {"properties": {"guest": {"properties": {"distro": {"not": {"const": "y"}}}}}}
+
+    assert profile.lint(with_requirement(write, schema)) == ()
+
+
+def test_lint_tells_each_case_that_comes_out_wrong(write, tmp_path):
+    schema = {"properties": {"guest": {"properties": {"distro": {"const": "y"}}}}}
+
+    found = profile.lint(with_requirement(write, schema))
+
+    own = tmp_path / "requirements" / "own.json"
+    assert [line.removeprefix(f"{own}:") for line in found] == [
+        "29:7: x-cases: this case shall pass, and does not",
+        "36:7: x-cases: this case shall fail, and does not",
+    ]
+
+
+def test_lint_tells_no_case_while_something_else_is_wrong(write):
+    write(requirement({"properties": {"guest": {"const": 1}}}), "requirements/own.json")
+    mine = HEAD | {"allOf": [{"$ref": "requirements/own.json"}], "x-targte": TARGET}
+
+    assert not [line for line in profile.lint(write(mine)) if "x-cases" in line]
+
+
+def test_lint_of_no_file_is_an_error(tmp_path):
+    with pytest.raises(UsageError) as error:
+        profile.lint(str(tmp_path / "none.json"))
+
+    assert error.value.code == "profile-missing"
+
+
+def test_only_a_key_that_should_not_be_there_is_a_place_of_its_own(write):
+    text = (
+        '{\n  "$schema": "https://json-schema.org/draft/2020-12/schema", "odd": 1, "odder": 2,\n'
+        '  "description": "for a test only", "allOf": [],\n'
+        '  "x-target": {"format": "raw", "suffix": ".img"}\n}'
+    )
+
+    assert lines(write, text) == [
+        "1:1: $: 'title' is a required property",
+        "2:62: $: Additional properties are not allowed ('odd', 'odder' were unexpected)",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("entry", "said"),
+    [
+        ("imgprep:requirements/uefi-only.txt", "only files can be referred to"),
+        ("imgprep:requirements/deep/uefi-only.json", "only files can be referred to"),
+        ("imgprep:examples/uefi-only.json", "only files can be referred to"),
+        ("imgprep:uefi-only.json", "only files can be referred to"),
+        (
+            "imgprep:requirements/none.json",
+            "none.json: there is no such file, and nothing built in",
+        ),
+        ("http://localhost/x.json", "http://localhost/x.json: only files can be referred to"),
+        ("file://elsewhere/x.json", "file://elsewhere/x.json: only files can be referred to"),
+        ("profiles/uefi-only.json", "uefi-only.json: there is no such file"),
+        ("fruits/uefi-only.json", "uefi-only.json: there is no such file"),
+    ],
+)
+def test_a_reference_that_leads_nowhere(write, entry, said):
+    mine = HEAD | {"allOf": [{"$ref": entry}], "x-target": TARGET}
+    text = json.dumps(mine)
+    column = text.index('"$ref"') + 1
+
+    (line,) = dict.fromkeys(lines(write, text))
+
+    assert line.startswith(f"1:{column}: ")
+    assert said in line
+
+
+@pytest.mark.parametrize("host", ["", "localhost"])
+def test_a_file_of_this_machine_by_its_address(write, tmp_path, host):
+    write(requirement({"properties": {"guest": {"minProperties": 1}}}), "own.json")
+    mine = {"allOf": [{"$ref": f"file://{host}{tmp_path}/own.json"}], "x-target": TARGET}
+
+    (own,) = [r for r in profile.load(write(HEAD | mine)).requirements if r.rule == "own"]
+
+    assert own.title == "My cloud"
+
+
+@pytest.mark.parametrize("count", [1999, 2000])
+def test_two_thousand_entries_are_read_and_one_more_is_not(write, count):
+    many = [{"$ref": "requirements/uefi-only.json"}] * count
+    path = write(
+        HEAD | {"allOf": many, "x-target": TARGET}
+    )  # and the safe-input group, of some dozen
+
+    found = requirements.Collector(library := requirements.Library())
+    address = Path(path).as_uri()
+    found.collect(address, library.open(address))
+
+    assert library.problems == []
+    many.append({"$ref": "requirements/uefi-only.json"})
+    longer = Path(write(HEAD | {"allOf": many * 2, "x-target": TARGET})).as_uri()
+    second = requirements.Collector(library := requirements.Library())
+    second.collect(longer, library.open(longer))
+    assert library.problems == [f"{path}:1:1: its lists have more than 2000 entries"]
+
+
+def test_a_document_of_four_mebibytes_is_read_and_one_byte_more_is_not(write):
+    text = json.dumps(HEAD | {"allOf": [], "x-target": TARGET})
+    most = 4 << 20
+
+    assert profile.load(write(text + " " * (most - len(text)))).title == "My cloud"
+    assert f"larger than {most} bytes" in refused(write(text + " " * (most + 1 - len(text))))
+
+
+@pytest.mark.parametrize("depth", [64, 65])
+def test_sixty_four_levels_are_read_and_one_more_is_not(write, depth):
+    text = '{"a": ' * (depth - 1) + "[]" + "}" * (depth - 1)
+
+    assert ("nested deeper than 64" in refused(write(text))) is (depth == 65)
+
+
+def test_the_names_of_patterns_are_patterns_and_other_names_are_not(write):
+    name = "(a+)+"
+
+    for key in ("properties", "$defs", "dependentSchemas"):
+        schema = {"properties": {"guest": {key: {name: {"maxLength": 3}}}}}
+        assert profile.load(with_requirement(write, schema))
+    schema = {"properties": {"guest": {"patternProperties": {"^b": {}, name: {}}}}}
+    said = refused(with_requirement(write, schema))
+    assert said.count("the pattern repeats what repeats or chooses itself") == 1
+
+
+@pytest.mark.parametrize(
+    ("pattern", "said"),
+    [
+        ("a" * 500, None),
+        ("a" * 501, "longer than 500"),
+        ("a*b*", None),
+        ("a*b*c*", "more than 2 repetitions"),
+        ("(a{1,32}){1,32}", None),
+        ("(a{1,33}){1,33}", "repeats what repeats"),
+        ("(ab|cd)*", "chooses itself"),
+        ("(ab|cd)", None),
+        ("(?=a)", "looks ahead"),
+        ("(?!a)", "looks ahead"),
+        ("(a)(?(1)b|c)", "refers back"),
+        ("(a)\\1", "refers back"),
+        ("(?>a*)b*", None),
+        ("(?>a*b*)c*", "more than 2 repetitions"),
+        ("(?:a*?)*", "repeats what repeats"),
+        ("(?:a*+b)*", "repeats what repeats"),
+        ("((?:x(?:a*)))+", "repeats what repeats"),
+    ],
+)
+def test_why_a_pattern_is_refused(pattern, said):
+    wrong = patterns.problem(pattern)
+
+    assert wrong is None if said is None else said in wrong
+
+
+def test_a_reference_into_a_document_that_has_no_such_place(write):
+    said = refused(with_requirement(write, {"allOf": [{"$ref": "#/$defs/none"}]}))
+
+    assert "'#/$defs/none' refers to nothing" in said
+
+
+def test_two_branches_that_refer_to_the_same_are_no_cycle(write):
+    both = {"$defs": {"a/b": {"not": {}}, "c": {}}}
+    schema = both | {
+        "anyOf": [{"$ref": "#/$defs/a~1b"}, {"$ref": "#/$defs/c"}],
+        "not": {"$ref": "#/$defs/c"},
+    }
+
+    assert profile.load(with_requirement(write, schema))

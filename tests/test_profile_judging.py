@@ -190,6 +190,37 @@ def test_only_a_gate_that_fails_stops_an_image(status, stopped):
     assert profile.stopped_at_gate(profile.load("rackspace"), judgement) is stopped
 
 
+def test_findings_are_ordered_by_severity_and_then_what_was_seen_before_what_was_not():
+    facts = samples.facts({"virtual_size": 200 << 30}, guest={"firmware": "uefi", "arch": None})
+    facts["guest"]["unknown"] = {"arch": "no program could be read"}
+    waived = {"virtual-size-limit": "agreed"}
+
+    plain = [(item.rule, item.status.value) for item in judged(facts).findings]
+    other = [(item.rule, item.status.value) for item in judged(facts, waivers=waived).findings]
+
+    rules = [item.rule for item in profile.load("rackspace").requirements]
+    failed = sorted(("virtual-size-limit", "uefi-only"), key=rules.index)
+    assert plain == [*((rule, "fail") for rule in failed), ("guest-architecture", "unknown")]
+    assert [rule for rule, _ in other] == [rule for rule, _ in plain]  # a waiver moves nothing
+
+
+def test_a_schema_that_fails_on_what_is_not_known_is_no_failure():
+    facts = samples.facts({"virtual_size": None, "unknown": {"virtual_size": "cut short"}})
+
+    assert of_status(judged(facts), Status.FAIL) == set()
+
+
+def test_the_same_problem_a_thousand_times_costs_no_more_than_once():
+    problems = [problem("vhd-bat", f"entry {n}", offset=n, length=4) for n in range(3)]
+    facts = {"container": {"problems": [*problems, problem("vhd-header", "x")]}, "disk": {}}
+
+    shorter = judging._one_problem_a_rule(facts)
+
+    assert shorter["container"]["problems"] == [problem("vhd-header", "x"), problems[0]]
+    assert facts["container"]["problems"][:3] == problems
+    assert shorter["disk"] == {}
+
+
 # --- the verdict ---------------------------------------------------------------------------------
 
 

@@ -140,3 +140,39 @@ def test_a_value_as_a_word(value, shown):
     assert templates.FORMATS["size"](value) == (shown if value != 7 else "7 bytes")
     assert templates.FORMATS["count"](value) == shown
     assert templates.FORMATS["quoted"](value) == shown
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [
+        (0, "1970-01-01"),
+        (1_767_312_000, "2026-01-02"),
+        ("2026", "2026"),
+        (None, "none"),
+        (10**15, "1000000000000000"),  # a year of eight digits
+        (10**18, "1000000000000000000"),
+        (10**19, "10000000000000000000"),
+        (float("inf"), "inf"),
+    ],
+)
+def test_a_day_as_a_word_whatever_a_guest_calls_a_time(value, shown):
+    assert templates.fill("{guest.time:day}", {"guest": {"time": value}}) == shown
+
+
+def test_an_object_as_a_list():
+    facts = {"a": {"b": {"one": 1, "two": [True, None]}, "c": "x", "d": {}}}
+
+    assert templates.fill("{a.b:list}; {a.c:list}; {a.d:list}", facts) == (
+        "one 1, two yes, none; x; none"
+    )
+
+
+def test_every_text_in_a_value_is_cleaned():
+    evil = "a\x1b[2Jb"
+    shown = templates.plain(evil)
+
+    assert templates.cleaned({evil: [evil, (evil, 1)], "n": 2.5}) == {
+        shown: [shown, [shown, 1]],
+        "n": 2.5,
+    }
+    assert shown != evil

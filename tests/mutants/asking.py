@@ -18,7 +18,7 @@ from types import FrameType
 
 import hypothesis
 import pytest
-from mutations import Mutant, definition
+from mutations import Mutant, place
 from rooms import ROOT, Room
 from swap import swap_function, swap_module
 
@@ -39,7 +39,7 @@ class Tests:
 
     def __init__(self, room: Room, serve: Callable[[Tests], None]) -> None:
         self._serve = serve
-        self._files = {str(ROOT / source): source for source in room.sources}
+        self.sources = room.sources
         self._session: pytest.Session | None = None
         self.imported: set[str] = set()  # functions that run while modules are imported
 
@@ -54,14 +54,10 @@ class Tests:
         """The tests by their node ids."""
         return {item.nodeid: item for item in self.session.items}
 
-    def tracing(self, into: set[str]) -> Tracing:
-        """Write down which functions of the room are called."""
-        return Tracing(self._files, into)
-
     @pytest.hookimpl(wrapper=True)
     def pytest_make_collect_report(self) -> Iterator[None]:
         """While a test file is imported."""
-        with self.tracing(self.imported):
+        with Tracing(self.sources, self.imported):
             return (yield)
 
     def pytest_runtestloop(self, session: pytest.Session) -> bool:
@@ -92,9 +88,9 @@ class Tests:
 
     def run_with(self, mutant: Mutant, names: Sequence[str]) -> int:
         """Run these with a mutant in place; not 0: it was noticed.  The process is no good afterwards."""
-        around = definition((ROOT / mutant.file).read_text(), mutant.start)
-        quick = around and around.in_body and f"{mutant.file}:{around.name}" not in self.imported
-        if around and quick and swap_function(mutant, around.name):
+        function = place((ROOT / mutant.file).read_text(), mutant.start).function
+        quick = function and f"{mutant.file}:{function}" not in self.imported
+        if function and quick and swap_function(mutant, function):
             return self.run(names)
         swap_module(mutant)
         files = sorted({name.partition("::")[0] for name in names})
@@ -117,8 +113,8 @@ class Chosen:
 class Tracing:
     """While it is entered, calls of functions in these files are written down as ``file:name``."""
 
-    def __init__(self, files: dict[str, str], into: set[str]) -> None:
-        self._files, self._into = files, into
+    def __init__(self, files: Sequence[str], into: set[str]) -> None:
+        self._files, self._into = {str(ROOT / file): file for file in files}, into
 
     def __enter__(self) -> None:
         threading.settrace(self._called)

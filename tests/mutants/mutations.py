@@ -8,7 +8,9 @@ a change in one file leaves the sample of all others as it was.
 from __future__ import annotations
 
 import ast
+import dataclasses
 import hashlib
+import json
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -19,7 +21,7 @@ import cosmic_ray.plugins
 from cosmic_ray.ast import ast_nodes, get_ast
 from cosmic_ray.mutating import mutate_code
 from cosmic_ray.work_item import MutationSpec, WorkItem
-from rooms import ROOT
+from rooms import CACHE, ROOT
 
 Position = tuple[int, int]  # line from 1, column from 0
 
@@ -79,7 +81,18 @@ class Mutant:
 
 
 def mutants(file: str) -> list[Mutant]:
-    """All mutants of a file that could mean something."""
+    """All mutants of a file that could mean something; thought of once, and kept while it stays."""
+    kept = CACHE / "places" / f"{digest_of([file, __file__])}.json"
+    if not kept.exists():
+        kept.parent.mkdir(parents=True, exist_ok=True)
+        kept.write_text(json.dumps([dataclasses.astuple(each) for each in _mutants(file)]))
+    return [
+        Mutant(key, name, operator, index, tuple(start), tuple(end))
+        for key, name, operator, index, start, end in json.loads(kept.read_text())
+    ]
+
+
+def _mutants(file: str) -> list[Mutant]:
     source = (ROOT / file).read_text()
     tree, hints, text = get_ast(source), list(_hints(source)), source.splitlines()
     nodes = list(ast_nodes(tree))
@@ -106,33 +119,61 @@ def _hints(source: str) -> Iterator[tuple[Position, Position]]:
 
 
 @dataclass(frozen=True)
-class Definition:
-    """The outermost function or method around a place."""
+class Place:
+    """What stands around a position."""
 
-    name: str  # qualified
-    in_body: bool  # else in its decorators or default values, which run when the module is imported
+    function: str | None  # the outermost function or method in whose body it is, qualified
+    lines: frozenset[int]  # of the innermost statement, or its head where it has a body
+    names: tuple[str, ...]  # of the module that the outermost statement gives a value to
 
 
-def definition(source: str, at: Position) -> Definition | None:
-    """The outermost function around a place; None: code of a module or class."""
+def place(source: str, at: Position) -> Place:
+    """What stands around a position in a file; without a function it runs when that is imported."""
+    around = _around(ast.parse(source).body, at)
     names: list[str] = []
-    body: list[Any] = ast.parse(source).body
-    while body:
-        around = [node for node in body if _first(node) <= at[0] <= (node.end_lineno or 0)]
-        body = []
-        for node in around:
-            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
-                begins = (node.body[0].lineno, node.body[0].col_offset)
-                return Definition(".".join([*names, node.name]), at >= begins)
-            if isinstance(node, ast.ClassDef):
-                names.append(node.name)
-                body = node.body
-    return None
+    for node in around:
+        if isinstance(node, ast.ClassDef):
+            names.append(node.name)
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            if at >= (node.body[0].lineno, node.body[0].col_offset):
+                return Place(".".join([*names, node.name]), _head(around[-1]), ())
+            break
+    return Place(None, frozenset(), _given(around[0]) if around else ())
 
 
-def _first(node: ast.stmt) -> int:
-    decorators: list[ast.expr] = getattr(node, "decorator_list", [])
-    return min([node.lineno, *(each.lineno for each in decorators)])
+def _around(body: list[Any], at: Position) -> list[Any]:
+    """The statements, handlers and cases that hold a position, from the outside."""
+    for node in body:
+        if _first(node) <= at[0] <= _last(node):
+            fields = (getattr(node, name, ()) for name in _BODIES)
+            return [node, *_around([each for field in fields for each in field], at)]
+    return []
+
+
+_BODIES = ("body", "orelse", "finalbody", "handlers", "cases")
+
+
+def _head(node: Any) -> frozenset[int]:
+    body = getattr(node, "body", None)
+    after = max(_first(node) + 1, _first(body[0])) if body else _last(node) + 1
+    return frozenset(range(_first(node), after))
+
+
+def _given(node: Any) -> tuple[str, ...]:
+    targets = getattr(node, "targets", None) or [getattr(node, "target", node)]
+    names = [getattr(each, "id", getattr(each, "name", None)) for each in targets]
+    return tuple(name for name in names if name)
+
+
+def _last(node: Any) -> int:
+    end: int | None = getattr(node, "end_lineno", None)  # a case has none of its own
+    return _last(node.body[-1]) if end is None else end
+
+
+def _first(node: Any) -> int:
+    begin = getattr(node, "lineno", None)
+    lines = [node.pattern.lineno if begin is None else begin]
+    return int(min([*lines, *(each.lineno for each in getattr(node, "decorator_list", []))]))
 
 
 def _equal(old: list[str], new: list[str]) -> int:

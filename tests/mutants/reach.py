@@ -1,52 +1,58 @@
-"""Which test calls which function, and what each test costs: found once by running a room's tests.
+"""Which test runs which line, and what each test costs: found once by running a room's tests.
 
-With it a mutant is shown only to the tests that get there, the cheap ones first.  Kept for each test
+With it a mutant is shown only to the tests that run its line, the cheap ones first.  Kept for each test
 file until it, or the room's code, changes:
 
-    {"tests/formats/test_vhd.py": {"of": digest, "calls": {node id: [cost_s, ["file:function", …]]}}}
+    {"tests/formats/test_vhd.py": {"of": digest, "runs": {node id: [cost_s, {file of code: [line, …]}]}}}
 
-What the fixtures of one test call counts for all tests of its file: they may be given to the next.
+What the fixtures of one test run counts for all tests of its file: they may be given to the next.
 """
 
 from __future__ import annotations
 
 import json
 import os
+import re
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import coverage
 import pytest
 from asking import Tests
 from forks import Forked
-from mutations import Mutant, definition, digest_of
+from mutations import Mutant, digest_of, place
 from rooms import CACHE, ROOT, Room
 
-LIMIT_CPU_S, LIMIT_WALL_S = 300, 1800.0  # for one test file
-BUDGET_S = 6.0  # of processor time for one mutant: dear tests that find nothing are not asked
+LIMIT_CPU_S, LIMIT_WALL_S = 600, 3600.0  # for one test file
+BUDGET_S = 8.0  # of processor time for one mutant: dear tests that find nothing are not asked
+_FIXTURES = "fixtures"
+
+Lines = Mapping[str, frozenset[int]]
+"""Numbers of lines, by the file of code."""
 
 
 @dataclass(frozen=True)
 class Reach:
-    """A test: its cost in seconds of processor time, and the functions that it gets to."""
+    """A test: its cost in seconds of processor time, and the lines that it runs."""
 
     test: str  # pytest's node id
     cost_s: float
-    functions: frozenset[str]
+    lines: Lines
 
     @property
     def file(self) -> str:
         """Its test file."""
         return self.test.partition("::")[0]
 
-    def enters(self, file: str) -> bool:
-        """Whether it runs anything in that file of code."""
-        return any(function.startswith(f"{file}:") for function in self.functions)
+    def runs(self, lines: Lines) -> bool:
+        """Whether it gets to one of these."""
+        return any(self.lines.get(file, frozenset()) & wanted for file, wanted in lines.items())
 
 
 def survey(room: Room, tests: Tests) -> list[Reach]:
-    """What each test of a room reaches.
+    """What each test of a room runs.
 
     Raises:
         RuntimeError: a test fails without any mutant.
@@ -57,23 +63,25 @@ def survey(room: Room, tests: Tests) -> list[Reach]:
     for file in room.test_files:
         of = digest_of([file, *room.sources])
         old = known.get(file, {})
-        kept[file] = old if old.get("of") == of else {"of": of, "calls": _watch(tests, file)}
+        fits = old.get("of") == of and "runs" in old
+        kept[file] = old if fits else {"of": of, "runs": _watch(tests, file)}
         path.write_text(json.dumps(known | kept))
     return [
-        Reach(test, cost, frozenset(functions))
+        Reach(test, cost, {name: frozenset(numbers) for name, numbers in lines.items()})
         for entry in kept.values()
-        for test, (cost, functions) in entry["calls"].items()
+        for test, (cost, lines) in entry["runs"].items()
     ]
 
 
 def _watch(tests: Tests, file: str) -> dict[str, Any]:
     out = CACHE / f"watched-{os.getpid()}.json"
     names = [name for name in tests.items if name.startswith(f"{file}::")]
-    watch = Watch(tests)
 
     def main() -> int:
+        watch = Watch(tests.sources)
         tests.session.config.pluginmanager.register(watch)
-        code = tests.run(names)
+        with watch.coverage.collect():
+            code = tests.run(names)
         out.write_text(json.dumps(watch.result()))
         return code
 
@@ -86,32 +94,35 @@ def _watch(tests: Tests, file: str) -> dict[str, Any]:
 
 
 class Watch:
-    """A plugin of pytest that writes down who is called."""
+    """A plugin of pytest that writes down which lines run."""
 
-    def __init__(self, tests: Tests) -> None:
-        self._tests = tests
-        self._fixtures: set[str] = set()
-        self._calls: dict[str, set[str]] = defaultdict(set)
+    def __init__(self, sources: Sequence[str]) -> None:
+        self._sources = sources
+        self.coverage = coverage.Coverage(
+            data_file=None, config_file=False, include=[str(ROOT / each) for each in sources]
+        )
         self._cost_s: dict[str, float] = {}
 
     def result(self) -> dict[str, Any]:
-        """Cost and functions of each test."""
-        return {
-            test: [round(cost, 3), sorted(self._calls[test] | self._fixtures)]
-            for test, cost in self._cost_s.items()
-        }
+        """Cost and lines of each test."""
+        data, lines = self.coverage.get_data(), defaultdict[str, dict[str, list[int]]](dict)
+        for source in self._sources:
+            for number, tests in data.contexts_by_lineno(str(ROOT / source)).items():
+                for test in self._cost_s if _FIXTURES in tests else tests:
+                    lines[test].setdefault(source, []).append(number)
+        return {test: [round(cost, 3), lines[test]] for test, cost in self._cost_s.items()}
 
     @pytest.hookimpl(wrapper=True)
     def pytest_runtest_setup(self) -> Iterator[None]:
         """While fixtures are made."""
-        with self._tests.tracing(self._fixtures):
-            return (yield)
+        self.coverage.switch_context(_FIXTURES)
+        return (yield)
 
     @pytest.hookimpl(wrapper=True)
     def pytest_runtest_call(self, item: pytest.Item) -> Iterator[None]:
         """While a test runs."""
-        with self._tests.tracing(self._calls[item.nodeid]):
-            return (yield)
+        self.coverage.switch_context(item.nodeid)
+        return (yield)
 
     @pytest.hookimpl(wrapper=True)
     def pytest_runtest_protocol(self, item: pytest.Item) -> Iterator[None]:
@@ -122,14 +133,16 @@ class Watch:
         return result
 
 
-def choose(mutant: Mutant, reaches: Sequence[Reach]) -> list[Reach]:
+def choose(mutant: Mutant, reaches: Sequence[Reach], sources: Sequence[str]) -> list[Reach]:
     """The tests to ask about a mutant, cheap files and tests first."""
-    around = definition((ROOT / mutant.file).read_text(), mutant.start)
-    if around:
-        asked = [each for each in reaches if f"{mutant.file}:{around.name}" in each.functions]
-    else:  # those that get into this file, or else all
-        asked = [each for each in reaches if each.enters(mutant.file)] or list(reaches)
-    asked.sort(key=lambda each: each.cost_s)
+    around = place((ROOT / mutant.file).read_text(), mutant.start)
+    if around.function:
+        wanted: Lines = {mutant.file: around.lines}
+        asked = sorted((each for each in reaches if each.runs(wanted)), key=lambda r: r.cost_s)
+    else:  # those that run what speaks of the name, those that get into this file, or else all
+        wanted = _speaking_of(around.names, sources)
+        entering = [each for each in reaches if each.lines.get(mutant.file)] or reaches
+        asked = sorted(entering, key=lambda r: (not r.runs(wanted), r.cost_s))
     cost_s, kept = 0.0, asked[:1]
     for each in asked[1:]:
         cost_s += each.cost_s
@@ -138,3 +151,14 @@ def choose(mutant: Mutant, reaches: Sequence[Reach]) -> list[Reach]:
         kept.append(each)
     files = [each.file for each in kept]
     return sorted(kept, key=lambda each: (files.index(each.file), each.cost_s))
+
+
+def _speaking_of(names: Sequence[str], sources: Sequence[str]) -> Lines:
+    found = {}
+    spoken = re.compile(rf"\b({'|'.join(map(re.escape, names))})\b") if names else None
+    for source in sources if spoken else ():
+        text = (ROOT / source).read_text().splitlines()
+        found[source] = frozenset(
+            number for number, line in enumerate(text, 1) if spoken and spoken.search(line)
+        )
+    return found

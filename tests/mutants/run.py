@@ -13,6 +13,7 @@ import itertools
 import math
 import sys
 import time
+import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -25,7 +26,7 @@ from rooms import ROOMS, Room
 from session import Outcome, Session
 
 ENOUGH = 0.95
-PATIENCE_S = 60.0  # for one mutant on a busy machine, and more where its tests cost more
+PATIENCE_S = 300.0  # for one mutant on a busy machine, and more where its tests cost more
 
 
 @dataclass(frozen=True)
@@ -75,13 +76,13 @@ def judge(done: Done) -> Outcome:
 
 def start(mutant: Mutant, tests: Tests, reaches: Sequence[Reach]) -> Forked | None:
     """Show a mutant to the tests that get there; None: there are none."""
-    asked = choose(mutant, reaches)
+    asked = choose(mutant, reaches, tests.sources)
     if not asked:
         return None
     names = [each.test for each in asked]
     cost_s = sum(each.cost_s for each in asked)
     return Forked(
-        lambda: tests.run_with(mutant, names), math.ceil(10 + 5 * cost_s), PATIENCE_S + 30 * cost_s
+        lambda: tests.run_with(mutant, names), math.ceil(6 + 4 * cost_s), PATIENCE_S + 30 * cost_s
     )
 
 
@@ -116,16 +117,16 @@ def sample(room: Room, options: argparse.Namespace) -> Score:
     Raises:
         RuntimeError: its tests cannot be run.
     """
-    everything = [mutant for file in room.sources for mutant in mutants(file)]
-    eligible = [m for m in everything if options.file in (None, m.file)]
+    files = [file for file in room.sources if options.file in (None, file)]
+    eligible = [mutant for file in files for mutant in mutants(file)]
     eligible.sort(key=lambda mutant: mutant.order(options.seed))
     chosen = list(itertools.islice((m for m in eligible if m.compiles), options.sample or None))
-    with Session(room.name, everything) as session:
+    with Session(room.name, chosen) as session:
         known = session.outcomes()
     queue = [m for m in chosen if known.get(m.id, Outcome.SURVIVED) is Outcome.SURVIVED]
 
     def serve(tests: Tests) -> None:
-        with Session(room.name, everything) as session:
+        with Session(room.name, chosen) as session:
             outcomes = try_all(queue, tests, survey(room, tests), options.workers)
             for number, (mutant, outcome) in enumerate(outcomes, 1):
                 session.keep(mutant, outcome)
@@ -133,14 +134,17 @@ def sample(room: Room, options: argparse.Namespace) -> Score:
 
     if queue and with_tests(room, serve) != 0:
         raise RuntimeError(f"the tests of {room.name} cannot be run")
-    with Session(room.name, everything) as session:
+    with Session(room.name, chosen) as session:
         known = session.outcomes()
-    reasons = named.load()
+    single, kinds = named.load()
+    reasons: list[named.Named | named.Kind] = [*single, *kinds]
     tried = [Tried(m, known[m.id], _reason(m, known[m.id], reasons)) for m in chosen]
     return Score(room.name, len(eligible), tried)
 
 
-def _reason(mutant: Mutant, outcome: Outcome, reasons: list[named.Named]) -> str | None:
+def _reason(
+    mutant: Mutant, outcome: Outcome, reasons: Sequence[named.Named | named.Kind]
+) -> str | None:
     if outcome is not Outcome.SURVIVED:
         return None
     return next((each.why for each in reasons if each.covers(mutant)), None)
@@ -178,6 +182,7 @@ def arguments() -> argparse.Namespace:
 def main() -> int:
     """Try a sample of each room asked for."""
     options = arguments()
+    warnings.simplefilter("ignore", SyntaxWarning)  # it is the mutants that deserve them
     rooms = [ROOMS[options.room]] if options.room else list(ROOMS.values())
     if options.file:
         rooms = [room for room in rooms if options.file in room.sources]

@@ -1,7 +1,8 @@
 """A room's session: cosmic-ray's database in .cache, so that a run goes on where the last one ended.
 
-``cosmic-ray dump`` and ``cr-report`` read it.  What was noticed stays noticed until its file changes
-(``make clean`` forgets all); what survived is tried again by every run, as a test may have come.
+``cosmic-ray dump`` and ``cr-report`` read it.  What was noticed stays noticed until its file changes, which
+gives its mutants other ids (``make clean`` forgets all); what survived is tried again by every run, as a
+test may have come.
 """
 
 from __future__ import annotations
@@ -24,23 +25,16 @@ class Outcome(enum.Enum):
 
 
 class Session:
-    """The mutants of a room with what is known of them."""
+    """The mutants of a room that were ever in a sample, with what is known of them."""
 
     def __init__(self, room: str, mutants: Sequence[Mutant]) -> None:
+        """``mutants``: the sample of this run."""
         CACHE.mkdir(parents=True, exist_ok=True)
         self._database = WorkDB(str(CACHE / f"{room}.sqlite"), WorkDB.Mode.create)
-        self._take_over(mutants)
-
-    def _take_over(self, mutants: Sequence[Mutant]) -> None:
-        """Hold exactly these, with the results that still speak of them."""
-        wanted = {mutant.id: mutant.item for mutant in mutants}
-        if {item.job_id for item in self._database.work_items} == set(wanted):
-            return
-        results = dict(self._database.results)
-        self._database.clear()
-        self._database.add_work_items(wanted.values())
-        for key in results.keys() & wanted.keys():
-            self._database.set_result(key, results[key])
+        there = {item.job_id for item in self._database.work_items}
+        new = [mutant.item for mutant in mutants if mutant.id not in there]
+        if new:
+            self._database.add_work_items(new)
 
     def outcomes(self) -> dict[str, Outcome]:
         """What is known by a mutant's id."""

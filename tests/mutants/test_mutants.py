@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -20,17 +21,27 @@ def tool(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(str(HERE))
 
 
-@pytest.mark.needs("module:cosmic_ray")
+@pytest.mark.needs("module:cosmic_ray", "module:coverage")
 def test_every_named_survivor_has_its_lines_and_a_reason(tool: None) -> None:
     import named
+    from rooms import ROOMS
 
-    for entry in named.load():
+    single, kinds = named.load()
+    for entry in single:
         text = " ".join(line.strip() for line in (ROOT / entry.file).read_text().splitlines())
         assert entry.was in text, f"{entry.file} has no more {entry.was!r}: leave the entry out"
         assert entry.why
+    code = [line for room in ROOMS.values() for each in room.sources for line in _lines(each)]
+    for kind in kinds:
+        assert any(re.search(kind.was, line) for line in code), f"no line has {kind.was!r} any more"
+        assert kind.why
 
 
-@pytest.mark.needs("module:cosmic_ray")
+def _lines(file: str) -> list[str]:
+    return [line.strip() for line in (ROOT / file).read_text().splitlines()]
+
+
+@pytest.mark.needs("module:cosmic_ray", "module:coverage")
 def test_every_room_has_code_and_tests(tool: None) -> None:
     from rooms import ROOMS
 
@@ -42,7 +53,7 @@ def test_every_room_has_code_and_tests(tool: None) -> None:
 @pytest.mark.nightly
 @pytest.mark.slow
 @pytest.mark.timeout(3600)
-@pytest.mark.needs("module:cosmic_ray")
+@pytest.mark.needs("module:cosmic_ray", "module:coverage")
 @pytest.mark.parametrize("room", HELD)
 def test_nearly_every_mutant_of_a_sample_is_noticed(room: str) -> None:
     seed = os.environ.get("SEED") or "1"
