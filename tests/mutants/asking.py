@@ -9,6 +9,7 @@ before its first test and serves from there.
 
 from __future__ import annotations
 
+import gc
 import itertools
 import os
 import sys
@@ -20,7 +21,7 @@ import hypothesis
 import pytest
 from mutations import Mutant, place
 from rooms import ROOT, Room
-from swap import swap_function, swap_module
+from swap import Functions, functions, swap_function, swap_module
 
 # Failing is enough: no smaller example is looked for, none is kept for the runs of honest code.
 hypothesis.settings.register_profile(
@@ -41,6 +42,7 @@ class Tests:
         self._serve = serve
         self.sources = room.sources
         self._session: pytest.Session | None = None
+        self._functions: Functions = {}
         self.imported: set[str] = set()  # functions that run while modules are imported
 
     @property
@@ -65,6 +67,9 @@ class Tests:
         if session.testsfailed:
             raise session.Failed("the tests cannot be collected")
         self._session = session
+        self._functions = functions(self.sources)
+        gc.collect()
+        gc.freeze()  # or each copy of this process would copy its memory at its first collection
         try:
             self._serve(self)
         except RuntimeError as error:  # pytest would call it an error of its own, and show where
@@ -90,7 +95,7 @@ class Tests:
         """Run these with a mutant in place; not 0: it was noticed.  The process is no good afterwards."""
         function = place((ROOT / mutant.file).read_text(), mutant.start).function
         quick = function and f"{mutant.file}:{function}" not in self.imported
-        if function and quick and swap_function(mutant, function):
+        if function and quick and swap_function(mutant, function, self._functions):
             return self.run(names)
         swap_module(mutant)
         files = sorted({name.partition("::")[0] for name in names})

@@ -12,7 +12,7 @@ import importlib.abc
 import importlib.machinery
 import importlib.util
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from types import CodeType, FunctionType, ModuleType
 
@@ -22,7 +22,20 @@ from rooms import ROOT
 HERE = str(Path(__file__).parent)
 
 
-def swap_function(mutant: Mutant, function: str) -> bool:
+Functions = Mapping[str, Sequence[FunctionType]]
+"""Those that are in use, by the file of their code."""
+
+
+def functions(files: Sequence[str]) -> Functions:
+    """All functions of these files; looked for once, as all of memory is looked through."""
+    found: dict[str, list[FunctionType]] = {str(ROOT / file): [] for file in files}
+    for each in gc.get_objects():
+        if type(each) is FunctionType and each.__code__.co_filename in found:
+            found[each.__code__.co_filename].append(each)
+    return found
+
+
+def swap_function(mutant: Mutant, function: str, there: Functions) -> bool:
     """Change a function that is in use; False: it was not found, or has another shape now."""
     path = str(ROOT / mutant.file)
     changed = {
@@ -30,13 +43,7 @@ def swap_function(mutant: Mutant, function: str) -> bool:
         for code in _inside(compile(mutant.source, path, "exec", dont_inherit=True))
         if code.co_qualname == function
     }
-    found = [
-        each
-        for each in gc.get_objects()
-        if type(each) is FunctionType
-        and each.__code__.co_filename == path
-        and each.__code__.co_qualname == function
-    ]
+    found = [each for each in there[path] if each.__code__.co_qualname == function]
     fits = all(
         each.__code__.co_firstlineno in changed
         and each.__code__.co_freevars == changed[each.__code__.co_firstlineno].co_freevars
