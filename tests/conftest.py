@@ -26,6 +26,8 @@ hypothesis.settings.load_profile("imgprep")
 def missing(need: str) -> bool:
     if need.startswith("module:"):
         return importlib.util.find_spec(need.removeprefix("module:")) is None
+    if need.startswith("/"):  # a file that is no program
+        return not Path(need).exists()
     return shutil.which(need, path=f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin") is None
 
 

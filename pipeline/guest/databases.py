@@ -5,6 +5,7 @@ Each is found by a file that it makes itself, so an installed but empty server d
 
 from __future__ import annotations
 
+from pipeline.guest import globs
 from pipeline.guest.tree import Files
 from pipeline.text import clean
 
@@ -27,14 +28,13 @@ _PLACES: tuple[tuple[str, str, tuple[str, ...]], ...] = (
     ("etcd", "/var/lib/etcd", ("member", "default")),
 )
 _WINDOWS_SQL = "/Program Files/Microsoft SQL Server"
-MAX_DIRECTORIES = 32  # that a star may stand for
 
 
 def linux(files: Files) -> list[str]:
     """``engine: directory`` for each database that has files."""
     found = []
     for engine, pattern, markers in _PLACES:
-        for directory in _expand(files, pattern):
+        for directory in filter(files.is_directory, globs.expand(files, pattern)):
             files.expect(*(f"{directory}/{marker}" for marker in markers))
             if any(files.entry(f"{directory}/{marker}") for marker in markers):
                 found.append(clean(f"{engine}: {directory}", 200))
@@ -48,16 +48,4 @@ def windows(files: Files) -> list[str]:
         directory = f"{_WINDOWS_SQL}/{name}/MSSQL/DATA"
         if any(item.lower().endswith(".mdf") for item in files.names(directory)):
             found.append(clean(f"mssql: {directory}", 200))
-    return found
-
-
-def _expand(files: Files, pattern: str) -> list[str]:
-    """The directories that a pattern with whole components as stars stands for."""
-    found = [""]
-    for part in pattern.strip("/").split("/"):
-        if part == "*":
-            found = [f"{path}/{name}" for path in found for name in files.names(path)]
-        else:
-            found = [f"{path}/{part}" for path in found]
-        found = [path for path in found[:MAX_DIRECTORIES] if files.is_directory(path)]
     return found

@@ -6,12 +6,11 @@ follows Match holds for some connections only, and is left out, until "Match all
 
 from __future__ import annotations
 
-import fnmatch
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from pipeline.guest import units
+from pipeline.guest import globs, units
 from pipeline.guest.answers import Answer, ask
 from pipeline.guest.passwd import Account, login_accounts
 from pipeline.guest.tree import Files
@@ -98,7 +97,7 @@ def _lines(files: Files, path: str, included: list[int]) -> Iterator[tuple[str, 
         if keyword == "match":
             everybody = [word.lower() for word in words] == ["all"]
         elif keyword == "include" and everybody:
-            for other in (name for pattern in words for name in _expand(files, pattern)):
+            for other in (name for pattern in words for name in _included(files, pattern)):
                 if included[0] < MAX_INCLUDES:
                     yield from _lines(files, other, included)
         elif everybody and words:
@@ -111,12 +110,8 @@ def _words(text: str) -> list[str]:
     return [quoted or bare for quoted, comment, bare in parts if not comment]
 
 
-def _expand(files: Files, pattern: str) -> list[str]:
-    path = pattern if pattern.startswith("/") else f"/etc/ssh/{pattern}"
-    directory, _, name = path.rpartition("/")
-    if not re.search(r"[*?\[]", name):
-        return [path]
-    return [f"{directory}/{each}" for each in files.names(directory) if fnmatch.fnmatch(each, name)]
+def _included(files: Files, pattern: str) -> list[str]:
+    return globs.expand(files, pattern if pattern.startswith("/") else f"/etc/ssh/{pattern}")
 
 
 def _first(settings: dict[str, list[str]], keyword: str, default: str) -> str:

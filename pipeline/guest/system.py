@@ -161,6 +161,7 @@ def read(root: Root, volumes: Volumes, mounted: Mounts) -> LinuxSystem:
     files = root.files
     ask(lambda: _prefetch(files))
     configuration = ask(lambda: boot.configuration(files))
+    configuration = report.starting(configuration, files, volumes, mounted)
     found = ask(lambda: kernels.kernels(files, configuration.value))
     with ThreadPoolExecutor(1, "initramfs") as beside:
         reports = beside.submit(ask, lambda: kernels.reports(files, either(found, ())))

@@ -115,6 +115,46 @@ def test_only_the_default_entry_decides(default, rules):
     assert found == rules | {"boot-other-entries"}
 
 
+GONE = GOOD.replace(f"vmlinuz-{KERNEL}", "vmlinuz-gone")
+NO_INITRD = GOOD.replace(f"initrd.img-{KERNEL}", "initrd-gone")
+
+
+@pytest.mark.parametrize(
+    ("fallback", "menu", "title", "rules"),
+    [
+        ("1", (GONE, GOOD), "E1", {"boot-other-entries"}),
+        ("1", (GOOD, BAD), "E0", {"boot-other-entries"}),
+        ("1 2", (GONE, GONE, GOOD), "E2", {"boot-other-entries"}),
+        ("2", (GONE, GOOD, BAD), "E2", {"boot-other-entries", "root-device-name"}),
+        ("1", (GONE, GONE), "E0", {"boot-files-missing"}),
+        ("7", (GONE, GOOD), "E0", {"boot-files-missing"}),
+        ("", (GONE, GOOD), "E0", {"boot-files-missing"}),
+        ("1", (NO_INITRD, GOOD), "E0", {"boot-files-missing"}),  # the kernel starts without it
+        ("1", ("echo nothing", GOOD), "E1", {"boot-other-entries"}),
+        ("1 2", (GONE, "echo nothing", GOOD), "E2", {"boot-other-entries"}),
+    ],
+)
+def test_what_grub_falls_back_to(fallback, menu, title, rules):
+    entries = "".join(f"menuentry E{at} {{\n{text}\n}}\n" for at, text in enumerate(menu))
+    tree = {GRUB_CFG: f'set fallback="{fallback}"\n{entries}'}
+
+    found = facts(tree)["boot"]
+
+    assert found["entries"][found["default"]]["title"] == title
+    assert found["chosen_by"] == (
+        "the first entry" if title == "E0" else "fallback of the first entry"
+    )
+    assert findings(tree) == rules
+
+
+def test_entries_that_grub_gave_up_are_told_with_what_they_lack():
+    tree = {GRUB_CFG: f"set fallback=1\nmenuentry A {{\n{GONE}}}\nmenuentry B {{\n{GOOD}}}\n"}
+
+    assert facts(tree)["boot"]["other_problems"] == [
+        "A: /boot/vmlinuz-gone (named in /boot/grub/grub.cfg) is not there"
+    ]
+
+
 @pytest.mark.parametrize(
     ("line", "root"),
     [
@@ -334,6 +374,31 @@ SYSTEMD_BOOT = {
 def test_what_systemd_boot_starts(config, title):
     assert chosen({**SYSTEMD_BOOT, "efi/loader/loader.conf": config}) == title
     assert chosen(SYSTEMD_BOOT) == "B"
+
+
+@pytest.mark.parametrize(
+    ("architecture", "title"),
+    [("x64", "C"), ("X64", "C"), ("aa64", "B"), ("ia32", "B"), ("x64 aa64", "B"), ("", "C")],
+)
+def test_systemd_boot_hides_entries_for_another_architecture(architecture, title):
+    line = f"architecture {architecture}\n" if architecture else ""
+    entry = f"title C\nsort-key a\n{line}linux /other\noptions root=UUID=4\n"
+    tree = {**SYSTEMD_BOOT, "efi/loader/entries/other.conf": entry}
+
+    assert chosen(tree) == title
+
+
+def test_entries_count_for_each_architecture_that_systemd_boot_is_there_for():
+    both = {**SYSTEMD_BOOT, "efi/EFI/systemd/systemd-bootaa64.efi": b"MZ"}
+    entry = {"efi/loader/entries/other.conf": "title C\nsort-key a\narchitecture aa64\nlinux /o\n"}
+
+    assert chosen({**both, **entry}) == "C"
+
+
+def test_grub_shows_entries_for_any_architecture():
+    entry = "title Newer\narchitecture aa64\nlinux /vmlinuz-6\noptions root=UUID=6\n"
+
+    assert chosen({**BLS, "boot/loader/entries/id-6.conf": entry}) == "Newer"
 
 
 def pe(**sections):

@@ -112,7 +112,12 @@ CASES = [
         netplan(f"network: {{ethernets: {{a: {{match: {{macaddress: '{MAC}'}}, dhcp4: true}}}}}}"),
         BOUND,
     ),
-    (netplan(f"network: {{ethernets: {{a: {{macaddress: '{MAC}', dhcp4: true}}}}}}"), set()),
+    # an address that is given to the card: all servers of the image would have it
+    (netplan(f"network: {{ethernets: {{a: {{macaddress: '{MAC}', dhcp4: true}}}}}}"), BOUND),
+    (netplan(f"network: {{bridges: {{b: {{interfaces: [a], macaddress: '{MAC}'}}}}}}"), BOUND),
+    (netplan(f"network: {{bridges: {{b: {{macaddress: '{MAC}', dhcp4: true}}}}}}"), set()),
+    (netplan(f"network: {{bonds: {{b: {{interfaces: [a], macaddress: '{MAC}'}}}}}}"), BOUND),
+    (netplan("network: {ethernets: {a: {macaddress: random, dhcp4: true}}}"), set()),
     (netplan(f"# match: {{macaddress: '{MAC}'}}\nnetwork: {{version: 2}}\n"), set()),
     (netplan("network: {bridges: {br0: {addresses: [10.0.0.1/24]}}}"), STATIC),
     (netplan("network: {vlans: {v: {id: 5, link: eth0, addresses: ['fd00::1/64']}}}"), STATIC),
@@ -138,7 +143,26 @@ CASES = [
     (networkd("[Match]\nName=lo\n[Network]\nAddress=10.9.9.9/32\n"), set()),
     (networkd(f"[Match]\nMACAddress={MAC}\n[Network]\nDHCP=yes\n"), BOUND),
     (networkd(f"[Match]\nPermanentMACAddress={MAC}\n[Link]\nName=lan0\n", "10-x.link"), BOUND),
-    (networkd(f"[Match]\nName=eth0\n[Link]\nMACAddress={MAC}\n"), set()),
+    (networkd(f"[Match]\nName=eth0\n[Link]\nMACAddress={MAC}\n"), BOUND),
+    (networkd(f"[Match]\nName=eth0\n[Link]\nMACAddress={MAC}\n", "10-x.link"), BOUND),
+    (
+        networkd(
+            f"[Match]\nName=eth0\n[Link]\nMACAddress={MAC}\nMACAddressPolicy=none\n", "10-x.link"
+        ),
+        BOUND,
+    ),
+    (
+        networkd(
+            f"[Match]\nName=eth0\n[Link]\nMACAddressPolicy=persistent\nMACAddress={MAC}\n",
+            "10-x.link",
+        ),
+        set(),
+    ),
+    (networkd(f"[NetDev]\nName=br0\nKind=bridge\nMACAddress={MAC}\n", "br0.netdev"), set()),
+    (networkd(f"[NetDev]\nName=v0\nKind=vlan\nMACAddress={MAC}\n", "v0.netdev"), BOUND),
+    (networkd(f"[NetDev]\nName=d0\nKind=dummy\nMACAddress={MAC}\n", "d0.netdev"), set()),
+    (networkd(f"[NetDev]\nName=b0\nKind=bond\nMACAddress={MAC}\n", "b0.netdev"), BOUND),
+    (networkd("[NetDev]\nName=b0\nKind=bond\nMACAddress=none\n", "b0.netdev"), set()),
     (networkd(f"[Match]\n#MACAddress={MAC}\n;MACAddress={MAC}\nName=eth0\n"), set()),
     (networkd("[Network]\nDNS=8.8.8.8\nGateway=10.0.0.1\nDHCP=yes\n"), set()),
     (
@@ -177,7 +201,8 @@ CASES = [
         set(),
     ),
     (keyfile(f"[ethernet]\nmac-address={MAC}\n"), BOUND),
-    (keyfile(f"[ethernet]\ncloned-mac-address={MAC}\n"), set()),
+    (keyfile(f"[ethernet]\ncloned-mac-address={MAC}\n"), BOUND),
+    (keyfile("[ethernet]\ncloned-mac-address=stable\n"), set()),
     (keyfile(f"[ethernet]\nmac-address={MAC}\n", "usr/lib"), BOUND),
     (keyfile(f"[ethernet]\nmac-address={MAC}\n", "run"), BOUND),
     (
@@ -221,9 +246,43 @@ CASES = [
             "etc/network/interfaces": "iface lo inet loopback\n",
             "etc/network/interfaces.d/eth0": "iface eth0 inet static\n address 10.0.0.3\n",
         },
-        STATIC,
+        set(),  # no line reads that directory
     ),
     ({"etc/network/interfaces": "source /etc/network/interfaces\n"}, set()),
+    *(
+        (
+            {
+                "etc/network/interfaces": f"{line}\n",
+                f"etc/network/{name}": "iface eth0 inet static\n address 10.0.0.3\n",
+            },
+            rules,
+        )
+        for line, name, rules in [
+            ("source interfaces.d/*.cfg", "interfaces.d/a.cfg", STATIC),
+            ("source interfaces.d/*.cfg", "interfaces.d/a.conf", set()),
+            ("source interfaces.d/*", "interfaces.d/.hidden", set()),
+            ("source interfaces.d/.h*", "interfaces.d/.hidden", STATIC),
+            ("source /etc/network/*/eth[0-9]", "more.d/eth0", STATIC),
+            ("source /etc/network/*/eth[1-9]", "more.d/eth0", set()),
+            ("source /etc/network/*.d/e?h0 x", "more.d/eth0", STATIC),
+            ("source 'my files/eth0'", "my files/eth0", STATIC),
+            ("source my\\ files/eth0", "my files/eth0", STATIC),
+            ("source my files/eth0", "my files/eth0", set()),
+            ("source \\\n more.d/eth0", "more.d/eth0", STATIC),
+            ("source it's", "more.d/eth0", set()),
+            ("source-directory *.d", "more.d/eth0", STATIC),
+            ("source-directory *.d", "more.d/eth0.cfg", set()),
+            ("source-directory more.d/", "more.d/eth-0_a", STATIC),
+        ]
+    ),
+    (  # a path counts from the file that it stands in
+        {
+            "etc/network/interfaces": "source a.d/first\n",
+            "etc/network/a.d/first": "source second\n",
+            "etc/network/a.d/second": "iface eth0 inet static\n address 10.0.0.3\n",
+        },
+        STATIC,
+    ),
     # ifcfg
     ({"etc/sysconfig/network-scripts/ifcfg-eth0": "BOOTPROTO=dhcp\nIPADDR=10.0.0.1\n"}, set()),
     ({"etc/sysconfig/network-scripts/ifcfg-eth0": "BOOTPROTO=none\nIPADDR=10.0.0.1\n"}, STATIC),
@@ -232,7 +291,8 @@ CASES = [
         STATIC,
     ),
     ({"etc/sysconfig/network-scripts/ifcfg-eth0": f'BOOTPROTO=dhcp\nHWADDR="{MAC}"\n'}, BOUND),
-    ({"etc/sysconfig/network-scripts/ifcfg-eth0": f"BOOTPROTO=dhcp\nMACADDR={MAC}\n"}, set()),
+    ({"etc/sysconfig/network-scripts/ifcfg-eth0": f"BOOTPROTO=dhcp\nMACADDR={MAC}\n"}, BOUND),
+    ({"etc/sysconfig/network/ifcfg-eth0": f"BOOTPROTO=dhcp\nLLADDR='{MAC}'\n"}, BOUND),
     ({"etc/sysconfig/network-scripts/ifcfg-eth0.bak": f"HWADDR={MAC}\n"}, set()),
     ({"etc/sysconfig/network-scripts/ifcfg-lo": "DEVICE=lo\nIPADDR=127.0.0.1\n"}, set()),
     ({"etc/sysconfig/network-scripts/ifcfg-loop": "DEVICE=lo:1\nIPADDR=10.9.9.9\n"}, set()),
@@ -269,6 +329,7 @@ GENERATED = [
         "etc/systemd/network/10-cloud-init-eth0.link": f"[Match]\nMACAddress={MAC}\n[Link]\nName=eth0\n"
     },
     {
+        "etc/network/interfaces": "source interfaces.d/*\n",
         "etc/network/interfaces.d/50-cloud-init": f"iface e inet static\naddress 1.2.3.4\nhwaddress {MAC}\n"
     },
     {

@@ -10,6 +10,7 @@ The EFI system partition is filled by mtools: few kernels of servers can mount F
 
 from __future__ import annotations
 
+import ctypes
 import fcntl
 import importlib.machinery
 import importlib.util
@@ -19,6 +20,7 @@ import subprocess
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from types import ModuleType
 
@@ -43,7 +45,7 @@ MKFS = {
 class Variant:
     """How a guest starts, and from what."""
 
-    loader: str = "grub"  # grub, systemd-boot, uki
+    loader: str = "grub"  # grub, systemd-boot, uki, extlinux
     uefi: bool = False
     root: str = "ext4"
     boot: bool = False  # a /boot of its own, ext2
@@ -63,6 +65,9 @@ VARIANTS = {
     "lvm": Variant(lvm=True),
 }
 CARELESS = Variant(careless=True)
+NOT_ROOT = os.geteuid() != 0
+SYSLINUX_MBR = Path("/usr/lib/syslinux/mbr/mbr.bin")
+_OLD_EXT4 = ("-O", "^64bit,^metadata_csum")  # what extlinux can read
 
 
 def program(name: str) -> ModuleType:
@@ -140,10 +145,26 @@ def attached(image: Path) -> Iterator[str]:
         os.close(control)
 
 
+_CLONE_NEWNS = 0x20000  # include/uapi/linux/sched.h
+
+
+@cache
+def _own_mounts() -> None:
+    """Give this process a mount table of its own.
+
+    Whoever makes one meanwhile (mmdebstrap, bubblewrap) takes a copy of all mounts into it, and then a
+    file system stays mounted, and its image dirty, when it is unmounted here.
+    """
+    libc = ctypes.CDLL(None, use_errno=True)
+    assert libc.unshare(_CLONE_NEWNS) == 0, os.strerror(ctypes.get_errno())
+    run("mount", "--make-rprivate", "/")
+
+
 def make(suite: str, variant: Variant, work: Path) -> Path:
     """The disk of a guest."""
+    _own_mounts()
     root, boot, esp = work / "root.img", work / "boot.img", work / "esp.img"
-    _formatted(root, ROOT_SIZE, variant.root, ROOT_UUID)
+    _formatted(root, ROOT_SIZE, variant.root, ROOT_UUID, variant.loader == "extlinux")
     if variant.boot:
         _formatted(boot, BOOT_SIZE, "ext2", BOOT_UUID)
     with ExitStack() as stack:
@@ -161,11 +182,12 @@ def make(suite: str, variant: Variant, work: Path) -> Path:
     return _disk(variant, work, root, boot, esp)
 
 
-def _formatted(path: Path, size: int, kind: str, identifier: str) -> None:
+def _formatted(path: Path, size: int, kind: str, identifier: str, old: bool = False) -> None:
     with path.open("wb") as file:
         file.truncate(size * MIB)
     argv = MKFS.get(kind, ("mke2fs", "-q", "-F", "-t", kind, "-U"))
-    run(*argv, f"uuid={identifier}" if kind == "xfs" else identifier, path)
+    options = _OLD_EXT4 if old else ()
+    run(*argv, f"uuid={identifier}" if kind == "xfs" else identifier, *options, path)
 
 
 def _mounts(
@@ -213,8 +235,11 @@ def _configure(tree: Path, variant: Variant) -> None:
         _left_behind(tree)
     if variant.loader == "grub":
         _grub(tree, variant)
+        return
+    shutil.rmtree(tree / "boot/grub")
+    if variant.loader == "extlinux":
+        _extlinux(tree, version)
     else:
-        shutil.rmtree(tree / "boot/grub")
         _systemd_boot(tree, variant, version)
 
 
@@ -265,6 +290,18 @@ def _grub(tree: Path, variant: Variant) -> None:
             f"search.fs_uuid {ROOT_UUID} root\nset prefix=($root)'/boot/grub'\n"
             "configfile $prefix/grub.cfg\n"
         )
+
+
+def _extlinux(tree: Path, version: str) -> None:
+    """By this machine's program: it looks for its device beside the mount, which a chroot hides."""
+    place = tree / "boot/extlinux"
+    place.mkdir()
+    run("extlinux", "--install", place)
+    (place / "extlinux.conf").write_text(
+        "SERIAL 0\nDEFAULT linux\nTIMEOUT 10\nLABEL linux\n"
+        f"  LINUX ../vmlinuz-{version}\n  INITRD ../initrd.img-{version}\n"
+        f"  APPEND root=UUID={ROOT_UUID} ro console=tty0 console=ttyS0,115200n8\n"
+    )
 
 
 def _systemd_boot(tree: Path, variant: Variant, version: str) -> None:
@@ -330,10 +367,12 @@ def _disk(variant: Variant, work: Path, root: Path, boot: Path, esp: Path) -> Pa
         if content.exists():
             size = -(-content.stat().st_size // MIB)
             kind = kind if variant.uefi else "83"
-            pieces.append(disks.Piece(at, size, kind, content))
+            first = not pieces and not variant.uefi
+            pieces.append(disks.Piece(at, size, kind, content, bootable=first))
             at += size
-    path = disks.disk(work / "disk.raw", at + 1, "gpt" if variant.uefi else "dos", pieces)
-    if not variant.uefi:
+    code = SYSLINUX_MBR.read_bytes() if variant.loader == "extlinux" else b""
+    path = disks.disk(work / "disk.raw", at + 1, "gpt" if variant.uefi else "dos", pieces, code)
+    if not variant.uefi and not code:
         SAMPLE.install_grub(work, path)
     for used in (root, boot, esp, work / "root.img"):
         used.unlink(missing_ok=True)

@@ -1,18 +1,14 @@
 """A real Debian starts from what --reclaim leaves of its disk.
 
-    sample image ──debugfs──▶ files come and go ──convert --reclaim──▶ VHD ──qemu, TCG──▶ "login:"
-
-Nothing is written to the VHD: qemu puts what the guest writes into a file of its own (snapshot).
+sample image ──debugfs──▶ files come and go ──convert --reclaim──▶ VHD ──qemu, TCG──▶ "login:"
 """
 
-import os
 import subprocess
-import time
-from contextlib import contextmanager
 from pathlib import Path
 
 import file_systems as made
 import pytest
+from machines import LOGIN, said_until, started
 
 TOP = Path(__file__).resolve().parents[2]
 START = 1 << 20  # of the only partition
@@ -77,42 +73,6 @@ def holds_marker(path: Path) -> bool:
     return False
 
 
-@contextmanager
-def started(image: Path, log: Path):
-    """A machine without a network whose console is ``log``; it is ended in any case."""
-    drive = f"file={image},format=vpc,if=virtio,snapshot=on"
-    argv = [
-        "qemu-system-x86_64",
-        "-accel",
-        "tcg,thread=multi",
-        "-m",
-        "1024",
-        "-smp",
-        "2",
-        "-nodefaults",
-    ]
-    argv += ["-display", "none", "-no-reboot", "-serial", f"file:{log}", "-drive", drive]
-    machine = subprocess.Popen(
-        argv, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
-        env=os.environ | {"TMPDIR": str(log.parent)},
-    )  # fmt: skip
-    try:
-        yield machine
-    finally:
-        machine.kill()
-        machine.communicate()
-
-
-def said_until(machine: subprocess.Popen, log: Path, words: str) -> str:
-    """The console's text once these words are in it; what there is when the machine ends before."""
-    while True:
-        ended = machine.poll() is not None
-        text = log.read_text(errors="replace") if log.exists() else ""
-        if ended or words in text:
-            return text
-        time.sleep(1)
-
-
 def test_a_debian_starts_from_what_is_left_of_its_disk(disk, imgprep, tmp_path):
     vhd = tmp_path / "debian.vhd"
 
@@ -122,9 +82,9 @@ def test_a_debian_starts_from_what_is_left_of_its_disk(disk, imgprep, tmp_path):
     assert "kept whole" not in done.stderr
     assert not holds_marker(vhd)
     before = vhd.stat()
-    with started(vhd, tmp_path / "console") as machine:
-        text = said_until(machine, tmp_path / "console", " login:")
-        assert " login:" in text, text[-3000:]
+    with started(vhd, tmp_path / "console", "vpc") as machine:
+        text = said_until(machine, tmp_path / "console", LOGIN)
+        assert LOGIN in text, text[-3000:]
     assert "EXT4-fs error" not in text
     assert "emergency mode" not in text
     after = vhd.stat()

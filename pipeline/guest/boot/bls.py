@@ -1,19 +1,21 @@
 """Entries of the Boot Loader Specification: one text file an entry, type 1.
 
-    /loader/entries/NAME.conf    title  version  linux  initrd…  options…  sort-key  machine-id
+    /loader/entries/NAME.conf    title  version  linux  initrd…  options…  sort-key  machine-id  architecture
     /loader/loader.conf          default PATTERN (systemd-boot)
 
 Order of systemd-boot (specification, "Sorting"): entries that have failed too often last; those with a
 sort-key first, by it, then machine-id, then versions from the newest on; the others, and what is equal, by
 their files' names from the newest on.  Unified images are sorted among them: their sort-key and version
 come from the os-release in them.  NAME+3-1.conf has three tries left and one failed; its name is NAME.conf.
-GRUB's blscfg takes the files' names from the newest on.
+GRUB's blscfg takes the files' names from the newest on.  An entry for another architecture is hidden by
+systemd-boot, and not by GRUB.
 https://uapi-group.org/specifications/specs/boot_loader_specification/
 """
 
 from __future__ import annotations
 
 import fnmatch
+import re
 from collections.abc import Mapping
 
 from pipeline.guest.boot import uki
@@ -38,9 +40,15 @@ def grub_entries(files: Files, variables: Mapping[str, str]) -> list[Entry]:
 def systemd_boot(files: Files) -> list[Configuration]:
     """What systemd-boot would show, if anything of it is there: entries of all its partitions."""
     path, text = _loader_conf(files)
-    installed = text is not None or _installed(files)
+    machines = _installed(files)
+    installed = text is not None or bool(machines)
     tops = [top for top in _PARTITIONS if not installed or _seen_by_firmware(files, top)]
-    plain = [item for top in tops for item in _read(files, f"{top}/loader/entries", {})]
+    plain = [
+        item
+        for top in tops
+        for item in _read(files, f"{top}/loader/entries", {})
+        if not machines or machines.issuperset(item[1].get("architecture", "").lower().split())
+    ]
     unified = [item for top in tops for item in uki.entries(files, top)]
     entries = _in_order([*plain, *unified])
     if installed:
@@ -69,12 +77,11 @@ def _loader_conf(files: Files) -> tuple[str, str | None]:
     return "/efi/loader/loader.conf", None
 
 
-def _installed(files: Files) -> bool:
-    return any(
-        name.lower().startswith("systemd-boot")
-        for top in _PARTITIONS
-        for name in files.names(f"{top}/EFI/systemd")
-    )
+def _installed(files: Files) -> set[str]:
+    """The architectures that it is there for, as UEFI calls them: x64 of systemd-bootx64.efi."""
+    names = (name.lower() for top in _PARTITIONS for name in files.names(f"{top}/EFI/systemd"))
+    found = (re.match(r"systemd-boot([a-z0-9]*)", name) for name in names)
+    return {match[1] for match in found if match}
 
 
 def _configuration(

@@ -81,6 +81,10 @@ class Configuration:
     entries: tuple[Entry, ...] = field(default=())
     default: int | None = None  # index in entries
     chosen_by: str | None = None
+    fallbacks: tuple[
+        int, ...
+    ] = ()  # indexes of what starts when the default's kernel cannot be read
+    given_up: tuple[str, ...] = ()  # entries that were tried before the default, and what they lack
 
     @property
     def default_entry(self) -> Entry | None:

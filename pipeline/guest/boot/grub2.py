@@ -2,10 +2,11 @@
 
     grubenv  "# GRUB Environment Block", NAME=VALUE lines, padded with # to 1,024 bytes
     default  an index, an id or a title; "2>0" or "Advanced…>Debian…" lead through submenus
+    fallback entries to try, in order, when the default's kernel cannot be read
     blscfg   puts the entries of the Boot Loader Specification where it stands
     source   carries another file out: 41_custom does so with custom.cfg beside grub.cfg
 
-https://www.gnu.org/software/grub/manual/grub/grub.html (default, Environment block, submenu)
+https://www.gnu.org/software/grub/manual/grub/grub.html (default, fallback, Environment block, submenu)
 """
 
 from __future__ import annotations
@@ -107,7 +108,8 @@ def _configuration(files: Files, path: str, text: str) -> Configuration:
     shell = Interpreter(variables, on_command, on_entry, lambda name: _there(files, name, saved))
     shell.run(parse(text))
     top.items += _loose(text, shell, path) if not top.items and not uses_bls else []
-    return _chosen(top, path, shell.variables.get("default", ""))
+    fallbacks = shell.variables.get("fallback", "").split()
+    return _chosen(top, path, shell.variables.get("default", ""), fallbacks)
 
 
 def _late(saved: dict[str, str], shell: Interpreter) -> dict[str, str]:
@@ -175,7 +177,7 @@ def _loose(text: str, shell: Interpreter, path: str) -> list[Entry | _Submenu]:
 # ------------------------------------------------------------------------------------------ default
 
 
-def _chosen(menu: _Menu, path: str, default: str) -> Configuration:
+def _chosen(menu: _Menu, path: str, default: str, fallbacks: Sequence[str]) -> Configuration:
     entries = list(_flat(menu))
     wanted = _resolve(menu, default)
     how = f"default={default}" if default else "the first entry"
@@ -186,7 +188,9 @@ def _chosen(menu: _Menu, path: str, default: str) -> Configuration:
     kept = tuple(entries[:MAX_ENTRIES])
     if index is not None and index >= MAX_ENTRIES:
         kept, index = (*kept[:-1], entries[index]), MAX_ENTRIES - 1
-    return Configuration("grub2", path, kept, index, clean(how, 200) if kept else None)
+    others = (_item(menu, name) for name in fallbacks)
+    behind = tuple(at for item in others for at, entry in enumerate(kept) if entry is item)
+    return Configuration("grub2", path, kept, index, clean(how, 200) if kept else None, behind)
 
 
 def _flat(menu: _Menu) -> list[Entry]:

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from dataclasses import replace
 
 from pipeline.guest.boot.entries import Configuration, Entry
 from pipeline.guest.tree import Files, TreeError
@@ -55,6 +56,28 @@ def missing(files: Files, volumes: Volumes, entry: Entry, used: frozenset[str]) 
     return tuple(f"{clean(path, 160)} (named in {source})" for path in absent)
 
 
+def falling_back(
+    files: Files, volumes: Volumes, found: Configuration, used: frozenset[str]
+) -> Configuration:
+    """The configuration with the entry as its default that starts in the end.
+
+    GRUB goes on to its fallback entries when the default's kernel cannot be read; without its initramfs
+    a kernel starts nevertheless.  Raises ``TreeError`` when nobody can tell.
+    """
+    if found.default is None or not found.fallbacks:
+        return found
+    given_up: list[str] = []
+    for index in (found.default, *found.fallbacks):
+        entry = found.entries[index]
+        absent = missing(files, volumes, replace(entry, initramfs=()), used)
+        if entry.kernel and not absent:
+            how = found.chosen_by if index == found.default else f"fallback of {found.chosen_by}"
+            return replace(found, default=index, chosen_by=how, given_up=tuple(given_up))
+        lacks = f"{absent[0]} is not there" if absent else "it starts no kernel"
+        given_up.append(f"{clean(entry.title, 100)}: {lacks}")
+    return found
+
+
 def _elsewhere(volumes: Volumes, path: str, used: frozenset[str]) -> bool:
     """Whether a volume that the guest does not mount holds the file."""
     for volume in volumes.survey.volumes:
@@ -72,8 +95,8 @@ def _elsewhere(volumes: Volumes, path: str, used: frozenset[str]) -> bool:
 def problems_of_others(
     configuration: Configuration, is_by_name: Callable[[str], bool]
 ) -> tuple[str, ...]:
-    """What would keep the entries that are not the default from starting elsewhere: device names."""
-    found = []
+    """What keeps entries that are not the default from starting elsewhere: device names, lost kernels."""
+    found = list(configuration.given_up)
     for index, entry in enumerate(configuration.entries):
         if index != configuration.default and entry.root and is_by_name(entry.root):
             found.append(f"{clean(entry.title, 100)}: root={entry.root}")

@@ -64,6 +64,17 @@ _NO_BOOT = BootReport(
 )
 
 
+def starting(
+    configuration: Answer[Configuration], files: Files, volumes: Volumes, mounted: Mounts
+) -> Answer[Configuration]:
+    """The configuration with what starts in the end as its default; as it stands, where nobody can tell."""
+    found = configuration.value
+    if found is None:
+        return configuration
+    told = ask(lambda: located.falling_back(files, volumes, found, mounted.devices))
+    return configuration if told.value is None else told
+
+
 def of_default(configuration: Answer[Configuration], question: Any) -> Answer[str]:
     """Something of the default entry; unknown when there is no entry to ask."""
     if configuration.value is None:

@@ -8,12 +8,12 @@ A file in /etc hides one of the same name in /run and /usr/lib, as systemd and N
 
 from __future__ import annotations
 
-import fnmatch
+import posixpath
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from pipeline.guest import units
+from pipeline.guest import globs, units
 from pipeline.guest.network import netplan, plain
 from pipeline.guest.network.seen import MAC, Seen, without_comments
 from pipeline.guest.tree import Files
@@ -108,7 +108,7 @@ def _files(files: Files) -> Iterator[tuple[str, str, _Look]]:
         if text is not None:
             yield path, text, look
     yield from _ifupdown(files)
-    found = _layered(files, "systemd/network", (".network", ".link"))
+    found = _layered(files, "systemd/network", (".network", ".link", ".netdev"))
     files.expect(*(f"{place}.d" for path in found for place in (path, _in_etc(path))))
     for path in found:
         drop_ins = [f"{path}.d"] if path.startswith("/etc") else [f"{path}.d", _in_etc(f"{path}.d")]
@@ -164,23 +164,16 @@ def _ifupdown(files: Files) -> Iterator[tuple[str, str, _Look]]:
             continue
         yield path, text, plain.interfaces
         for word, pattern in plain.sources(text):
-            todo += _sourced(files, word, pattern)
-    if len(seen) == 1:  # an interfaces file that is not there reads nothing; look all the same
-        for path in list(files.matching("/etc/network/interfaces.d", ""))[:MAX_FILES]:
-            if path not in seen and (text := files.text(path)) is not None:
-                yield path, text, plain.interfaces
+            todo += _sourced(files, word, posixpath.join(posixpath.dirname(path), pattern))
 
 
 def _sourced(files: Files, word: str, pattern: str) -> list[str]:
-    """The files that a source line means: a pattern, or a directory of plain names (interfaces(5))."""
-    path = pattern if pattern.startswith("/") else f"/etc/network/{pattern}"
-    if word == "source-directory":
-        names = (name for name in files.names(path) if re.fullmatch(r"[\w-]+", name))
-        return [f"{path.rstrip('/')}/{name}" for name in names][:MAX_FILES]
-    directory, _, last = path.rpartition("/")
-    if not re.search(r"[*?\[]", last):
-        return [path]
-    return [f"{directory}/{each}" for each in files.names(directory) if fnmatch.fnmatch(each, last)]
+    """The files that a source line means: a pattern, or directories of plain names (interfaces(5))."""
+    paths = globs.expand(files, pattern)
+    if word == "source":
+        return paths
+    names = [(path, name) for path in paths for name in files.names(path)]
+    return [posixpath.join(*each) for each in names if re.fullmatch(r"[\w-]+", each[1])][:MAX_FILES]
 
 
 def _rules(files: Files) -> Iterator[str]:

@@ -18,7 +18,7 @@ def look(text: str) -> Seen:
     for kind in _KINDS:
         for name, settings in list(_map(_map(network).get(kind)).items())[:MAX_INTERFACES]:
             if isinstance(settings, dict) and not is_loopback(str(name)):
-                parts.append(_interface(str(name), settings, physical=kind == "ethernets"))
+                parts.append(_interface(str(name), settings, kind))
     return together(parts)
 
 
@@ -26,12 +26,15 @@ def _map(value: Any) -> dict[str, Any]:
     return value if isinstance(value, dict) else {}
 
 
-def _interface(name: str, settings: dict[str, Any], *, physical: bool) -> Seen:
+def _interface(name: str, settings: dict[str, Any], kind: str) -> Seen:
     wanted = _map(settings.get("match"))
-    hardware = tuple(MAC.findall(str(wanted.get("macaddress", ""))))
+    told = [wanted.get("macaddress", "")]
+    if kind != "bridges" or settings.get("interfaces"):  # a bridge without a card is for containers
+        told.append(settings.get("macaddress", ""))
+    hardware = tuple(address for value in told for address in MAC.findall(str(value)))
     listed = settings.get("addresses")
     addresses = [_address(item) for item in (listed if isinstance(listed, list) else [])]
-    by_name = name if not wanted and physical else str(wanted.get("name", ""))
+    by_name = name if not wanted and kind == "ethernets" else str(wanted.get("name", ""))
     return Seen(
         hardware,
         tuple(address for address in addresses[:MAX_INTERFACES] if fixed(address)),

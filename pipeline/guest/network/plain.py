@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 from collections.abc import Iterator
 
 from pipeline.guest.linux import assignments
@@ -17,6 +18,10 @@ from pipeline.guest.network.seen import (
 )
 
 _NO = ("no", "false", "off", "0")
+_ADDRESS_KEYS = ("HWADDR", "MACADDR", "LLADDR")
+"""What a card must have; what it is given by Red Hat's scripts and by SUSE's wicked (ifcfg(5))."""
+_OF_CARDS = ("ethernet", "802-3-ethernet")
+_LEAVES_BY_CARD = ("bond", "vlan", "macvlan")
 
 
 def ifcfg(text: str) -> Seen:
@@ -28,7 +33,7 @@ def ifcfg(text: str) -> Seen:
     dynamic = values.get("BOOTPROTO", "").lower() in ("dhcp", "bootp", "dhcp4", "dhcp6")
     addresses = [value for key, value in values.items() if re.fullmatch(r"IPADDR\w*", key)]
     return Seen(
-        tuple(MAC.findall(values.get("HWADDR", ""))),
+        tuple(mac for key in _ADDRESS_KEYS for mac in MAC.findall(values.get(key, ""))),
         () if dynamic else tuple(value for value in addresses if fixed(value)),
         dynamic,
         bound_name(device),
@@ -61,10 +66,18 @@ def interfaces(text: str) -> Seen:
 
 def sources(text: str) -> Iterator[tuple[str, str]]:
     """``source`` and ``source-directory`` lines: the word, and the path or pattern."""
-    for line in without_comments(text).splitlines():
-        words = line.split()
-        if len(words) > 1 and words[0] in ("source", "source-directory"):
+    for line in without_comments(text.replace("\\\n", " ")).splitlines():
+        words = _words(line)
+        if words and words[0] in ("source", "source-directory"):
             yield from ((words[0], path) for path in words[1:])
+
+
+def _words(line: str) -> list[str]:
+    """As a shell takes them (wordexp(3)); what it would refuse, by its blanks."""
+    try:
+        return shlex.split(line)
+    except ValueError:
+        return line.split()
 
 
 def _sections(text: str) -> Iterator[tuple[str, str, str]]:
@@ -97,21 +110,30 @@ def keyfile(text: str) -> Seen:
         for section, key, value in rows
         if section in manual and re.fullmatch(r"address(?:es)?\d*", key)
     ]
-    bound = known.get(("ethernet", "mac-address"), known.get(("802-3-ethernet", "mac-address"), ""))
+    keys = [(kind, key) for key in ("mac-address", "cloned-mac-address") for kind in _OF_CARDS]
     return Seen(
-        tuple(MAC.findall(bound)),
+        tuple(mac for key in keys for mac in MAC.findall(known.get(key, ""))),
         tuple(value for value in static if fixed(value)),
         any((key, value) == ("method", "auto") for _, key, value in rows),
         bound_name(name),
     )
 
 
-def networkd(text: str) -> Seen:
-    """A .network or .link file, its drop-ins behind it (systemd.network(5)).
+def _of_no_card(section: str, key: str, value: str) -> bool:
+    if section == "Match":
+        return key in ("Kind", "Virtualization") and bool(value)
+    return (section, key) == ("NetDev", "Kind") and value not in _LEAVES_BY_CARD
 
-    What matches by Kind= or Virtualization= is about containers and tunnels, not about a card.
+
+def networkd(text: str) -> Seen:
+    """A .network, .link or .netdev file, its drop-ins behind it (systemd.network(5)).
+
+    What matches by Kind= or Virtualization= is about containers and tunnels, not about a card.  Of
+    [NetDev] only what always leaves by a card counts: a bridge may be one for containers alone.
     """
     hardware: list[str] = []
+    given: list[str] = []  # by [Link], whose policy may be another
+    policy = ""
     static: list[str] = []
     names: list[str] = []
     dhcp = False
@@ -120,8 +142,12 @@ def networkd(text: str) -> Seen:
             hardware = [*hardware, *MAC.findall(value)] if value else []
         elif section == "Match" and key in ("Name", "OriginalName"):
             names += value.split()
-        elif section == "Match" and key in ("Kind", "Virtualization") and value:
+        elif _of_no_card(section, key, value):
             return Seen()
+        elif section in ("Link", "NetDev") and key == "MACAddress":
+            given = MAC.findall(value)
+        elif (section, key) == ("Link", "MACAddressPolicy"):
+            policy = value
         elif section in ("Network", "Address") and key == "Address":
             static = [*static, value] if value else []
         elif (section, key) == ("Network", "DHCP"):
@@ -129,4 +155,5 @@ def networkd(text: str) -> Seen:
     if names and all(is_loopback(name) for name in names):
         return Seen()
     bound = tuple(name for each in names for name in bound_name(each))
+    hardware += given if policy in ("", "none") else []
     return Seen(tuple(hardware), tuple(value for value in static if fixed(value)), dhcp, bound)

@@ -15,7 +15,7 @@ _ANY_MACHINE = re.compile(r"eth\d+")
 class Seen:
     """What a file binds to one machine."""
 
-    hardware: tuple[str, ...] = ()  # hardware addresses
+    hardware: tuple[str, ...] = ()  # hardware addresses that a card must have, or is given
     static: tuple[str, ...] = ()  # fixed addresses
     dhcp: bool = False
     names: tuple[str, ...] = ()  # interfaces called by the slot or bus of their card
