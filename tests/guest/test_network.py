@@ -330,7 +330,7 @@ GENERATED = [
     },
     {
         "etc/network/interfaces": "source interfaces.d/*\n",
-        "etc/network/interfaces.d/50-cloud-init": f"iface e inet static\naddress 1.2.3.4\nhwaddress {MAC}\n"
+        "etc/network/interfaces.d/50-cloud-init": f"iface e inet static\naddress 1.2.3.4\nhwaddress {MAC}\n",
     },
     {
         "etc/sysconfig/network-scripts/ifcfg-eth0": f"# Created by cloud-init automatically\nHWADDR={MAC}\n"

@@ -10,9 +10,11 @@ import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+import uuid
 from dataclasses import replace
 from pathlib import Path
 
+import google_crc32c
 import pytest
 from phony import builder
 
@@ -298,6 +300,51 @@ def test_a_directory_of_a_million_names_costs_no_more_than_its_own_names(tmp_pat
         assert tree.names("/small") == ["file"]
         assert tree.read("/etc/hostname", 0, 100) == b"guest\n"
         assert reader._starts == 1
+
+
+def marked_as_a_leaf(volume: Path, directory: str) -> None:
+    """What the kernel leaves at the end of an index's root, which was the directory's first leaf."""
+    tool = builder("guest_disks").tool
+    inode = tool("debugfs", "-R", f"stat {directory}", volume)
+    number, generation = (
+        int(re.search(rf"{name}:\s+(\d+)", inode)[1]).to_bytes(4, "little")
+        for name in ("Inode", "Generation")
+    )
+    at = int(tool("debugfs", "-R", f"bmap {directory} 0", volume)) * 4096
+    with volume.open("r+b") as file:
+        file.seek(at)
+        block = bytearray(file.read(4096))
+        block[-8:-4] = b"\x0c\0\0\xde"
+        count = int.from_bytes(block[0x22:0x24], "little")
+        told = uuid.UUID(ROOT_UUID).bytes + number + generation + block[: 0x20 + 8 * count]
+        sum_ = google_crc32c.value(told + block[-8:-4] + bytes(4)) ^ 0xFFFFFFFF
+        block[-4:] = sum_.to_bytes(4, "little")
+        file.seek(at)
+        file.write(block)
+
+
+@pytest.mark.needs("mke2fs", "e2fsck", "debugfs")
+def test_an_index_whose_root_was_a_leaf_is_read(tmp_path):
+    disks = builder("guest_disks")
+    names = [f"file-{number:04}" for number in range(400)]
+    tree = {f"many/{name}": "" for name in names}
+    volume = disks.ext4(tmp_path / "v", 16, tree, ROOT_UUID, options=("-b", "4096"))
+    subprocess.run(["e2fsck", "-fyD", volume], env=disks_env(), capture_output=True)
+    marked_as_a_leaf(volume, "/many")
+
+    said = subprocess.run(
+        ["e2fsck", "-fn", volume], env=disks_env(), capture_output=True, text=True
+    )
+    with Source.open(volume) as source, client.open_reader(source) as reader:
+        found = reader.mount(whole(source)).names("/many")
+
+    assert said.returncode == 0, said.stdout
+    assert found == names
+
+
+def disks_env() -> dict[str, str]:
+    """Where programs for file systems are."""
+    return {**os.environ, "PATH": builder("guest_disks").FORMAT_PATH}
 
 
 @pytest.mark.needs("mkntfs", "ntfs-3g", "fusermount")

@@ -184,10 +184,14 @@ def _is_power(number: int, base: int) -> bool:
 
 
 def _directory_fits(block: bytes, seed: int) -> bool:
-    """Whether a block of a directory has its checksum: a leaf, or an index of hashes."""
+    """Whether a block of a directory has its checksum: a leaf, or an index of hashes.
+
+    The kernel makes the index's root of the directory's first leaf, and leaves the marks of one at its end.
+    """
     tail = block[-12:]
-    if tail[:4] == bytes(4) and tail[4:8] == b"\x0c\0\0\xde":
-        return _summed(seed, block[:-12]) == _u32(tail, 8)
+    leaf = tail[:4] == bytes(4) and tail[4:8] == b"\x0c\0\0\xde"
+    if leaf and _summed(seed, block[:-12]) == _u32(tail, 8):
+        return True
     inner = len(block) > 64 and block[:4] == bytes(4)  # or the root, which begins with . and ..
     start = 8 if inner else 0x18 + block[0x1D]
     limit, count = (int.from_bytes(block[start + at : start + at + 2], "little") for at in (0, 2))
