@@ -24,7 +24,7 @@ import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from pipeline.content import xfs_log
+from pipeline.content import fat_label, xfs_log
 from pipeline.source import Reader
 
 HEAD = 4096  # bytes that hold the common signatures
@@ -225,15 +225,9 @@ def _fat_details(kind: str, read: _Read) -> FileSystem:
     small = int.from_bytes(head[22:24], "little") != 0
     at, state = (39, head[37]) if small else (67, head[65])
     serial = head[at : at + 4][::-1].hex().upper()
-    label = _text(head[at + 4 : at + 15])
     detail = _fat_trouble(state, *_fat_marks(head, read))
-    return FileSystem(
-        kind,
-        f"{serial[:4]}-{serial[4:]}",
-        None if label == "NO NAME" else label,
-        detail is None,
-        detail=detail,
-    )
+    label = _text(fat_label.root_label(head, read) or b"")
+    return FileSystem(kind, f"{serial[:4]}-{serial[4:]}", label, detail is None, detail=detail)
 
 
 def _fat_trouble(state: int, unmounted: bool, sound: bool) -> str | None:

@@ -65,6 +65,112 @@ def test_we_and_blkid_see_the_same(name, tmp_path):
     assert ours.clean is not False
 
 
+def relabel(path: Path, how: str) -> None:
+    """Change a FAT's label in one of its two places; the directory's where mkfs put it, first."""
+    raw = bytearray(path.read_bytes())
+    sector, cluster, reserved, copies = struct.unpack_from("<HBHB", raw, 11)
+    small = int.from_bytes(raw[22:24], "little")
+    table = small or int.from_bytes(raw[36:40], "little")
+    at = (reserved + copies * table) * sector
+    boot = 43 if small else 71
+    more = b"ANOTHER    \x08" + bytes(20)
+    if how == "boot sector":
+        raw[boot : boot + 11] = b"ELSEWHERE  "
+    elif how == "directory":
+        raw[at : at + 11] = b"NEW NAME   "
+    elif how == "deleted":
+        raw[at] = 0xE5
+    elif how == "deleted, then another":
+        raw[at] = 0xE5
+        raw[at + 32 : at + 64] = more
+    elif how == "behind a long name":
+        raw[at : at + 32] = b"A" + b"x\0" * 5 + b"\x0f" + bytes(20)
+        raw[at + 32 : at + 64] = more
+    elif how == "behind the end":
+        raw[at : at + 32] = bytes(32)
+        raw[at + 32 : at + 64] = more
+    elif how == "a directory of that kind":
+        raw[at + 11] = 0x18
+    elif how == "with a cluster":
+        raw[at + 26] = 5
+    elif how == "read-only":
+        raw[at + 11] = 0x29
+    elif how == "first letter 05":
+        raw[at] = 0x05
+    elif how == "in the second cluster":  # of a FAT32's root, which is a chain
+        first, size = int.from_bytes(raw[44:48], "little"), cluster * sector
+        raw[at : at + size] = (b"FILE       \x20" + bytes(20)) * (size // 32)
+        for copy in range(copies):
+            table_at = (reserved + copy * table) * sector
+            struct.pack_into("<II", raw, table_at + 4 * first, 9, 0)
+            struct.pack_into("<I", raw, table_at + 4 * 9, 0x0FFFFFFF)
+        raw[at + 7 * size : at + 7 * size + 32] = more
+    path.write_bytes(raw)
+
+
+@pytest.mark.needs("mkfs.vfat", "blkid")
+@pytest.mark.parametrize("bits", ["12", "16", "32"])
+@pytest.mark.parametrize(
+    "how",
+    ["boot sector", "directory", "deleted", "deleted, then another", "behind a long name",
+     "behind the end", "a directory of that kind", "with a cluster", "read-only"],
+)  # fmt: skip
+def test_a_fat_is_called_as_its_root_directory_says(bits, how, tmp_path):
+    path = made_fat(tmp_path / "fat", bits)
+    relabel(path, how)
+
+    with Source.open(path) as source:
+        ours = filesystems.describe(source)
+
+    assert ours.label == by_blkid(path).get("LABEL")
+
+
+def made_fat(path: Path, bits: str) -> Path:
+    """A FAT with the label "OLD NAME"."""
+    with path.open("wb") as file:
+        file.truncate({"12": 1, "16": 8, "32": 34}[bits] * MIB)
+    subprocess.run(
+        ["mkfs.vfat", "-F", bits, "-s", "1", "-n", "OLD NAME", path],
+        check=True, capture_output=True, env=ENV,
+    )  # fmt: skip
+    return path
+
+
+@pytest.mark.needs("mkfs.vfat", "blkid")
+def test_the_root_directory_of_a_fat32_is_followed(tmp_path):
+    path = made_fat(tmp_path / "fat", "32")
+    relabel(path, "in the second cluster")
+
+    with Source.open(path) as source:
+        ours = filesystems.describe(source)
+
+    assert ours.label == by_blkid(path).get("LABEL") == "ANOTHER"
+
+
+@pytest.mark.needs("mkfs.vfat")
+def test_a_label_whose_first_byte_is_that_of_a_deleted_entry(tmp_path):
+    path = made_fat(tmp_path / "fat", "16")
+    relabel(path, "first letter 05")
+
+    with Source.open(path) as source:
+        assert filesystems.describe(source).label == "\ufffdLD NAME"
+
+
+@pytest.mark.needs("mkfs.vfat")
+def test_a_root_directory_that_leads_in_circles_ends(tmp_path):
+    path = made_fat(tmp_path / "fat", "32")
+    relabel(path, "in the second cluster")
+    raw = bytearray(path.read_bytes())
+    reserved = int.from_bytes(raw[14:16], "little")
+    struct.pack_into("<I", raw, reserved * 512 + 4 * 9, 2)
+    second = (reserved + 2 * int.from_bytes(raw[36:40], "little") + 7) * 512
+    raw[second : second + 512] = (b"FILE       \x20" + bytes(20)) * 16
+    path.write_bytes(raw)
+
+    with Source.open(path) as source:
+        assert filesystems.describe(source).label is None
+
+
 @pytest.mark.needs("mke2fs")
 def test_a_file_system_in_the_middle_of_a_disk(tmp_path):
     inner = make(tmp_path, "ext4")

@@ -101,7 +101,8 @@ WAYS = {
     "extlinux": Variant("extlinux"),
 }
 SHELL = "serial --unit=0\nterminal_input serial\nterminal_output serial\nset timeout=1\n"
-KERNEL = "linux /boot/vmlinuz-{version} root={root} ro console=ttyS0 rootdelay=5"
+UNIT = "systemd.unit=getty.target"  # local file systems and the console, and no more to wait for
+KERNEL = f"linux /boot/vmlinuz-{{version}} root={{root}} ro console=ttyS0 rootdelay=5 {UNIT}"
 INITRD = "initrd /boot/initrd.img-{version}"
 
 
@@ -155,11 +156,13 @@ CASES = {
         "bios",
         {"fstab-absent-disks"},
         "emergency mode",
+        menu(entry()),
         fstab=f"UUID={OTHER} /data ext4 {ABSENT_OPTIONS} 0 2\n",
     ),
     "mounts that may be absent": Case(
         "bios",
         {"fstab-slow-start"},
+        grub=menu(entry()),
         fstab=f"LABEL=data /data ext4 nofail,{ABSENT_OPTIONS} 0 2\n"
         f"UUID={OTHER} none swap sw,{ABSENT_OPTIONS} 0 0\n"
         "PARTLABEL=x /auto ext4 x-systemd.automount 0 0\n",
