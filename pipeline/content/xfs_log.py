@@ -6,13 +6,15 @@
 
 The log is a ring.  Every block carries the number of the round in which it was written, so the head is
 found by bisection.  The log is clean when the last record before the head is the one that an unmount
-writes, and ends there.
+writes, says that it stands where it does, and ends there.
 
     superblock, big-endian   4 4 block size     48 8 log's first block     84 4 blocks a group
-                            96 4 log's blocks  124 1 bits of a block's number within its group
+                            32 16 UUID          96 4 log's blocks         248 16 UUID of the metadata
+                           124 1 bits of a block's number within its group
     log block                0 4 cycle, or FEEDBABE, which begins a record and is followed by the cycle
-    record header            8 4 version   12 4 length of the data   40 4 operations
-                           320 4 size of a log buffer
+    record header            4 4 cycle      8 4 version   12 4 length of the data
+                            16 8 cycle (4) and block (4) where it stands
+                            40 4 operations             304 16 UUID        320 4 size of a log buffer
     first operation          9 1 flags, 20h: unmount
 
 "XFS Algorithms & Data Structures", chapter 14; fs/xfs/libxfs/xfs_log_format.h of Linux.
@@ -20,7 +22,8 @@ writes, and ends there.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Literal, TypeAlias
 
 BLOCK = 512
 _MAGIC = 0xFEEDBABE
@@ -31,20 +34,37 @@ _PER_HEADER = 32 << 10  # bytes of data that one header block describes
 Read = Callable[[int, int], bytes]
 """``length`` bytes at ``offset``, both counted from the file system's start."""
 
+State: TypeAlias = Literal["clean", "unwritten", "dirty", "foreign", "unknown"]
+"""Unwritten: zeros, so nobody has mounted it yet.  Foreign: its end is of another file system's log."""
+
+NOT_CLEAN: Mapping[State, str] = {
+    "unwritten": "its log was never written",
+    "dirty": "its log may hold changes that were not written back",
+    "foreign": "its log is another file system's",
+    "unknown": "its log is elsewhere or cannot be read",
+}
+"""What to say of it, a part of a sentence."""
+
 
 def clean(read: Read) -> bool | None:
-    """True: unmounted.  False: there is something to replay.  None: the log is elsewhere or unreadable.
+    """True: nothing to replay.  False: there is something.  None: nobody can tell."""
+    return {"clean": True, "unwritten": True, "dirty": False}.get(state(read))
 
-    Reads some 25 sectors and one record of at most 260 KiB.
-    """
+
+def state(read: Read) -> State:
+    """How the log ends.  Reads some 25 sectors and one record of at most 260 KiB."""
     place = _place(read)
     if place is None:
-        return None
+        return "unknown"
     start, count = place
-    ring = _Ring(read, start, count)
-    if ring.cycle(0) in (0, None) or ring.cycle(count - 1) is None:
-        return True if ring.cycle(0) == 0 else None  # zeros: nobody has mounted it yet
-    return ring.ends_with_unmount(ring.head())
+    head = read(0, BLOCK)
+    ring = _Ring(read, start, count, (head[32:48], head[248:264]))
+    newest, last = ring.cycle(0), ring.cycle(count - 1)
+    if newest is None or last is None:
+        return "unknown"
+    if newest == 0:
+        return "unwritten"
+    return ring.end() if last in (newest, newest - 1, 0) else "dirty"
 
 
 def _place(read: Read) -> tuple[int, int] | None:
@@ -67,8 +87,9 @@ def _be(data: bytes, at: int, length: int) -> int:
 class _Ring:
     """The log's blocks, by number."""
 
-    def __init__(self, read: Read, start: int, count: int) -> None:
-        self._read, self._start, self._count = read, start, count
+    def __init__(self, read: Read, start: int, count: int, uuids: tuple[bytes, ...]) -> None:
+        """``uuids``: any of them may stand in its records."""
+        self._read, self._start, self._count, self._uuids = read, start, count, uuids
 
     def cycle(self, number: int) -> int | None:
         """The round in which a block was written; None where the file ends."""
@@ -77,7 +98,15 @@ class _Ring:
             return None
         return _be(data, 4 if _be(data, 0, 4) == _MAGIC else 0, 4)
 
-    def head(self) -> int:
+    def end(self) -> State:
+        """How the newest round ends."""
+        head = self._head()
+        record = self._last_record(head)
+        if not self._is_unmount(record, (head - len(record) // BLOCK) % self._count):
+            return "dirty"
+        return "clean" if record[304:320] in self._uuids else "foreign"
+
+    def _head(self) -> int:
         """The number of the block that will be written next."""
         newest = self.cycle(0)
         if self.cycle(self._count - 1) == newest:
@@ -88,8 +117,8 @@ class _Ring:
             low, high = (middle, high) if self.cycle(middle) == newest else (low, middle)
         return high
 
-    def ends_with_unmount(self, head: int) -> bool:
-        """Whether the last record before ``head`` is an unmount's and ends there."""
+    def _last_record(self, head: int) -> bytes:
+        """What stands from the last header before ``head`` on; nothing when there is none."""
         blocks = min(self._count, _MAX_RECORD // BLOCK)
         first = head - blocks
         data = self._blocks(max(first, 0), head)
@@ -98,13 +127,18 @@ class _Ring:
         at = data.rfind(_MAGIC.to_bytes(4, "big"))
         while at >= 0 and at % BLOCK:
             at = data.rfind(_MAGIC.to_bytes(4, "big"), 0, at + 3)
-        record = data[at:] if at >= 0 else b""
+        return data[at:] if at >= 0 else b""
+
+    def _is_unmount(self, record: bytes, block: int) -> bool:
+        """Whether it is an unmount's record, stands at this block, and is as long as it says."""
         second = _be(record, 8, 4) & 2  # version 2 has buffers above 32 KiB
         headers = max(1, -(-_be(record, 320, 4) // _PER_HEADER)) if second else 1
         length = headers * BLOCK + -(-_be(record, 12, 4) // BLOCK) * BLOCK
         operation = record[headers * BLOCK : headers * BLOCK + 12]
         return (
-            len(record) == length
+            len(record) == length > 0
+            and _be(record, 8, 4) in (1, 2)
+            and _be(record, 16, 8) == _be(record, 4, 4) << 32 | block
             and _be(record, 40, 4) == 1
             and len(operation) == 12
             and bool(operation[9] & _UNMOUNT)

@@ -128,10 +128,13 @@ def test_a_buffer_of_256_kib_has_eight_headers():
         data[:512] + b"".join(struct.pack(">I", 4).ljust(512, b"\0") for _ in range(7)) + data[512:]
     )
 
-    ring = xfs_log._Ring(lambda at, n: wide[at : at + n], 0, len(wide) // 512)
+    def end(data, uuid=bytes(16)):
+        ring = xfs_log._Ring(lambda at, n: data[at : at + n], 0, len(data) // 512, (uuid,))
+        return ring.end()
 
-    assert ring.ends_with_unmount(len(wide) // 512)
-    assert not ring.ends_with_unmount(len(wide) // 512 - 1)
+    assert end(wide) == "clean"
+    assert end(wide[:-512]) == "dirty"
+    assert end(wide, b"another log's id") == "foreign"
 
 
 def test_a_log_on_another_device_or_behind_the_end_is_unknown(made):

@@ -420,7 +420,6 @@ REFUSED = {
     "ext4-encrypt": "bit 0x10000",
     "ext4-large-dir": "bit 0x4000",
     "ext4-mmp": "bit 0x100",
-    "xfs-nrext64": "bit 0x20",
     "ntfs-8k": "8192 bytes",
     "ntfs-64k": "65536 bytes",
 }

@@ -37,7 +37,6 @@ LEFT_TO_THE_APPLIANCE = {
     "ntfs-16k",
     "ntfs-32k",
     "ntfs-64k",
-    "xfs-nrext64",
 }
 FILE_SYSTEMS = builder("guest_filesystems").FILE_SYSTEMS
 LEFT = ("inks/long", "eft to the appliance/", "ower case")

@@ -26,7 +26,8 @@ import struct
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from pipeline.content.free_space import xfs_log, xfs_tree
+from pipeline.content import xfs_log
+from pipeline.content.free_space import xfs_tree
 from pipeline.content.free_space.base import Effort, Span, clipped, exactly, merged, require
 from pipeline.content.free_space.xfs_tree import Geometry
 from pipeline.formats.crc32c import crc32c
@@ -163,9 +164,8 @@ class XfsMap:
 def look(volume: Reader, effort: Effort) -> XfsMap:
     """The free space of an XFS.  Raises ``KeptError``."""
     geometry, free_blocks = _superblock(volume)
-    xfs_log.require_clean(
-        volume, geometry.log_offset, geometry.log_blocks * geometry.block_size, geometry.uuids
-    )
+    log = xfs_log.state(volume.read)
+    require(log == "clean", xfs_log.NOT_CLEAN.get(log, ""))
     found = XfsMap(volume, geometry)
     found.prove(free_blocks, effort)
     return found
@@ -183,8 +183,7 @@ def _superblock(volume: Reader) -> tuple[Geometry, int]:
     log_start = struct.unpack_from(">Q", raw, 48)[0]
     group_blocks, groups, _, log_blocks = struct.unpack_from(">4I", raw, 84)
     incompatible, read_only = struct.unpack_from(">I", raw, 216)[0], raw[212:216]
-    own = raw[32:48]
-    meta = raw[248:264] if version == 5 and incompatible & 0x4 else own
+    uuid = raw[248:264] if version == 5 and incompatible & 0x4 else raw[32:48]
     require(512 <= size <= 65536 and size == 1 << raw[120], "its block size is not possible")
     require(sector <= size and 0 < group_blocks <= 1 << raw[124], "its group size is not possible")
     require(raw[124] < 32 and (1 << raw[124]) >> 1 < group_blocks, "its group size contradicts")
@@ -204,8 +203,7 @@ def _superblock(volume: Reader) -> tuple[Geometry, int]:
         log_start,
         log_blocks,
         int.from_bytes(read_only, "big") if version == 5 else 0,
-        meta,
-        (own, meta),
+        uuid,
     )
     inside = geometry.log_start % geometry.group_stride + log_blocks <= group_blocks
     number = geometry.log_start // geometry.group_stride

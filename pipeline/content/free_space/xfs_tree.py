@@ -50,13 +50,6 @@ class Geometry:
     log_blocks: int
     read_only: int  # features
     uuid: bytes  # in metadata
-    uuids: tuple[bytes, bytes]  # that the log may carry
-
-    @property
-    def log_offset(self) -> int:
-        """Byte of the volume at which the log begins."""
-        number, at = divmod(self.log_start, self.group_stride)
-        return (number * self.group_blocks + at) * self.block_size
 
 
 class Tree:

@@ -19,6 +19,7 @@ from collections.abc import Callable
 
 import google_crc32c
 
+from pipeline.content import xfs_log
 from pipeline.source import Reader
 
 _EXT_INCOMPATIBLE = {
@@ -47,7 +48,13 @@ _EXT_READ_ONLY = {
     0x10000: "orphan_present",
 }
 _XFS_READ_ONLY = {0x1: "finobt", 0x2: "rmapbt", 0x4: "reflink", 0x8: "inobtcount"}
-_XFS_INCOMPATIBLE = {0x1: "ftype", 0x2: "sparse inodes", 0x4: "meta_uuid", 0x8: "bigtime"}
+_XFS_INCOMPATIBLE = {
+    0x1: "ftype",
+    0x2: "sparse inodes",
+    0x4: "meta_uuid",
+    0x8: "bigtime",
+    0x20: "nrext64",
+}
 _METADATA_CSUM = 0x400
 _INVERTED = 0xFFFFFFFF  # ext4's checksums end without being inverted
 _NTFS_LARGEST_CLUSTER = 4096
@@ -90,30 +97,13 @@ def _xfs(reader: Reader) -> str | None:
     if int.from_bytes(head[16:24], "big"):
         return "it has a real-time part"
     if version == 5 and not _xfs_sum_fits(reader, int.from_bytes(head[102:104], "big")):
-        return _unclean(head, reader) or "its superblock has a wrong checksum"
-    return _unclean(head, reader)
+        return _unclean(reader) or "its superblock has a wrong checksum"
+    return _unclean(reader)
 
 
-def _unclean(head: bytes, reader: Reader) -> str | None:
-    """Whether an XFS's log has something to replay.
-
-    Superblock: 4 4 block size, 48 8 first block of the log, 84 4 blocks a group, 96 4 blocks of the log,
-    124 1 log2(blocks a group) rounded up, 32 16 UUID, 248 16 that of the metadata.
-    """
-    from pipeline.content.free_space import xfs_log  # where there is an XFS
-    from pipeline.content.free_space.base import KeptError
-
-    block, start = int.from_bytes(head[4:8], "big"), int.from_bytes(head[48:56], "big")
-    group, length = (int.from_bytes(head[at : at + 4], "big") for at in (84, 96))
-    bits = head[124]
-    if start == 0 or bits > 31:
-        return "its log is elsewhere"
-    at = ((start >> bits) * group + (start & ((1 << bits) - 1))) * block
-    try:
-        xfs_log.require_clean(reader, at, length * block, (head[32:48], head[248:264]))
-    except KeptError as error:
-        return str(error)
-    return None
+def _unclean(reader: Reader) -> str | None:
+    """Why an XFS's log may have something to replay."""
+    return xfs_log.NOT_CLEAN.get(xfs_log.state(reader.read))
 
 
 def _xfs_sum_fits(reader: Reader, size: int) -> bool:
