@@ -36,7 +36,10 @@ class TreeError(Exception):
 
 
 class Tree(Protocol):
-    """One mounted file system.  Paths are absolute within it.  All methods raise ``TreeError``."""
+    """One mounted file system.  Paths are absolute within it.  All methods raise ``TreeError``.
+
+    Two threads may ask at once.
+    """
 
     def stat(self, directory: str, names: Sequence[str]) -> list[Entry | None]:
         """What each of the names in a directory is, links not followed; None: not there."""

@@ -1,6 +1,6 @@
 """XFS files of every shape of extents and attributes, read directly and by the kernel that wrote them.
 
-    data            in the inode (up to 21 extents in 512 bytes), in a tree of one level, of more (not read directly)
+    data            in the inode (up to 21 extents in 512 bytes), in a tree of one level, of more (not read)
 attributes      in the inode, in extents, in a tree
 counters        of 32 and 16 bits, or of 64 and 32 (nrext64, the default of Debian 13)
 """

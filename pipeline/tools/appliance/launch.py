@@ -18,6 +18,7 @@ import json
 import shutil
 import socket
 import tempfile
+import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -159,6 +160,7 @@ class _Channel:
         self._worker = worker
         self._cancellation = cancellation
         self._data = bytearray()
+        self._turn = threading.Lock()  # of who asks
         self.deadline = 0.0
 
     def stderr(self) -> str:
@@ -175,6 +177,10 @@ class _Channel:
         Raises ``TreeError`` when the answer is an error, ``ToolError`` when there is none in time or
         the worker ended, ``Interrupted`` when a stop was asked for.
         """
+        with self._turn:
+            return self._asked(call, arguments)
+
+    def _asked(self, call: str, arguments: Mapping[str, Any]) -> Any:
         line = json.dumps({"call": call, **arguments}).encode() + b"\n"
         try:
             self._end.settimeout(max(_POLL_S, self.deadline - time.monotonic()))

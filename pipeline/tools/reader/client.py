@@ -10,6 +10,7 @@ cannot tell; a ``TreeError`` is an answer: so it is on the disk.
 from __future__ import annotations
 
 import contextlib
+import threading
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -37,6 +38,7 @@ class DirectReader:
         self._unlocked = unlocked
         self._child: Child | None = None
         self._stack = contextlib.ExitStack()
+        self._turn = threading.Lock()  # of who asks
         self._lost: dict[str, str] = {}  # device: why
         self._starts = 0
         self.version = ""  # of libfsext, once a child has answered
@@ -63,6 +65,10 @@ class DirectReader:
 
     def ask(self, volume: Volume, call: str, **arguments: Any) -> Any:
         """One question about a volume.  Raises ``UnableError``, ``TreeError``, ``Interrupted``."""
+        with self._turn:
+            return self._asked(volume, call, arguments)
+
+    def _asked(self, volume: Volume, call: str, arguments: Mapping[str, Any]) -> Any:
         if volume.device in self._lost:
             raise UnableError(self._lost[volume.device])
         try:
