@@ -24,7 +24,7 @@ import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from pipeline.content import fat_label, xfs_log
+from pipeline.content import fat_label, ntfs_log, xfs_log
 from pipeline.source import Reader
 
 HEAD = 4096  # bytes that hold the common signatures
@@ -55,6 +55,7 @@ _FAR: tuple[tuple[int, bytes, str], ...] = (
     (4120, bytes.fromhex("c68573f64e1a45ca8265f57f48ba6d81"), "bcachefs"),
 )
 _SWAP_PAGES = (4096, 8192, 16384, 65536)
+_TO_REPLAY = "its log holds changes that were not written back"
 _RAID_MAGIC = struct.pack("<I", 0xA92B4EFC)
 
 MOUNTABLE = frozenset(
@@ -206,7 +207,7 @@ def _xfs_details(kind: str, read: _Read) -> FileSystem:
         _text(head[108:120]),
         clean,
         str(version),
-        None if clean is not False else "its log holds changes that were not written back",
+        None if clean is not False else _TO_REPLAY,
     )
 
 
@@ -256,7 +257,7 @@ def _fat_marks(head: bytes, read: _Read) -> tuple[bool, bool]:
 
 
 def _ntfs_details(kind: str, read: _Read) -> FileSystem:
-    """The dirty flag and the label lie in $Volume, the fourth record of the MFT."""
+    """The dirty flag and the label lie in $Volume, the fourth record of the MFT; before it, $LogFile."""
     head = read(0, HEAD)
     sector, cluster = struct.unpack_from("<HB", head, 11)
     cluster = cluster if cluster <= 0x80 else 1 << (256 - cluster)
@@ -264,10 +265,15 @@ def _ntfs_details(kind: str, read: _Read) -> FileSystem:
     size = 1 << -per_record if per_record < 0 else per_record * cluster * sector
     mft = int.from_bytes(head[48:56], "little") * cluster * sector
     serial = head[72:80][::-1].hex().upper()
-    record = read(mft + 3 * size, size) if 256 <= size <= 65536 else b""
-    label, dirty = _ntfs_volume(record)
-    detail = "its dirty flag is set" if dirty else None
-    return FileSystem(kind, serial, label, None if dirty is None else not dirty, detail=detail)
+    records = read(mft + 2 * size, 2 * size) if 256 <= size <= 65536 else b""
+    label, dirty = _ntfs_volume(records[size:])
+    replayed = ntfs_log.clean(records[:size], cluster * sector, read)
+    if dirty:
+        return FileSystem(kind, serial, label, False, detail="its dirty flag is set")
+    if replayed is False:
+        return FileSystem(kind, serial, label, False, detail=_TO_REPLAY)
+    known = dirty is False and replayed
+    return FileSystem(kind, serial, label, True if known else None)
 
 
 def _ntfs_volume(record: bytes) -> tuple[str | None, bool | None]:

@@ -170,6 +170,9 @@ def make(suite: str, variant: Variant, work: Path) -> Path:
     with ExitStack() as stack:
         tree, devices = _mounts(stack, variant, work, root, boot)
         run("tar", "--numeric-owner", "-xf", archive(suite), "-C", tree)
+        if variant.boot:
+            _move_boot(devices[BOOT_UUID], tree / "boot", work / "boot")
+            stack.enter_context(mounted(devices[BOOT_UUID], tree / "boot"))
         for name in ("proc", "sys"):
             stack.enter_context(mounted(f"/{name}", tree / name, "--bind"))
         stack.enter_context(mounted("dev", tree / "dev", "-t", "tmpfs"))
@@ -206,10 +209,16 @@ def _mounts(
         stack.enter_context(mounted(device, tree))
     if variant.boot:
         devices[BOOT_UUID] = stack.enter_context(attached(boot))
-        stack.enter_context(mounted(devices[BOOT_UUID], tree / "boot"))
     if variant.uefi:
         stack.enter_context(mounted("esp", tree / "boot/efi", "-t", "tmpfs"))
     return tree, devices
+
+
+def _move_boot(device: str, directory: Path, place: Path) -> None:
+    """Onto a file system of its own, once there are no more links to be made from it to the root's."""
+    with mounted(device, place):
+        run("cp", "-a", f"{directory}/.", place)
+    run("find", directory, "-mindepth", "1", "-delete")
 
 
 def _devices(directory: Path, links: dict[str, str], *devices: str) -> None:
