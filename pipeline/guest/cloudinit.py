@@ -32,6 +32,7 @@ _UNITS = (
 _LIBRARIES = ("/usr/lib/python3/dist-packages", "/usr/lib/python3.6/site-packages",
               "/usr/lib/python3.9/site-packages", "/usr/lib/python3.12/site-packages",
               "/usr/lib/python2.7/site-packages")  # fmt: skip
+_DISABLED = "/etc/cloud/cloud-init.disabled"
 MAX_FILES = 64
 
 
@@ -117,14 +118,28 @@ def _disabled_by(
 
 
 def _switched_off(files: Files, command_line: tuple[str, ...]) -> str | None:
-    """Its systemd generator asks the command line first, then for two files, and stops at an answer."""
-    told = [word for word in command_line if word.startswith("cloud-init=")][-1:]
-    if told == ["cloud-init=disabled"]:
-        return "cloud-init=disabled on the kernel command line"
-    if told == ["cloud-init=enabled"] or files.entry("/etc/cloud/cloud-init.enabled"):
-        return None
-    found = files.entry("/etc/cloud/cloud-init.disabled")
-    return "/etc/cloud/cloud-init.disabled" if found else None
+    """What its generator and its units ask first: the kernel's command line, and a file.
+
+    In Debian 13 and what is newer the units themselves ask, and nothing turns it on again.  Before, only the
+    generator did: it stopped at the first answer, and took cloud-init=enabled and cloud-init.enabled for one.
+    """
+    told = [word for word in command_line if word.startswith("cloud-init=")]
+    marked = _DISABLED if files.entry(_DISABLED) else None
+    by_kernel = "cloud-init=disabled on the kernel command line"
+    if _units_ask(files):
+        return marked or (by_kernel if "cloud-init=disabled" in told else None)
+    if told[-1:] == ["cloud-init=disabled"]:
+        return by_kernel
+    enabled = told[-1:] == ["cloud-init=enabled"] or files.entry("/etc/cloud/cloud-init.enabled")
+    return None if enabled else marked
+
+
+def _units_ask(files: Files) -> bool:
+    paths = (
+        f"{top}/cloud-init-local.service"
+        for top in ("/usr/lib/systemd/system", "/lib/systemd/system")
+    )
+    return any(f"ConditionPathExists=!{_DISABLED}" in (files.text(path) or "") for path in paths)
 
 
 def _datasources(

@@ -61,6 +61,13 @@ def test_the_datasource_list_in_force(tree, sources):
     assert facts({**NONE, **tree})["cloud_init"]["datasource_list"] == sources
 
 
+ASKING = {
+    "usr/lib/systemd/system/cloud-init-local.service": "[Unit]\n"
+    "ConditionPathExists=!/etc/cloud/cloud-init.disabled\n"
+    "ConditionKernelCommandLine=!cloud-init=disabled\n"
+}
+
+
 @pytest.mark.parametrize(
     ("tree", "why"),
     [
@@ -69,6 +76,22 @@ def test_the_datasource_list_in_force(tree, sources):
         ({**cmdline("cloud-init=enabled"), "etc/cloud/cloud-init.disabled": ""}, None),
         ({"etc/cloud/cloud-init.enabled": "", "etc/cloud/cloud-init.disabled": ""}, None),
         (cmdline("cloud-init=disabled cloud-init=enabled"), None),
+        # units that ask for themselves, as Debian 13 has them
+        ({**ASKING, "etc/cloud/cloud-init.disabled": ""}, "/etc/cloud/cloud-init.disabled"),
+        (
+            {**ASKING, **cmdline("cloud-init=enabled"), "etc/cloud/cloud-init.disabled": ""},
+            "/etc/cloud/cloud-init.disabled",
+        ),
+        (
+            {**ASKING, "etc/cloud/cloud-init.enabled": "", "etc/cloud/cloud-init.disabled": ""},
+            "/etc/cloud/cloud-init.disabled",
+        ),
+        (
+            {**ASKING, **cmdline("cloud-init=disabled cloud-init=enabled")},
+            "cloud-init=disabled on the kernel command line",
+        ),
+        ({**ASKING, "etc/cloud/cloud-init.enabled": ""}, None),
+        (ASKING, None),
         (cmdline("cloud-init=disabled"), "cloud-init=disabled on the kernel command line"),
         (cmdline("cloud-init=enabled"), None),
         (cmdline("xcloud-init=disabled"), None),

@@ -225,6 +225,47 @@ def test_what_ds_identify_turns_off(tree, changed, path, text, words):
     assert found.disabled == said.endswith("ended with 1")
 
 
+MARKED, ENABLED = {"etc/cloud/cloud-init.disabled": ""}, {"etc/cloud/cloud-init.enabled": ""}
+SWITCHES = [
+    ({}, "ro quiet"),
+    ({}, "ro cloud-init=disabled"),
+    (MARKED, "ro"),
+    (ENABLED, "ro"),
+    ({**MARKED, **ENABLED}, "ro"),
+    (MARKED, "ro cloud-init=enabled"),
+    (ENABLED, "ro cloud-init=disabled"),
+    ({"etc/cloud/ds-identify.cfg": "policy: disabled\n"}, "ro"),
+    ({"etc/cloud/ds-identify.cfg": "policy: enabled\n"}, "ro ci.di.policy=disabled"),
+]
+
+
+@pytest.mark.parametrize(("files", "words"), SWITCHES)
+def test_cloud_init_is_on_as_its_generator_and_its_status_say(tree, changed, files, words):
+    for path, text in ({"tmp/cmdline": f"{words}\n"} | files).items():
+        changed(path, text)
+    (tree / "run/systemd/system").mkdir(parents=True, exist_ok=True)
+    (tree / "tmp/links").mkdir(exist_ok=True)
+    shutil.rmtree(tree / "run/cloud-init", ignore_errors=True)
+    told = {
+        "KERNEL_CMDLINE": words,
+        "PATH_PROC_CMDLINE": "/tmp/cmdline",
+        "DEBUG_PROC_CMDLINE": words,
+    }
+
+    generator = next((tree / "usr/lib/systemd/system-generators").glob("cloud-init-generator"))
+    inside(tree, f"/{generator.relative_to(tree)}", *["/tmp/links"] * 3, **told)
+    status = inside(tree, "cloud-init", "status", "--long", DEBUG_PROC_CMDLINE=words)
+
+    found = cloudinit.facts(
+        Files(Directory(tree)), tuple(words.split()), units.read(Files(Directory(tree))), None
+    )
+    assert (tree / "run/cloud-init/disabled").exists() == found.disabled, status
+    if "cloud-init=enabled" not in words and files != {**MARKED, **ENABLED}:
+        # of these two newer releases' status knows no more than that they are there
+        assert ("status: disabled" in status) == found.disabled, status
+    shutil.rmtree(tree / "run/cloud-init")
+
+
 def test_the_names_in_its_initramfs_are_those_of_lsinitramfs(tree):
     (path,) = (tree / "boot").glob("initrd.img-*")
 
