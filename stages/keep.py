@@ -19,7 +19,7 @@ from pipeline.model import Artifact, Job, Outcome, StageStatus
 from pipeline.stage import Context
 from pipeline.targets import output
 from pipeline.targets.artifact import file_plan
-from pipeline.targets.writing import WORKERS, write_artifact
+from pipeline.targets.writing import write_artifact
 
 _BLOCK = 4 << 20
 
@@ -68,7 +68,7 @@ def _written(context: Context, artifact: Artifact, path: Path, *, overwrite: boo
         path,
         context.beside,
         overwrite=overwrite,
-        connections=options.connections or WORKERS,
+        connections=options.connections,
         checksum=options.checksum == "sha256",
         cancellation=context.cancellation,
         progress=progress,

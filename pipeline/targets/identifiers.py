@@ -1,8 +1,9 @@
 """The same job writes the same bytes: qemu-img's random identifiers, replaced by the job's own.
 
 VDI     392  16 id, 408  16 of the last change                         ``pipeline.formats.vdi``
-VMDK    "CID=" and 8 hexadecimal digits in the embedded descriptor, whose sector and length stand at
-        28 and 36 of the header                                        ``pipeline.formats.vmdk``
+VMDK    "CID=" and up to 8 hexadecimal digits (qemu-img writes no leading zeros) in the embedded
+        descriptor, whose sector and length stand at 28 and 36 of the header; zeros follow its text
+                                                                       ``pipeline.formats.vmdk``
 VHDX    of both headers: 8 sequence number, 16 id of the file's last write, 32 of the data's last write,
         4 CRC-32C; the metadata item "page 83 data"; and the log, whose entries are spent when the
         headers' log id is zero: it becomes zeros                      ``pipeline.formats.vhdx``
@@ -24,7 +25,7 @@ from pipeline.formats.crc32c import crc32c
 from pipeline.source import Source
 
 _VDI_SIGNATURE, _VDI_IDS = (64, b"\x7f\x10\xda\xbe"), (392, 408)
-_CID = re.compile(rb"(?m)^CID=[0-9a-f]{8}$")
+_CID = re.compile(rb"(?m)^CID=([0-9a-f]{1,8})$")
 _SECTOR = 512
 _DESCRIPTOR_MOST = 1 << 20  # bytes; qemu-img gives it 10 KiB
 
@@ -57,8 +58,16 @@ def _vmdk(file: BinaryIO, _path: Path, unique_id: UUID) -> None:
     place, length = (int.from_bytes(_read(file, at, 8), "little") * _SECTOR for at in (28, 36))
     if _read(file, 0, 4) != b"KDMV" or not 0 < length <= _DESCRIPTOR_MOST:
         return
-    if found := _CID.search(_read(file, place, length)):
-        _write(file, place + found.start() + 4, derived(unique_id, "content").hex()[:8].encode())
+    descriptor = _read(file, place, length)
+    if found := _CID.search(descriptor):
+        start, end = found.span(1)
+        text = (descriptor[:start] + _cid(unique_id) + descriptor[end:]).rstrip(b"\0")
+        if len(text) <= length:
+            _write(file, place, text.ljust(length, b"\0"))
+
+
+def _cid(unique_id: UUID) -> bytes:
+    return derived(unique_id, "content").hex()[:8].encode()
 
 
 def _vhdx(file: BinaryIO, path: Path, unique_id: UUID) -> None:

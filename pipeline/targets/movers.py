@@ -115,15 +115,28 @@ class InKernel:
 
 
 def movers(source: Source, handle: int, direct: int | None) -> list[Mover]:
-    """The ways to try, the best first; ``direct``: the new file's descriptor with O_DIRECT, if any.
+    """The ways to try, the best first, for a new file that is a hole of its size.
 
+    ``direct``: its descriptor with O_DIRECT, if any.
     What lies on a server has no descriptor to move from.
     """
     if not source.is_file:
         return []
-    found: list[Mover] = [Clone(source, handle)]
+    found: list[Mover] = [Clone(source, handle)] if _shares(source, handle) else []
     if direct is None:
         return [*found, InKernel(source, handle)]
     with contextlib.suppress(OSError, ValueError):  # an empty source, or one that cannot be mapped
         found.append(Mapped(source, direct))
     return found
+
+
+def _shares(source: Source, handle: int) -> bool:
+    """Whether the new file may share the source's blocks: tried with the first page, then taken back."""
+    size = os.fstat(handle).st_size
+    try:
+        Clone(source, handle).move(0, 0, PAGE)
+    except OSError:
+        return False
+    os.ftruncate(handle, 0)
+    os.ftruncate(handle, size)
+    return True

@@ -10,8 +10,10 @@ as it is, is moved from there (``pipeline.targets.movers``), and only the rest i
 its buffer before its range, so the range that the hasher waits for always has one, and nobody waits for
 ever.  Memory: one block a worker and AHEAD more.
 
-More workers than cores only wait: the kernel lets one at a time write to a file, and those who wait for
-it spin (4 workers on 2 cores took up to twice the CPU time of 2).
+Through the page cache, or into space that is not reserved, the kernel lets one at a time write to a file,
+and those who wait for it spin: 4 workers on 2 cores took up to twice the CPU time of 2.  Past the cache into
+reserved space they only wait for the disk, which likes a queue: there are DEEP of them then, unless
+the hasher is what everybody waits for.
 """
 
 from __future__ import annotations
@@ -34,10 +36,12 @@ from pipeline.stage import Cancellation
 from pipeline.targets import output
 from pipeline.targets.artifact import OpenArtifact, file_plan, open_artifact
 from pipeline.targets.file_writer import BEHIND, FileWriter
+from pipeline.targets.movers import PAGE
 
 AHEAD = 4  # buffers besides one a worker, so that the hasher has something to do
 SHORT_HOLE = 64 << 10  # bytes of zeros that are written, so that a block takes one system call
 WORKERS = min(max(os.cpu_count() or 1, 2), 4)
+DEEP = 8  # workers whose writes the disk has at once
 PROGRESS_S = 0.1  # between two reports
 
 Progress = Callable[[int, int], None]
@@ -51,13 +55,14 @@ def write_artifact(
     beside: Beside,
     *,
     overwrite: bool = False,
-    connections: int = WORKERS,
+    connections: int | None = None,
     checksum: bool = True,
     cancellation: Cancellation | None = None,
     progress: Progress | None = None,
 ) -> Artifact:
     """Write the artifact to ``path``; the same artifact with that copy, and its sha256 if wanted.
 
+    ``connections``: how many ranges at once; None: as many as the file system likes.
     Raises ``UsageError`` when ``path`` exists (without ``overwrite``) or is the source,
     ``EnvironmentFailed`` when there is no space or it cannot be written, ``ConversionFailed`` when
     the source cannot be read, ``SourceError`` when it changed, ``Interrupted`` when ``cancellation``
@@ -70,8 +75,10 @@ def write_artifact(
         with output.new_file(path, beside, overwrite=overwrite) as handle:
             os.ftruncate(handle, opened.size)
             with FileWriter(handle, disk.source) as writer:
+                reserved = writer.reserve(data_runs(opened.extents()))
+                workers = connections or (DEEP if reserved and not checksum else WORKERS)
                 work = _Work(opened, writer, hashlib.sha256() if checksum else None)
-                work.run(connections, stop, progress or (lambda _done, _total: None))
+                work.run(workers, stop, progress or (lambda _done, _total: None))
             disk.source.require_unchanged()
     return replace(artifact, copy=file_plan(path), sha256=work.digest)
 
@@ -100,6 +107,16 @@ def data_runs(extents: Iterable[Extent]) -> Iterator[tuple[int, int]]:
             yield start, end - start
         start, end = extent.offset, extent.offset + extent.length
     if start >= 0:
+        yield start, end - start
+
+
+def whole_pages(
+    runs: Iterable[tuple[int, int]], offset: int, length: int
+) -> Iterator[tuple[int, int]]:
+    """The same runs with the rest of their first and last pages, inside a range that begins with a page."""
+    for start, count in runs:
+        end = min(offset + length, start + count + -(start + count) % PAGE)
+        start -= start % PAGE
         yield start, end - start
 
 
@@ -204,17 +221,18 @@ class _Work:
     def _copy_range(self, offset: int, length: int, buffer: memoryview) -> None:
         if self._checksum is not None:
             self._artifact.read_into(offset, buffer[:length])
-        for start, count in data_runs(self._artifact.extents(offset, length)):
+        runs = data_runs(self._artifact.extents(offset, length))
+        for start, count in whole_pages(runs, offset, length):
             for place in self._places(start, count):
-                self._put(place, buffer[place.offset - offset :][: place.length])
+                self._put(place, buffer[place.offset - offset :][: place.length], count)
 
     def _places(self, offset: int, length: int) -> Iterator[Place]:
         if self._writer.moves(read_already=self._checksum is not None):
             return joined(self._artifact.places(offset, length))
         return iter([Place(offset, length, None)])
 
-    def _put(self, place: Place, part: memoryview) -> None:
-        """Bring a run to its place, by way of its part of the buffer where it cannot be moved."""
+    def _put(self, place: Place, part: memoryview, run: int) -> None:
+        """Bring a part of a run to its place, by way of the buffer where it cannot be moved."""
         start, end = place.offset, place.offset + place.length
         low, high = self._writer.move(place, read_already=self._checksum is not None)
         for first, last in ((start, min(low, end)), (high, end)):
@@ -222,7 +240,7 @@ class _Work:
                 piece = part[first - start : last - start]
                 if self._checksum is None:
                     self._artifact.read_into(first, piece)
-                self._writer.write(piece, first)
+                self._writer.write(piece, first, run=run)
 
     def _hand_over(self, offset: int, length: int, buffer: memoryview) -> None:
         with self._changed:

@@ -56,6 +56,31 @@ def test_the_same_id_gives_the_same_file_and_another_another(tmp_path: Path, kin
     assert found.problems == ()
 
 
+@pytest.mark.parametrize("digits", [b"1", b"1234567", b"12345678"])
+def test_a_content_id_may_have_fewer_digits_than_the_new_one(tmp_path: Path, digits: bytes):
+    """qemu-img writes it without leading zeros: one file in sixteen."""
+    path = tmp_path / "artifact.vmdk"
+    header = b"KDMV".ljust(28, b"\0") + (1).to_bytes(8, "little") + (2).to_bytes(8, "little")
+    text = b"# Disk DescriptorFile\nversion=1\nCID=%s\nparentCID=ffffffff\n"
+    path.write_bytes(header.ljust(512, b"\0") + (text % digits).ljust(1024, b"\0") + b"grains")
+
+    identifiers.replace(path, "vmdk", ONE)
+
+    cid = identifiers.derived(ONE, "content").hex()[:8].encode()
+    assert path.read_bytes()[512:] == (text % cid).ljust(1024, b"\0") + b"grains"
+
+
+def test_a_descriptor_without_room_is_left_alone(tmp_path: Path):
+    path = tmp_path / "artifact.vmdk"
+    header = b"KDMV".ljust(28, b"\0") + (1).to_bytes(8, "little") + (1).to_bytes(8, "little")
+    path.write_bytes(header.ljust(512, b"\0") + b"CID=1\n".ljust(512, b"#") + b"grains")
+    before = path.read_bytes()
+
+    identifiers.replace(path, "vmdk", ONE)
+
+    assert path.read_bytes() == before
+
+
 @pytest.mark.parametrize("format_", ["vdi", "vmdk", "vhdx", "qcow2"])
 @pytest.mark.parametrize("data", [b"", b"KDMV" + bytes(100), bytes(3 << 20), b"vhdxfile" * 50_000])
 def test_what_looks_otherwise_is_left_as_it_is(tmp_path: Path, format_: str, data: bytes):

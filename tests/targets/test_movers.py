@@ -243,6 +243,29 @@ def test_only_whole_pages_that_lie_alike_are_moved(tmp_path: Path, source: Sourc
     os.close(handle)
 
 
+def test_blocks_are_shared_only_where_the_first_page_can_be(
+    tmp_path: Path, source: Source, monkeypatch: pytest.MonkeyPatch
+):
+    """What the attempt left in the new file is gone: it may be a hole there."""
+    asked: list[bytes] = []
+
+    def share(handle: int, _asked: int, argument: bytes) -> int:
+        asked.append(argument)
+        os.pwrite(handle, b"x" * movers.PAGE, 0)
+        return 0
+
+    monkeypatch.setattr(fcntl, "ioctl", share)
+    path = tmp_path / "out"
+    handle = os.open(path, os.O_RDWR | os.O_CREAT)
+    os.ftruncate(handle, MIB)
+    kinds = [type(mover) for mover in movers.movers(source, handle, None)]
+    os.close(handle)
+
+    assert kinds == [movers.Clone, movers.InKernel]
+    assert [movers._CLONE_RANGE.unpack(each)[1:] for each in asked] == [(0, movers.PAGE, 0)]
+    assert path.read_bytes() == bytes(MIB)
+
+
 def test_places_that_lie_nowhere_are_put_together():
     places = [Place(0, 5, None), Place(5, 5, None), Place(10, 5, 70), Place(15, 5, 75)]
 

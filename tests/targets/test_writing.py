@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import errno
 import hashlib
 import os
@@ -129,6 +130,60 @@ def test_any_run_lands_where_it_belongs(tmp_path_factory: pytest.TempPathFactory
     os.close(handle)
 
     assert path.read_bytes() == bytes(wanted)
+
+
+def test_space_is_reserved_for_data_and_holes_stay_holes(tmp_path: Path):
+    path = tmp_path / "out"
+    handle = os.open(path, os.O_RDWR | os.O_CREAT)
+    os.ftruncate(handle, 64 * MIB)
+    with FileWriter(handle) as writer:
+        reserved = writer.reserve([(MIB, 2 * MIB), (40 * MIB, MIB)])
+    os.close(handle)
+
+    assert reserved
+    assert 3 * MIB <= path.stat().st_blocks * 512 < 4 * MIB
+    assert path.stat().st_size == 64 * MIB
+
+
+@pytest.mark.parametrize("number", [errno.EOPNOTSUPP, errno.ENOSYS])
+def test_a_file_system_that_cannot_reserve_is_no_reason_to_fail(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
+):
+    monkeypatch.setattr(file_writer, "_fallocate", refusal(number))
+    source = disk(22 * MIB, 1)
+    artifact = LaidOut(LinearLayout(22 * MIB, 22 * MIB), source)
+    handle = os.open(tmp_path / "out", os.O_RDWR | os.O_CREAT)
+    with FileWriter(handle) as writer:
+        assert not writer.reserve([(0, MIB)])
+    os.close(handle)
+
+    same(tmp_path / "out", artifact, write(artifact, tmp_path / "out"))
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT])
+def test_a_full_disk_is_known_before_the_first_byte(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
+):
+    monkeypatch.setattr(file_writer, "_fallocate", refusal(number))
+    handle = os.open(tmp_path / "out", os.O_RDWR | os.O_CREAT)
+    with FileWriter(handle) as writer, pytest.raises(OSError, match=os.strerror(number)):
+        writer.reserve([(0, MIB)])
+    os.close(handle)
+
+
+def refusal(number: int) -> Any:
+    def fallocate(*_: int) -> int:
+        ctypes.set_errno(number)
+        return -1
+
+    return fallocate
+
+
+def test_runs_grow_to_whole_pages_inside_their_range():
+    """A block's bitmap is a sector, at the end of the page before its data."""
+    found = list(writing.whole_pages([(8192 + 3584, 600), (20_000, 480)], 8192, 12_288))
+
+    assert found == [(8192, 8192), (16_384, 4096)]
 
 
 @pytest.mark.parametrize(
