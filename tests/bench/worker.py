@@ -3,7 +3,7 @@
 worker.py write IMAGE OUTPUT [--sha256]
                                     convert to a file and sync it
 worker.py disk IMAGE OUTPUT         as many bytes to a file as IMAGE stores, past the page cache
-worker.py hash FILE                 sha256 with the library that imgprep uses
+worker.py hash FILE [ALGORITHM]     sha256, or another, with the library that imgprep uses
 worker.py stream IMAGE              make all segments, hash them, write nothing
 worker.py plan IMAGE [--no-scan]    allocation map and zero scan only
 worker.py identify LIST             time and bytes read for each path in a JSON list of hex names
@@ -78,9 +78,9 @@ def disk(_scratch: Path, image: str, output: str) -> None:
     os.close(handle)
 
 
-def hash_file(_scratch: Path, path: str) -> None:
+def hash_file(_scratch: Path, path: str, algorithm: str = "sha256") -> None:
     with open(path, "rb") as file:
-        print(hashlib.file_digest(file, "sha256").hexdigest())
+        print(hashlib.file_digest(file, algorithm).hexdigest())
 
 
 def stream(scratch: Path, image: str) -> None:
