@@ -71,7 +71,8 @@ def disk(_scratch: Path, image: str, output: str) -> None:
     handle = os.open(output, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_DIRECT)
     piece = mmap.mmap(-1, PIECE)
     piece.write(os.urandom(PIECE))
-    with ThreadPoolExecutor(2) as pool:
+    os.posix_fallocate(handle, 0, size)
+    with ThreadPoolExecutor(8) as pool:
         for _ in pool.map(lambda at: os.pwrite(handle, piece, at), range(0, size, PIECE)):
             pass
     os.fsync(handle)
