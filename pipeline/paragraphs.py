@@ -26,6 +26,17 @@ def wrapped(content: str, indent: str = "  ") -> Iterator[str]:
     )
 
 
+def hanging(content: str, indent: str) -> Iterator[str]:
+    """Lines of a paragraph whose first line stands out to the left."""
+    yield from textwrap.wrap(
+        content,
+        _width(),
+        subsequent_indent=indent,
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
+
+
 def labelled(label: str, content: str) -> Iterator[str]:
     """Lines behind a label, which stands before the first."""
     pieces = textwrap.wrap(content, _width() - 12, break_long_words=False, break_on_hyphens=False)

@@ -17,7 +17,6 @@ import os
 import stat
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from email.utils import parsedate_to_datetime
 from pathlib import Path
 from types import TracebackType
 from typing import Literal, Protocol, Self, runtime_checkable
@@ -48,6 +47,8 @@ class RemoteIdentity:
     @property
     def mtime_ns(self) -> int:
         """When it changed last; 0 where that is not told."""
+        from email.utils import parsedate_to_datetime
+
         try:
             return int(parsedate_to_datetime(self.modified).timestamp()) * 1_000_000_000
         except ValueError:

@@ -2,12 +2,27 @@
 
 from __future__ import annotations
 
+import sys
+
 
 def start() -> None:
     """The command ``imgprep``.  Ctrl-C ends it quietly even while Python still loads its parts."""
     try:
+        if sys.argv[1:] == ["--version"] and _version_printed():
+            return
         from pipeline.cli.main import main
 
         main()
     except KeyboardInterrupt:
         raise SystemExit(130) from None
+
+
+def _version_printed() -> bool:
+    """Scripts ask for it often, and none of the parts is needed.  What fails, ``main`` tells."""
+    from pipeline import __version__
+
+    try:
+        print(f"imgprep {__version__}", flush=True)
+    except OSError:
+        return False
+    return True

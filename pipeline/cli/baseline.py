@@ -12,6 +12,7 @@ from pathlib import Path
 
 import typer
 
+from pipeline.cli import output
 from pipeline.errors import EnvironmentFailed, UsageError
 from pipeline.journal import write_atomically
 from pipeline.model import Finding, Report, Status
@@ -21,13 +22,23 @@ DAYS = 90
 
 
 def require_new(path: Path) -> None:
-    """Raise ``UsageError`` where there is a file already: its waivers were written by somebody."""
+    """Raise ``UsageError`` where there is a file already: its waivers were written by somebody.
+
+    Raises ``EnvironmentFailed`` where this user may not make one.
+    """
     if os.path.lexists(path):
         raise UsageError(
             "output-exists",
             f"--write-baseline {path}: it exists",
             hint="give the path of a new file, and move over what you want to keep",
         )
+    if not path.absolute().parent.is_dir():
+        raise UsageError(
+            "output-directory-missing",
+            f"--write-baseline {path}: there is no directory {str(path.parent)!r}",
+            hint="make it first, or give another path",
+        )
+    output.require_writable(path, "--write-baseline")
 
 
 def tell(path: Path, reports: Sequence[Report]) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import typer
 
-from pipeline import __version__
+from pipeline import __version__, paragraphs
 from pipeline.cli import about, batch, jobs, objects, report, streams
 from pipeline.errors import EnvironmentFailed, ImgprepError
 from pipeline.model import ExitCode
@@ -82,9 +82,14 @@ def _machine_failed(error: OSError) -> ImgprepError:
 
 
 def _say_error(error: ImgprepError) -> None:
-    _say(f"imgprep: {error.title}: {clean(error.message, 2000)} [{error.code}]")
+    """Two lines, which a log keeps; on a terminal two paragraphs of its width."""
+    lines = [f"imgprep: {error.title}: {clean(error.message, 2000)} [{error.code}]"]
     if error.hint:
-        _say(f"  {clean(error.hint, 2000)}")
+        lines.append(f"  {clean(error.hint, 2000)}")
+    if sys.stderr.isatty():
+        lines = [part for line in lines for part in paragraphs.hanging(line, indent="    ")]
+    for line in lines:
+        _say(line)
 
 
 def _say(text: str) -> None:

@@ -101,7 +101,10 @@ def _all(writers: Sequence[Callable[[], None]]) -> None:
 
 
 def parse(values: Sequence[str], *, json: bool) -> Output:
-    """Read ``--report`` and ``--json``; raises ``UsageError`` with everything that is wrong."""
+    """Read ``--report`` and ``--json``; raises ``UsageError`` with everything that is wrong.
+
+    Raises ``EnvironmentFailed`` for a file that this user may not write.
+    """
     targets = [ReportTarget("json", "-")] if json else []
     wrong = []
     for value in values:
@@ -123,7 +126,27 @@ def parse(values: Sequence[str], *, json: bool) -> Output:
             hint=f"write KIND=PATH, where KIND is one of {', '.join(reports.KINDS)}; "
             "PATH may be - once",
         )
-    return Output(tuple(targets))
+    output = Output(tuple(targets))
+    for path in output.files:
+        require_writable(Path(path), "--report")
+    return output
+
+
+def require_writable(path: Path, option: str) -> None:
+    """Raise ``EnvironmentFailed`` where a file cannot be made: better before the work than after it.
+
+    What is there and is no file, as a pipe, is opened only when it is written to.
+    """
+    path = path.absolute()
+    if _is_stream(path):
+        return
+    directory = path.resolve().parent
+    if not os.access(directory, os.W_OK | os.X_OK):
+        raise EnvironmentFailed(
+            "report-unwritable",
+            f"{option} {path}: no write permission on {directory}",
+            hint="give a file in a directory that you may write to",
+        )
 
 
 def _print_summary(found: Report | JsonObject | Sequence[Report | JsonObject], out: TextIO) -> None:
@@ -156,13 +179,16 @@ def _write_file(path: Path, data: bytes) -> None:
 
     A device, a pipe or /dev/stdout is written to: in their place a file would do harm.
     """
-    there = path.stat() if path.exists() else None
-    if str(path).startswith(_OF_A_STREAM) or (there and not stat.S_ISREG(there.st_mode)):
+    if _is_stream(path):
         with path.open("ab") as out:
             out.write(data)
         return
-    mode = stat.S_IMODE(there.st_mode) if there else 0o666 & ~_umask()
+    mode = stat.S_IMODE(path.stat().st_mode) if path.exists() else 0o666 & ~_umask()
     write_atomically(path.resolve(), data, mode=mode)
+
+
+def _is_stream(path: Path) -> bool:
+    return str(path).startswith(_OF_A_STREAM) or (path.exists() and not path.is_file())
 
 
 def _umask() -> int:

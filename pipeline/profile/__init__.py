@@ -56,12 +56,8 @@ SAFE_INPUT = (SCHEMAS / "profiles" / "safe-input.json").as_uri()
 
 def names() -> tuple[str, ...]:
     """The built-in profiles' names; groups, which have no target, are not profiles."""
-    found = []
-    for path in sorted((SCHEMAS / "profiles").glob("*.json")):
-        document = Library().open(path.as_uri()) or {}
-        if "x-target" in document or _alias_of(document):
-            found.append(path.stem)
-    return tuple(found)
+    files = sorted((SCHEMAS / "profiles").glob("*.json"))
+    return tuple(path.stem for path in files if _is_profile(path))
 
 
 def newest() -> tuple[str, ...]:
@@ -195,14 +191,15 @@ def _open(name_or_path: str, library: Library) -> tuple[str, JsonObject, tuple[s
             )
         address = Path(name_or_path).absolute().as_uri()
     else:
-        if name_or_path not in names():
+        path = SCHEMAS / "profiles" / f"{name_or_path}.json"
+        if path not in path.parent.glob("*.json") or not _is_profile(path):
             raise UsageError(
                 "profile-unknown",
                 f"there is no profile {name_or_path!r}; there are: {', '.join(names())}",
                 hint=_nearest(name_or_path, names())
                 or "for a profile of your own give its file's path, for example ./mine.json",
             )
-        address = (SCHEMAS / "profiles" / f"{name_or_path}.json").as_uri()
+        address = path.as_uri()
     document = library.open(address) or {}
     other = _alias_of(document)
     if other is None:
@@ -211,6 +208,11 @@ def _open(name_or_path: str, library: Library) -> tuple[str, JsonObject, tuple[s
     library.documents.pop(address)
     library.foreign.discard(address)
     return real or address, library.documents.get(real or "", {}), (name_or_path,)
+
+
+def _is_profile(path: Path) -> bool:
+    document = Library().open(path.as_uri()) or {}
+    return "x-target" in document or _alias_of(document) is not None
 
 
 def _alias_of(document: JsonObject) -> str | None:

@@ -13,7 +13,7 @@ asks for it.  An unknown fact makes a requirement unknown, never passed.
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -57,7 +57,7 @@ def judge(
     found: list[Finding] = []
     passed: list[str] = []
     elsewhere: list[str] = []
-    for requirement, outcome in _outcomes(profile, profile.requirements, seen):
+    for requirement, outcome in _outcomes(profile, seen):
         if outcome.kind == "pass":
             passed.append(requirement.rule)
         elif outcome.kind == "not applicable":
@@ -71,10 +71,9 @@ def judge(
 def gate_findings(profile: Profile, facts: Facts) -> tuple[Finding, ...]:
     """The failing findings of the profile's gate requirements, whatever else is unknown."""
     seen = _view(facts, "source")
-    gates = tuple(item for item in profile.requirements if item.template.gate)
     return tuple(
         finding
-        for requirement, outcome in _outcomes(profile, gates, seen)
+        for requirement, outcome in _outcomes(profile, seen, gates_only=True)
         if outcome.kind == "fail"
         for finding in findings(profile, requirement, outcome, seen, "source", {})
     )
@@ -125,75 +124,85 @@ def _view(facts: Facts, subject: Subject) -> JsonObject:
 
 
 @dataclass(frozen=True)
+class _Branches:
+    """A validator, and the rule of each of its branches: paths of array indexes and keys in its schema."""
+
+    validator: Any
+    at: Mapping[tuple[str | int, ...], str]
+
+    def broken(self, facts: Facts) -> set[str]:
+        """The rules in whose branch of the schema the facts do not validate."""
+        lengths = sorted({len(position) for position in self.at})
+        broken: set[str] = set()
+        for error in self.validator.iter_errors(facts):
+            # A validator may or may not count "$ref" as a step; ours are told apart without it.
+            path = tuple(step for step in error.absolute_schema_path if step != "$ref")
+            broken.update(rule for size in lengths if (rule := self.at.get(path[:size])))
+        return broken
+
+
+@dataclass(frozen=True)
 class _Compiled:
-    """A profile's validators.  Positions are paths of array indexes and keys in a schema."""
+    """The validators of some of a profile's requirements."""
 
-    decisive: Any  # over the profile as it is
-    decisive_at: Mapping[tuple[str | int, ...], str]
-    advice: Any  # over a flat list of the advice
-    advice_at: Mapping[tuple[str | int, ...], str]
-    conditions: Any  # over a flat list of every requirement's "if"
-    conditions_at: Mapping[tuple[str | int, ...], str]
+    wanted: tuple[Requirement, ...]
+    held: tuple[_Branches, ...]  # what has to hold
+    conditions: _Branches  # each one's "if"
 
 
-@functools.lru_cache(maxsize=32)  # every cloud at once
-def _compiled(profile: Profile) -> _Compiled:
+@functools.lru_cache(maxsize=64)  # every cloud at once, and the gates of each
+def _compiled(profile: Profile, *, gates_only: bool) -> _Compiled:
+    """All requirements, or only the gates: these are judged of every image before the others."""
     from jsonschema import Draft202012Validator
+
+    schema = {**profile.schema, "$id": profile.address}
+    registry = _registry(profile)
+
+    def listed(items: Iterable[Requirement], part: str = "") -> _Branches:
+        """A flat list.  The documents between are not passed: their values come along."""
+        chosen = list(items)
+        references = [{"$ref": f"{item.address}{part}"} for item in chosen]
+        flat = {**schema, "$defs": profile.parameters, "allOf": references}
+        return _Branches(
+            Draft202012Validator(flat, registry=registry),
+            {("allOf", index): item.rule for index, item in enumerate(chosen)},
+        )
+
+    if gates_only:
+        wanted = tuple(item for item in profile.requirements if item.template.gate)
+        held: tuple[_Branches, ...] = (listed(wanted),)
+    else:
+        wanted = profile.requirements
+        decisive = {item.position: item.rule for item in wanted if not item.advice}
+        held = (
+            _Branches(Draft202012Validator(schema, registry=registry), decisive),
+            listed(item for item in wanted if item.advice),
+        )
+    return _Compiled(wanted, held, listed((item for item in wanted if "if" in item.schema), "#/if"))
+
+
+@functools.lru_cache(maxsize=32)
+def _registry(profile: Profile) -> Any:
+    """The documents that a profile is made of, where a validator looks them up."""
     from referencing import Registry
     from referencing.jsonschema import DRAFT202012
 
-    registry: Any = (
-        Registry()
-        .with_resources(
-            (address, DRAFT202012.create_resource(document))
-            for address, document in profile.documents.items()
-        )
-        .crawl()
+    resources = (
+        (address, DRAFT202012.create_resource(document))
+        for address, document in profile.documents.items()
     )
-
-    def validator(references: Iterable[str] | None) -> Any:
-        schema = {**profile.schema, "$id": profile.address}
-        if references is not None:  # the documents between are not passed: their values come along
-            schema["$defs"] = profile.parameters
-            schema["allOf"] = [{"$ref": reference} for reference in references]
-        return Draft202012Validator(schema, registry=registry)
-
-    advice = [item for item in profile.requirements if item.advice]
-    conditional = [item for item in profile.requirements if "if" in item.schema]
-    return _Compiled(
-        decisive=validator(None),
-        decisive_at={item.position: item.rule for item in profile.requirements if not item.advice},
-        advice=validator(item.address for item in advice),
-        advice_at={("allOf", index): item.rule for index, item in enumerate(advice)},
-        conditions=validator(f"{item.address}#/if" for item in conditional),
-        conditions_at={("allOf", index): item.rule for index, item in enumerate(conditional)},
-    )
-
-
-def _broken(validator: Any, at: Mapping[tuple[str | int, ...], str], facts: Facts) -> set[str]:
-    """The rules in whose branch of the schema the facts do not validate."""
-    lengths = sorted({len(position) for position in at})
-    broken: set[str] = set()
-    for error in validator.iter_errors(facts):
-        # A validator may or may not count "$ref" as a step; ours are told apart without it.
-        path = tuple(step for step in error.absolute_schema_path if step != "$ref")
-        broken.update(rule for size in lengths if (rule := at.get(path[:size])))
-    return broken
+    return Registry().with_resources(resources).crawl()
 
 
 def _outcomes(
-    profile: Profile, wanted: Sequence[Requirement], facts: Facts
+    profile: Profile, facts: Facts, *, gates_only: bool = False
 ) -> Iterator[tuple[Requirement, RequirementResult]]:
-    compiled = _compiled(profile)
+    compiled = _compiled(profile, gates_only=gates_only)
     facts = _one_problem_a_rule(facts)
-    failed = _broken(compiled.decisive, compiled.decisive_at, facts)
-    elsewhere: set[str] = set()
-    if any(item.advice for item in wanted):
-        failed |= _broken(compiled.advice, compiled.advice_at, facts)
-    if any("if" in item.schema for item in wanted):
-        elsewhere = _broken(compiled.conditions, compiled.conditions_at, facts)
+    failed = {rule for branches in compiled.held for rule in branches.broken(facts)}
+    elsewhere = compiled.conditions.broken(facts)
     seen = {problem.get("rule") for problem in problems(facts)}
-    for requirement in wanted:
+    for requirement in compiled.wanted:
         if requirement.rule in seen and requirement.rule in failed:
             yield requirement, RequirementResult("fail")  # whatever else could not be seen
         else:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from clean_trees import container_steps
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -120,75 +121,9 @@ def test_the_entries_of_the_pre_commit_hooks(work):
     assert run(f"{profile} {shlex.quote(str(good))} bad.json", work).returncode == 2
 
 
-def steps():
-    """The commands of the Containerfile's RUN lines."""
-    lines = (ROOT / "Containerfile").read_text().splitlines()
-    return [line.removeprefix("RUN ") for line in lines if line.startswith("RUN ")]
-
-
 def test_the_container_installs_what_make_setup_installs():
     makefile = (ROOT / "Makefile").read_text()
 
     assert "setup:" in makefile
     assert "@.ci/setup run" in makefile
-    assert ".ci/setup run" in steps()[0]
-
-
-CERTIFICATES = "/etc/ssl/certs/ca-certificates.crt"
-
-
-@pytest.mark.nightly
-@pytest.mark.timeout(3600)
-@pytest.mark.needs("mmdebstrap", "unshare", "git", "module:yaml")
-@pytest.mark.parametrize("release", ["bookworm", "trixie"])
-def test_the_container_s_steps_and_make_run_work_from_nothing(tmp_path, release):
-    if os.geteuid() != 0:
-        pytest.fail("make test-slow needs root: it makes a system of its own in a directory")
-    tree = tmp_path / release
-    subprocess.run(
-        ["mmdebstrap", "--variant=minbase", "--include=ca-certificates,make", release, tree],
-        check=True,
-        timeout=900,
-    )
-    copy = tree / "opt" / "imgprep"
-    copy.mkdir(parents=True)
-    archive = subprocess.run(
-        ["git", "archive", "HEAD"], cwd=ROOT, check=True, capture_output=True, timeout=60
-    )
-    subprocess.run(["tar", "-x"], cwd=copy, input=archive.stdout, check=True, timeout=60)
-
-    def inside(script, timeout=1800):
-        subprocess.run(
-            [
-                "unshare",
-                "--mount",
-                "--pid",
-                "--fork",
-                f"--mount-proc={tree}/proc",
-                "chroot",
-                tree,
-                "bash",
-                "-ec",
-                script,
-            ],
-            check=True,
-            timeout=timeout,
-            env={
-                "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
-                "HOME": "/root",
-                "LC_ALL": "C.UTF-8",
-                "PIP_CERT": CERTIFICATES,
-            },
-        )
-
-    # a network has names of its own, and behind a proxy certificates too
-    for path in ("/etc/resolv.conf", CERTIFICATES):
-        subprocess.run(["cp", "-L", path, f"{tree}{path}"], check=True)
-    for step in steps():
-        inside(step)
-    inside("imgprep --version && imgprep check --help >/dev/null")
-    inside(
-        "cd /opt/imgprep && truncate -s 64M /tmp/disk.raw && make setup && "
-        "qemu-img convert -f raw -O qcow2 /tmp/disk.raw /tmp/disk.qcow2 && "
-        "IMGPREP_GUEST=off make run IMAGE=/tmp/disk.qcow2 DEST=/tmp/store && ls /tmp/store/disk.vhd"
-    )
+    assert ".ci/setup run" in container_steps()[0]

@@ -15,7 +15,6 @@ power cut is found and written again.
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import json
 import os
@@ -95,7 +94,11 @@ class LocalStore:
                     hint="give a directory; the object's name is --name",
                 )
             if not os.access(self.directory, os.W_OK | os.X_OK):
-                raise PermissionError(errno.EACCES, "may not be written")
+                raise StoreError(
+                    "store-forbidden",
+                    f"no write permission on {self.directory}",
+                    hint="give another directory, or change its permissions",
+                )
             found = os.statvfs(self.directory)
         free = found.f_bavail * found.f_frsize
         if size > free:
