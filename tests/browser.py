@@ -74,7 +74,7 @@ class Browser:
         found: dict[str, Any] = json.loads(first)
         return found
 
-    def look(self, page: Path, width: int, *, dark: bool = False) -> Seen:
+    def look(self, page: Path, width: int, *, dark: bool = False, media: str = "screen") -> Seen:
         """Open a file in a window of this width."""
         self.events.clear()
         target = self.call("Target.createTarget", url="about:blank")["targetId"]
@@ -84,7 +84,7 @@ class Browser:
         size = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": width < 500}
         self.call("Emulation.setDeviceMetricsOverride", session, **size)
         scheme = [{"name": "prefers-color-scheme", "value": "dark" if dark else "light"}]
-        self.call("Emulation.setEmulatedMedia", session, features=scheme)
+        self.call("Emulation.setEmulatedMedia", session, media=media, features=scheme)
         self.events.clear()
         self.call("Page.navigate", session, url=page.as_uri())
         self.wait_for("Page.loadEventFired")

@@ -40,7 +40,7 @@ from pipeline.formats.vhd import Vhd
 from pipeline.formats.vhdx import Vhdx
 from pipeline.formats.vmdk import Vmdk
 from pipeline.source import Reader
-from pipeline.text import clean
+from pipeline.text import clean, size
 
 _VHD, _FOREIGN = Vhd(), ForeignFormat()
 _CONTAINERS: tuple[Format, ...] = (Qcow2(), Vmdk(), Vhdx(), Vdi(), _FOREIGN, _VHD, Luks())
@@ -203,7 +203,7 @@ def _lost_end(meant: str, suffix: str, reader: BoundedReader) -> Problem | None:
         return None
     detail = (
         f"the suffix is .{suffix}, but the last 512 bytes are no footer, "
-        f"nor is there one in the last {min(1 << 20, reader.size)} bytes"
+        f"nor is there one in the last {size(min(1 << 20, reader.size))}"
     )
     return Problem("vhd-footer", detail, max(0, reader.size - 512))
 

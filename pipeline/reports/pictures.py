@@ -160,7 +160,7 @@ def _allocated(cells: Sequence[int], total: int) -> str:
     if not cells:
         return ""
     share = sum(cells) / len(cells) / 100
-    return f"about {size(round(share * total))} of {size(total)} hold data ({share:.0%})"
+    return f"about {size(round(share * total))} of {size(total)} hold data ({100 * share:.0f} %)"
 
 
 def disk_map(disk: Any) -> str:

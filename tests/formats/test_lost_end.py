@@ -59,7 +59,7 @@ def test_a_fixed_vhd_that_lost_its_footer_is_never_a_raw_disk(name: str) -> None
     found = told(DISK, name)
 
     assert set(found) == {"vhd-footer"}
-    assert "nor is there one in the last 1048576 bytes" in found["vhd-footer"]
+    assert "nor is there one in the last 1 MiB" in found["vhd-footer"]
     assert told(DISK, "disk.raw") == told(DISK, "disk") == {}
 
 

@@ -75,6 +75,15 @@ def test_what_is_folded_on_a_screen_is_printed(chromium, tmp_path):
     assert printed > screen * 1.2
 
 
+def test_a_dark_page_is_printed_light(chromium, tmp_path):
+    page = tmp_path / "report.html"
+    page.write_text(PAGES["detailed"]())
+
+    light, dark = (chromium.look(page, 800, dark=dark, media="print") for dark in (False, True))
+
+    assert light.png == dark.png
+
+
 def test_light_and_dark_are_two_pictures(chromium, tmp_path):
     page = tmp_path / "report.html"
     page.write_text(PAGES["detailed"]())
