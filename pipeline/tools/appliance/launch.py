@@ -14,11 +14,9 @@ from __future__ import annotations
 
 import base64
 import contextlib
-import json
 import shutil
 import socket
 import tempfile
-import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -26,11 +24,11 @@ from typing import Any
 
 from pipeline.errors import ToolError
 from pipeline.guest.tree import Entry, TreeError
-from pipeline.text import clean
 from pipeline.tools import command
 from pipeline.tools.appliance import cache
 from pipeline.tools.appliance import probe as guest_probe
 from pipeline.tools.appliance import quick as quicker
+from pipeline.tools.appliance.channel import STOPPED, Channel
 from pipeline.tools.appliance.init import NO_LVM
 from pipeline.tools.appliance.kvm import Accelerator
 from pipeline.tools.appliance.quick import Quick
@@ -45,10 +43,7 @@ FACTS_S = 120.0
 CLOSE_S = 3.0  # 0.1 s on a quiet machine; what has not ended by then is killed
 MEMORY_MIB = 512  # of the appliance; 256 mounts ext4 as quickly
 LARGEST_FILE = 8 << 30  # bytes; supermin makes a sparse file of 4 GiB for the appliance
-LARGEST_ANSWER = 32 << 20  # bytes of one line
-_STOPPED = "guest-appliance-stopped"
-_CHUNK = 1 << 20
-_POLL_S = 0.1
+_CHUNK = 1 << 20  # bytes of a file in one answer
 _DIRECTORY_MAX = 74  # characters: libguestfs appends 33 to it, and a socket's path has 107
 
 _QUICK_WORDS = ("mitigations=off", "nokaslr", "audit=0", "init_on_alloc=0")
@@ -69,7 +64,7 @@ _OPTIONS = {
 class Appliance:
     """One running appliance with one image."""
 
-    def __init__(self, channel: _Channel, version: str, seconds: float, accelerator: str) -> None:
+    def __init__(self, channel: Channel, version: str, seconds: float, accelerator: str) -> None:
         self._channel = channel
         self.version = version  # of libguestfs
         self.launch_seconds = seconds
@@ -94,7 +89,7 @@ class Appliance:
 class MountedTree:
     """A mounted volume; ``pipeline.guest.tree.Tree``, and registry hives."""
 
-    def __init__(self, channel: _Channel, at: str) -> None:
+    def __init__(self, channel: Channel, at: str) -> None:
         self._channel = channel
         self._at = at
 
@@ -148,87 +143,6 @@ class MountedTree:
 
     def _inside(self, path: str) -> str:
         return self._at if path == "/" else f"{self._at}{path}"
-
-
-class _Channel:
-    """Questions to the worker and its answers, with a deadline."""
-
-    def __init__(
-        self, end: socket.socket, worker: command.Background, cancellation: Stop | None
-    ) -> None:
-        self._end = end
-        self._worker = worker
-        self._cancellation = cancellation
-        self._data = bytearray()
-        self._turn = threading.Lock()  # of who asks
-        self.deadline = 0.0
-
-    def stderr(self) -> str:
-        """The end of what the worker and its children wrote."""
-        return self._worker.stderr
-
-    def allow(self, seconds: float) -> None:
-        """From now on, all answers together may take so long."""
-        self.deadline = time.monotonic() + seconds
-
-    def ask(self, call: str, **arguments: Any) -> Any:
-        """One question.
-
-        Raises ``TreeError`` when the answer is an error, ``ToolError`` when there is none in time or
-        the worker ended, ``Interrupted`` when a stop was asked for.
-        """
-        with self._turn:
-            return self._asked(call, arguments)
-
-    def _asked(self, call: str, arguments: Mapping[str, Any]) -> Any:
-        line = json.dumps({"call": call, **arguments}).encode() + b"\n"
-        try:
-            self._end.settimeout(max(_POLL_S, self.deadline - time.monotonic()))
-            self._end.sendall(line)
-            answer = json.loads(self._line(call))
-        except (OSError, ValueError) as error:
-            raise self._ended(call) from error
-        if "error" in answer:
-            text = _first_line(str(answer["error"]))
-            if "launch" not in call and "unexpectedly" in text:
-                raise _stopped(call, text)
-            raise TreeError(text)
-        return answer["value"]
-
-    def _line(self, call: str) -> bytes:
-        self._end.settimeout(_POLL_S)
-        while (at := self._data.find(b"\n")) < 0:
-            if self._cancellation is not None:
-                self._cancellation.check()
-            if time.monotonic() > self.deadline:
-                raise ToolError(
-                    "guest-timeout",
-                    f"the appliance did not answer in time ({call})",
-                    hint="try again when the machine is less busy; --guest=off leaves the guest out",
-                )
-            try:
-                part = self._end.recv(_CHUNK)
-            except TimeoutError:
-                continue
-            if not part or len(self._data) > LARGEST_ANSWER:
-                raise self._ended(call)
-            self._data += part
-        line = bytes(self._data[:at])
-        del self._data[: at + 1]
-        return line
-
-    def _ended(self, call: str) -> ToolError:
-        self._worker.wait(1.0)
-        return _stopped(call, guest_probe.telling_lines(self._worker.stderr) or "it said nothing")
-
-
-def _stopped(call: str, said: str) -> ToolError:
-    return ToolError(
-        _STOPPED,
-        f"the appliance stopped while it was asked ({call}): {clean(said, 500)}",
-        hint="the guest's file system may be damaged or built to crash its reader; "
-        "run 'imgprep doctor' if that happens with every image",
-    )
 
 
 @contextlib.contextmanager
@@ -308,7 +222,7 @@ def _started(
         try:
             answer = channel.ask("launch", verbose=False, **arguments)
         except (TreeError, ToolError) as error:
-            if isinstance(error, ToolError) and error.code != _STOPPED:
+            if isinstance(error, ToolError) and error.code != STOPPED:
                 raise
             if accelerator.name == "kvm" or quick is not None:
                 # Another way is tried next, and talks if it fails as well.
@@ -321,7 +235,7 @@ def _started(
 @contextlib.contextmanager
 def _worker(
     python: str, scratch: Path, cancellation: Stop | None, quick: Quick | None = None
-) -> Iterator[_Channel]:
+) -> Iterator[Channel]:
     ours, theirs = socket.socketpair()
     kept = cache.in_use(quick.directories if quick is not None else ())
     with ours, theirs, _private_directory(scratch) as private, kept:
@@ -337,7 +251,7 @@ def _worker(
         with command.background(argv, limits=limits, env=env, pass_fds=(theirs.fileno(),)) as child:
             theirs.close()
             try:
-                yield _Channel(ours, child, cancellation)
+                yield Channel(ours, child, cancellation)
             finally:
                 ours.close()
                 child.end(CLOSE_S)
@@ -368,11 +282,6 @@ def _not_launched(
             return guest_probe.launch_failure(said)
         reason = guest_probe.telling_lines(channel.stderr())
     return guest_probe.launch_failure(reason or said)
-
-
-def _first_line(said: str) -> str:
-    """Without libguestfs' advice to set environment variables, which the worker does not get."""
-    return clean(said.strip().split("\n", 1)[0], 500)
 
 
 def try_launch(scratch: Path, cancellation: Stop | None = None) -> tuple[Accelerator, float]:
