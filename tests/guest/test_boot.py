@@ -232,6 +232,16 @@ def test_a_configuration_of_a_million_blank_lines_takes_no_time():
         ("true", True),
         ("false", False),
         ("", False),
+        ("[ a = a -a b = b ]", True),
+        ("[ a = a -a b = c ]", False),
+        ("[ a = b -o b = b ]", True),
+        ("[ a = b -o b = c ]", False),
+        ("[ a = b -a b = b -o c = c ]", True),
+        ("[ a = b -o b = b -a c = d ]", False),
+        ("[ ! a = b -a ! -z a ]", True),
+        ('[ "$x" = one -a -f /other ]', False),
+        ('[ "$x" = one -o -f /other ]', True),
+        ('[ "$grub_platform" = efi ]', False),
     ],
 )
 def test_conditions(condition, holds):
@@ -246,6 +256,69 @@ def test_conditions(condition, holds):
     shell.run(script.parse(f"if {condition}; then yes; else no; fi"))
 
     assert told == ["yes" if holds else "no"]
+
+
+@pytest.mark.parametrize(
+    ("condition", "titles"),
+    [
+        ("true", ["in it"]),
+        ("false", ["else"]),
+        ('[ "$none" ]', ["else"]),
+        ("[ -n a ]", ["in it"]),
+        ("[ a = b -a -f /other ]", ["else"]),
+        ("[ a = a -a -f /other ]", ["in it", "else"]),  # nobody knows, so both may be in the menu
+        ("[ -f /other ]", ["in it", "else"]),
+        ("[ ! -f /other ]", ["in it", "else"]),
+        ('[ "${grub_platform}" = efi ]', ["in it", "else"]),
+        ("[ x$grub_cpu = xi386 ]", ["in it", "else"]),
+        ("cmostest 1:2", ["in it", "else"]),
+    ],
+)
+def test_entries_of_a_condition_that_is_known_not_to_hold_are_not_in_the_menu(condition, titles):
+    text = f"if {condition}; then\nmenuentry 'in it' {{\n{GOOD}}}\nelse\nmenuentry 'else' {{\n{GOOD}}}\nfi\n"
+
+    assert [
+        entry.title for entry in boot.configuration(files_of({GRUB_CFG: text})).entries
+    ] == titles
+
+
+SNAPSHOT = (  # as SUSE has it in every grub.cfg
+    'if [ -n "$extra_cmdline" ]; then\n'
+    '  submenu "Bootable snapshot #$snapshot_num" {\n'
+    "    menuentry \"If OK, run 'snapper rollback' and reboot.\" { true; }\n  }\nfi\n"
+)
+
+
+@pytest.mark.parametrize(
+    ("text", "title"),
+    [
+        (f"{SNAPSHOT}menuentry SLES {{\n{GOOD}}}\n", "SLES"),
+        (f"function start {{\n{GOOD}}}\nmenuentry E {{\nstart\n}}\n", "E"),
+        (
+            (f"function start {{\nlinux $1 root=UUID={ROOT} ro\ninitrd $2\n}}\n"
+            f"menuentry E {{\nstart /boot/vmlinuz-{KERNEL} /boot/initrd.img-{KERNEL}\n}}\n"),
+            "E",
+        ),
+        (
+            (f"menuentry --class os 'E' --id e /boot/vmlinuz-{KERNEL} {KERNEL} {{\n"
+            f"linux $2 root=UUID={ROOT} ro\ninitrd /boot/initrd.img-$3\n}}\n"),
+            "E",
+        ),
+        ((f"menuentry E {{\nset t=$1\nlinux /boot/vmlinuz-{KERNEL} root=UUID={ROOT} t=$t\n"
+         f"initrd /boot/initrd.img-{KERNEL}\n}}\n"), "E"),
+    ],
+)  # fmt: skip
+def test_menus_that_start_have_no_finding(text, title):
+    assert findings({GRUB_CFG: text}) == set()
+    assert chosen({GRUB_CFG: text}) == title
+
+
+def test_a_function_leaves_the_arguments_of_its_caller_alone():
+    text = "function f {\nset x=$1\n}\nmenuentry E two {\nf one\nlinux /k a=$x b=$2 c=$3 root=LABEL=r\n}\n"
+
+    entry = boot.configuration(files_of({GRUB_CFG: text})).default_entry
+
+    assert entry.command_line == "a=one b=two c= root=LABEL=r"
 
 
 # ----------------------------------------------------------------------------- other boot loaders

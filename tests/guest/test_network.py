@@ -298,6 +298,20 @@ CASES = [
     ({"etc/sysconfig/network-scripts/ifcfg-loop": "DEVICE=lo:1\nIPADDR=10.9.9.9\n"}, set()),
     ({"etc/sysconfig/network/ifcfg-eth0": "BOOTPROTO='dhcp'\nIPADDR=''\n"}, set()),
     ({"etc/sysconfig/network/ifcfg-eth0": "BOOTPROTO='static'\nIPADDR='10.0.0.1/24'\n"}, STATIC),
+    *(
+        (
+            {
+                "etc/sysconfig/network/ifcfg-x": f"BOOTPROTO=static\nSTARTMODE='{mode}'\nIPADDR='10.0.0.1'\n"
+            },
+            rules,
+        )
+        for mode, rules in [
+            ("auto", STATIC),
+            ("hotplug", STATIC),
+            ("manual", set()),
+            ("off", set()),
+        ]
+    ),
     # udev
     (
         {"etc/udev/rules.d/70-persistent-net.rules": f'ATTR{{address}}=="{MAC}", NAME="eth0"\n'},

@@ -134,6 +134,16 @@ def _names(words: list[str]) -> tuple[str, str]:
     return title, words[marked[0] + 1] if marked else told
 
 
+def _arguments(words: list[str]) -> list[str]:
+    """What the commands of an entry call $1, its title, and $2, …: all words that are no options."""
+    found, at = list[str](), 1
+    while at < len(words):
+        if not words[at].startswith("--"):
+            found.append(words[at])
+        at += 2 if words[at] in _WITH_VALUE else 1
+    return found
+
+
 def _entry(words: list[str], body: Sequence[Statement], shell: Interpreter, path: str) -> Entry:
     title, name = _names(words)
     kernel: list[str] = []
@@ -147,8 +157,9 @@ def _entry(words: list[str], body: Sequence[Statement], shell: Interpreter, path
         elif _INITRD.fullmatch(command[0]):
             initramfs.extend(word for word in command[1:] if not word.startswith("--"))
 
-    inner = Interpreter(dict(shell.variables), on_command, lambda *_: None, shell.exists)
-    inner.run(body)
+    functions = dict(shell.functions)
+    inner = Interpreter(dict(shell.variables), on_command, lambda *_: None, shell.exists, functions)
+    inner.with_arguments(_arguments(words), body)
     return Entry(
         clean(title, 200),
         kernel[0] if kernel else None,

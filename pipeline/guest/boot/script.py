@@ -2,8 +2,8 @@
 
     text ─▶ words (each of literal and variable parts) ─▶ commands, ifs, blocks ─▶ carried out
 
-A condition that cannot be judged offline (a file, a device, the platform) is false; entries below it
-are found nevertheless, as nobody knows.  https://www.gnu.org/software/grub/manual/grub/grub.html
+A condition that cannot be judged offline (a file, a device, the platform) is taken for false; entries
+below it are found nevertheless, as nobody knows.  https://www.gnu.org/software/grub/manual/grub/grub.html
 """
 
 from __future__ import annotations
@@ -24,6 +24,11 @@ _TOKEN = re.compile(
        |(?P<bare>[^\s;'"\\]+)|(?P<stray>.)""",
     re.VERBOSE | re.DOTALL,
 )
+_POSITIONS = tuple("123456789")
+_AT_START = re.compile(
+    r"\$\{?(?:grub_(?:cpu|platform)|cmdpath|root|lockdown|shim_lock|(?:net|pxe)_\w+)\b"
+)
+"""Variables that GRUB itself sets on each machine."""
 _VARIABLE = re.compile(r"\$(?:\{(\w+)\}|(\w+))")
 
 
@@ -180,6 +185,15 @@ class Interpreter:
             found += text.split() if bare else [text]
         return found
 
+    def with_arguments(self, arguments: Sequence[str], body: Sequence[Statement]) -> None:
+        """Carry a body out; it calls its arguments $1, $2 and so on."""
+        before = dict(self.variables)
+        given = {str(at): value for at, value in enumerate(arguments, 1)}
+        self.variables.update(dict.fromkeys(_POSITIONS, "") | given)
+        self.run(body)
+        for name in {*_POSITIONS, *given}:
+            self.variables[name] = before.get(name, "")
+
     def _block(self, block: Block) -> None:
         words = self.words(block)
         if words and words[0] == "function":
@@ -199,7 +213,7 @@ class Interpreter:
             self.variables.pop(words[1], None)
         elif words[0] in self.functions and self.steps < MAX_COMMANDS:
             body = self.functions.pop(words[0])  # a function that calls itself ends here
-            self.run(body)
+            self.with_arguments(words[1:], body)
             self.functions[words[0]] = body
         else:
             self.on_command(words, self)
@@ -207,23 +221,33 @@ class Interpreter:
     def _if(self, statement: If, certain: bool) -> None:
         taken = False
         for condition, body in statement.branches:
-            holds = condition is None or self._holds(self.words(condition))
-            self.run(body, certain=certain and holds and not taken)
-            taken = taken or holds
+            holds = True if condition is None else self._holds(condition)
+            if holds is not False and not taken:
+                self.run(body, certain=certain and holds is True)
+            taken = taken or holds is True
 
-    def _holds(self, words: list[str]) -> bool:
+    def _holds(self, condition: Command) -> bool | None:
+        """Whether a condition is true; None: that shows when it starts."""
+        if any(_AT_START.search(text) for word in condition.words for text, live in word if live):
+            return None
+        words = self.words(condition)
         if words[:1] == ["["] and words[-1] == "]":
-            words = words[1:-1]
-        elif words[:1] == ["test"]:
-            words = words[1:]
-        else:
-            return words[:1] == ["true"]
-        if words[:1] == ["!"]:
-            return not self._test(words[1:])
-        return self._test(words)
+            return self._any(words[1:-1])
+        if words[:1] == ["test"]:
+            return self._any(words[1:])
+        return {"true": True, "false": False}.get(words[0]) if words else False
 
-    def _test(self, words: list[str]) -> bool:
+    def _any(self, words: list[str]) -> bool | None:
+        """Tests joined by -o, and closer by -a."""
+        ways = [[self._test(part) for part in _split(way, "-a")] for way in _split(words, "-o")]
+        all_of = [False if False in way else None if None in way else True for way in ways]
+        return True if True in all_of else None if None in all_of else False
+
+    def _test(self, words: list[str]) -> bool | None:
         match words:
+            case ["!", *rest] if rest:
+                found = self._test(rest)
+                return None if found is None else not found
             case [left, "=" | "==", right]:
                 return left == right
             case [left, "!=", right]:
@@ -233,8 +257,20 @@ class Interpreter:
             case ["-z", text]:
                 return not text
             case ["-s" | "-f" | "-e", path]:
-                return self.exists(path)
-        return False
+                return True if self.exists(path) else None
+            case []:
+                return False
+        return None
+
+
+def _split(words: Sequence[str], at: str) -> list[list[str]]:
+    found: list[list[str]] = [[]]
+    for word in words:
+        if word == at:
+            found.append([])
+        else:
+            found[-1].append(word)
+    return found
 
 
 def expand(text: str, variables: Mapping[str, str]) -> str:

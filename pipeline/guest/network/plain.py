@@ -28,7 +28,8 @@ def ifcfg(text: str) -> Seen:
     """An ifcfg file: shell assignments."""
     values = assignments(text)
     device = values.get("DEVICE", values.get("NAME", ""))
-    if is_loopback(device) or values.get("ONBOOT", "").lower() in _NO:
+    by_hand = values.get("STARTMODE", "").lower() in ("off", "manual")  # SUSE's (ifcfg(5))
+    if is_loopback(device) or by_hand or values.get("ONBOOT", "").lower() in _NO:
         return Seen()  # or what nobody starts
     dynamic = values.get("BOOTPROTO", "").lower() in ("dhcp", "bootp", "dhcp4", "dhcp6")
     addresses = [value for key, value in values.items() if re.fullmatch(r"IPADDR\w*", key)]
