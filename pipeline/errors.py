@@ -116,14 +116,13 @@ class Interrupted(ImgprepError):
         name = signal.Signals(signal_number).name
         super().__init__(
             "interrupted",
-            f"stopped by {name}; state is saved",
-            hint="run the same command again to continue",
+            f"stopped by {name}",
+            hint="state is saved; run the same command again to continue",
         )
         self.exit_code = 128 + signal_number
 
     def without_state(self) -> Interrupted:
         """The same, of a job that keeps nothing: the next run starts anew."""
         told = Interrupted(self.exit_code - 128)
-        told.message = told.message.removesuffix("; state is saved")
         told.hint = "run the same command again; it starts anew"
         return told

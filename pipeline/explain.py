@@ -21,7 +21,7 @@ import msgspec
 from pipeline import defaults, profile
 from pipeline.errors import UsageError
 from pipeline.model import JsonObject
-from pipeline.paragraphs import labelled, wrapped
+from pipeline.paragraphs import beside, labelled, wrapped
 from pipeline.profile import templates
 from pipeline.profile.requirements import SCHEMAS, Requirement, Template
 from pipeline.profile_text import filled, source_words, value_words
@@ -109,13 +109,18 @@ def explain(name: str) -> tuple[Explanation, ...]:
 
 def index_text() -> str:
     """Everything that can be explained, for people."""
-    lines = ["Requirements:"]
-    lines += (f"  {rule:<28}{profile.find_requirement(rule).title}" for rule in profile.rules())
-    lines += ["", "Errors:"]
-    lines += (f"  {code:<28}{found.title}" for code, found in sorted(error_catalogue().items()))
-    lines += ["", "Notes of profiles:"]
-    lines += (f"  {name:<28}{found.note.title}" for name, found in sorted(_notes().items()))
-    lines += ["", "imgprep explain NAME tells all of one; a vendor's code (396) is a name too."]
+    groups = {
+        "Requirements": {rule: profile.find_requirement(rule).title for rule in profile.rules()},
+        "Errors": {code: found.title for code, found in error_catalogue().items()},
+        "Notes of profiles": {name: found.note.title for name, found in _notes().items()},
+    }
+    lines: list[str] = []
+    for heading, titles in groups.items():
+        lines.append(f"{heading}:")
+        for name, title in sorted(titles.items()):
+            lines += beside(f"  {name}", title, 30)
+        lines.append("")
+    lines.append("imgprep explain NAME tells all of one; a vendor's code (396) is a name too.")
     return "\n".join(lines) + "\n"
 
 

@@ -39,6 +39,12 @@ def hanging(content: str, indent: str) -> Iterator[str]:
 
 def labelled(label: str, content: str) -> Iterator[str]:
     """Lines behind a label, which stands before the first."""
-    pieces = textwrap.wrap(content, _width() - 12, break_long_words=False, break_on_hyphens=False)
+    yield from beside(f"  {label}", content, 12)
+
+
+def beside(label: str, content: str, column: int) -> Iterator[str]:
+    """Lines that begin in a column; the label stands before the first, and a space between them."""
+    room = max(_width() - column, 1)
+    pieces = textwrap.wrap(content, room, break_long_words=False, break_on_hyphens=False)
     for number, piece in enumerate(pieces):
-        yield f"  {label if number == 0 else '':<10}{piece}"
+        yield f"{f'{label} ' if number == 0 else '':<{column}}{piece}"

@@ -14,7 +14,7 @@ import msgspec
 
 from pipeline import profile
 from pipeline.model import JsonObject, Provenance, Target
-from pipeline.paragraphs import labelled, wrapped
+from pipeline.paragraphs import beside, hanging, labelled, wrapped
 from pipeline.profile import templates
 from pipeline.profile.requirements import Requirement, Template
 
@@ -39,10 +39,10 @@ def profiles() -> tuple[ProfileLine, ...]:
 
 def profiles_text(found: Sequence[ProfileLine] | None = None) -> str:
     """The list of profiles for people."""
-    lines = []
+    lines: list[str] = []
     for each in profiles() if found is None else found:
         title = f"the same as {each.alias_of}" if each.alias_of else each.title
-        lines.append(f"{each.name:<18}{title}")
+        lines += beside(each.name, title, 18)
     lines += ["", "imgprep profiles NAME shows one; a file of your own is given by its path."]
     return "\n".join(lines) + "\n"
 
@@ -83,7 +83,7 @@ def profile_text(name_or_path: str) -> str:
 
 
 def _profile_lines(found: profile.Profile) -> Iterator[str]:
-    yield f"{found.name}: {found.title}"
+    yield from hanging(f"{found.name}: {found.title}", "  ")
     yield ""
     yield from wrapped(found.description)
     yield from labelled("target", target_words(found.target))
@@ -97,11 +97,12 @@ def _profile_lines(found: profile.Profile) -> Iterator[str]:
         ("Decides", lambda item: not item.template.gate and not item.advice),
         ("Advice", lambda item: item.advice),
     )
+    marks = 2 + max(len(_mark(item)) for item in found.requirements)
     for title, belongs in groups:
         yield ""
         yield f"{title}:"
         for item in filter(belongs, found.requirements):
-            yield f"  {item.rule:<28}{_mark(item):<22}{item.title}"
+            yield from beside(f"  {item.rule:<28}{_mark(item)}", item.title, 30 + marks)
     if found.notes:
         yield ""
         yield "Not to be read from an image, but to be known:"
