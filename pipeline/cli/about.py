@@ -12,7 +12,7 @@ import typer
 from pipeline.cli import completion, settings
 from pipeline.cli import options as opt
 from pipeline.errors import UsageError
-from pipeline.paragraphs import wrapped
+from pipeline.paragraphs import beside, wrapped
 from pipeline.text import clean
 
 if TYPE_CHECKING:
@@ -187,7 +187,7 @@ _MARKS = {"ok": "✓", "warning": "!", "error": "✗"}
 
 
 def _show(check: Diagnosis) -> None:
-    typer.echo(f"{_MARKS[check.status]} {check.name:<22} {clean(check.found)}")
+    lines = [*beside(f"{_MARKS[check.status]} {check.name}", clean(check.found), 25)]
     if check.remedy:
-        told = f"for {check.needed_for}; to do: {clean(check.remedy, 2000)}"
-        typer.echo("\n".join(wrapped(told, "    ")))
+        lines += wrapped(f"for {check.needed_for}; to do: {clean(check.remedy, 2000)}", "    ")
+    typer.echo("\n".join(lines))

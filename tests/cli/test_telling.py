@@ -2,11 +2,17 @@
 
 import json
 import re
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 import typer
 
+from pipeline import __version__
 from pipeline.cli.main import app
+
+ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture
@@ -141,3 +147,34 @@ def test_the_shell_completes_what_has_names(imgprep):
     assert "machine-id=" in completed(imgprep, "check", "x", "--allow", "machine")
     assert {"json=", "junit="} == completed(imgprep, "check", "x", "--report", "j")
     assert {"qcow2", "qcow2-compressed"} == completed(imgprep, "convert", "x", "y", "--format", "q")
+
+
+@pytest.mark.parametrize(
+    "command", [("explain",), ("profiles",), ("profiles", "rackspace"), ("doctor", "--no-launch")]
+)
+def test_lists_keep_to_the_terminal_s_width(imgprep, command):
+    told = imgprep(*command, COLUMNS="80").stdout.splitlines()
+
+    assert len(told) > 10
+    breakable = (line for line in told if max(map(len, line.split()), default=0) <= 40)
+    assert [line for line in breakable if len(line) > 80] == []
+
+
+def test_the_version_is_told_at_once_and_where_nothing_takes_it(imgprep):
+    """It has a way of its own, without the parts of the other commands."""
+    assert imgprep("--version").stdout == f"imgprep {__version__}\n"
+    script = (
+        "import sys; sys.argv = ['imgprep', '--version']; from pipeline.cli import start; start()"
+    )
+    code = f"{script}; assert 'typer' not in sys.modules"
+    assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, timeout=60).returncode == 0
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(
+            [sys.executable, "-c", script],
+            cwd=ROOT,
+            timeout=60,
+            stdout=full,
+            stderr=subprocess.PIPE,
+        )
+    assert done.returncode == 3
+    assert b"No space left on device" in done.stderr

@@ -12,8 +12,8 @@ from pipeline import profile
 from pipeline.reports import about_result
 from pipeline.stores.schemes import SCHEMES
 
-NONE = {"generic", "huawei"}
-"""No cloud of its own; no text on a command line of Huawei's was found."""
+NONE = {"generic"}
+"""No cloud of its own."""
 KNOWN = {"container", "object", "path", "name", "size", "format", "FORMAT"}
 NAMES = profile.newest()
 NAUGHTY = 'it\'s "{size}" $(x)'
