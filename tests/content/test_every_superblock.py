@@ -211,6 +211,7 @@ _FAT16 = at(
     (32, struct.pack("<I", 8192)),
     (36, b"\x80\0\x29\x78\x56\x34\x12" + b"A LABEL    FAT16   "),
     (510, b"\x55\xaa\xf8\xff\xff\xff"),
+    (65 * 512, b"A LABEL    \x08".ljust(32, b"\0")),
 )
 _FAT32 = at(
     64 * KIB,

@@ -19,7 +19,7 @@ import google_crc32c
 import handmade
 import handmade_vhdx
 import pytest
-from handmade import MIB, be64, le32, patched
+from handmade import MIB, be64, le32, le64, patched
 
 from pipeline import formats
 from pipeline.formats.foreign import ROWS
@@ -39,6 +39,7 @@ def tell(name: str) -> Callable[[Changed], dict[str, Any]]:
         facts = every_field.flat(asdict(found.container))
         facts.pop("problems")
         facts |= {"matches": found.matches, "suffix": found.suffix, "read": found.bytes_read}
+        facts["nested"] = formats.nested(reader)
         for number, item in enumerate(found.problems):
             place = "" if item.offset is None else f" at {item.offset}+{item.length}"
             facts[f"{item.rule} {number}" if number else item.rule] = f"{item.detail!r}{place}"
@@ -171,6 +172,10 @@ VMDK = {
         "little",
         cuts=(len(_STREAM) - 512, len(_STREAM) - 1, len(_STREAM) + 1, len(_STREAM) + 512),
     ),
+    **{
+        f"vmdk-directory-at-{sector}": Structure(patched(handmade.vmdk(), 56, le64(sector)))
+        for sector in ((1 << 54) - 1, 1 << 54, 1 << 55)
+    },
     "vmdk-text": Structure(handmade.vmdk_descriptor(extent="FLAT", kind="monolithicFlat")),
     **{
         f"vmdk-text-{number}": _described(was, becomes)
@@ -191,6 +196,10 @@ VMDK = {
                 ("ddb.adapterType", 'encryption.keySafe = "x"\nddb.adapterType'),
                 ("ddb.adapterType", 'changeTrackPath="a-ctk.vmdk"\nddb.adapterType'),
                 ("ddb.adapterType", 'ddb.uuid = "60 00 C2 9f"\nddb.toolsVersion'),
+                ("ddb.adapterType", f'ddb.uuid = "{"60 00 C2 9f-" * 4}"\n#'),
+                ("ddb.adapterType", f'ddb.uuid = "{"60 00 C2 9f-" * 4}0"\n#'),
+                ("RW 2048 SPARSE", "# RW 2048 SPARSE"),
+                ("ddb.adapterType", 'RW 5 SPARSE "x.vmdk"\n#'),
             )
         )
     },
@@ -277,10 +286,18 @@ VHDX = {
     ),
     "vhdx-log": Structure(
         handmade_vhdx.vhdx(log_id=b"\7" * 16, entry=True),
-        (*run((128 << 10) + 48, 16), *run(MIB, 4), *run(MIB + 32, 16)),
+        (*run((128 << 10) + 48, 16, 2, 2, 4, 8), *run(MIB, 4), *run(MIB + 32, 16)),
         "little",
         mend=_HEADS,
     ),
+    **{
+        f"vhdx-blocks-of-{size}": Structure(patched(_VHDX, 2 * MIB + 65536, le32(size)))
+        for size in (MIB // 2, 2 * MIB, 3 * MIB, 128 * MIB, 256 * MIB, 512 * MIB)
+    },
+    **{
+        f"vhdx-disk-of-{size}": Structure(patched(_VHDX, 2 * MIB + 65544, le64(size)))
+        for size in (MIB - 512, 64 << 40, (64 << 40) + MIB)
+    },
     "vhdx-fixed": Structure(handmade_vhdx.vhdx(flags=1), run(3 * MIB, 8, 8), "little"),
     "vhdx-parent": Structure(handmade_vhdx.vhdx(flags=2), run(3 * MIB, 8), "little"),
 }
@@ -412,6 +429,12 @@ ARCHIVES = {
     "lzma": Structure(lzma.compress(b"x" * 4096, lzma.FORMAT_ALONE), run(0, 1, 4, 8, 1), "little"),
     "bzip2": Structure(b"BZh91AY&SY".ljust(64, b"x"), run(0, 3, 1, 6), cuts=(9, 10)),
     "zstd": Structure(b"\x28\xb5\x2f\xfd\x04".ljust(64, b"x"), run(0, 4, 1)),
+    "zstd-skippable": Structure(b"\x50\x2a\x4d\x18".ljust(64, b"x"), run(0, 1, 3)),
+    "zip-empty": Structure(b"PK\5\6".ljust(22, b"\0"), run(20, 2), "little", cuts=(21, 23)),
+    "zip-split": Structure(
+        b"PK\7\x08PK\3\4\x14\0\0\0\x08\0".ljust(64, b"x"), run(2, 2, 4, 2), "little"
+    ),
+    "zip-that-might": Structure(b"PK00PK\3\4\x14\0\0\0\x08\0".ljust(64, b"x"), run(2, 2), "little"),
     "zip": Structure(b"PK\3\4\x14\0\0\0\x08\0".ljust(64, b"x"), run(0, 4, 2, 2, 2), "little"),
 }
 
