@@ -194,16 +194,19 @@ def _xfs(log: bytes = b"") -> bytes:
     )
 
 
-def _log_record(cycle: int, flags: int = 0x20) -> bytes:
+_ID = bytes(range(1, 17))
+
+
+def _log_record(cycle: int, block: int, flags: int = 0x20, owner: bytes = _ID) -> bytes:
     """A record of one block of data, whose only operation is an unmount."""
-    head = struct.pack(">IIIIQQIII", 0xFEEDBABE, cycle, 2, 512, 0, 0, 0, 0, 1).ljust(300, b"\0")
-    head += struct.pack(">I16sI", 1, bytes(16), 32768)
-    return head.ljust(512, b"\0") + struct.pack(">IIBBH", cycle, 8, 0xAA, flags, 0).ljust(
-        512, b"\0"
-    )
+    place = cycle << 32 | block
+    head = struct.pack(">IIIIQQIII", 0xFEEDBABE, cycle, 2, 512, place, place, 0, 0, 1)
+    head = head.ljust(300, b"\0") + struct.pack(">I16sI", 1, owner, 32768)
+    operation = struct.pack(">IIBBH", cycle, 8, 0xAA, flags, 0)
+    return head.ljust(512, b"\0") + operation.ljust(512, b"\0")
 
 
-_RING = _log_record(3) + struct.pack(">I", 2).ljust(512, b"\0") * 14
+_RING = _log_record(3, 0) + struct.pack(">I", 2).ljust(512, b"\0") * 14
 
 _FAT16 = at(
     64 * KIB,
@@ -268,7 +271,7 @@ VOLUMES = {
     "xfs-log": Structure(
         _xfs(_RING),
         (
-            *run(18 * 4096, 4, 4, 4, 4),
+            *run(18 * 4096, 4, 4, 4, 4, 4, 4),
             *run(18 * 4096 + 40, 4),
             *run(18 * 4096 + 320, 4),
             *run(18 * 4096 + 512, 4, 4, 1, 1),
@@ -569,16 +572,18 @@ def test_what_is_said_of_every_superblock(name: str) -> None:
 
 
 @pytest.mark.parametrize("blocks", [2, 3, 16, 600, 1000])
-@pytest.mark.parametrize("flags", [0x20, 0x01])
-def test_a_log_ends_where_its_round_ends(blocks: int, flags: int) -> None:
-    for head in {2, 3, blocks // 2 + 1, blocks - 1, blocks} - {1}:
+@pytest.mark.parametrize(
+    ("flags", "owner", "end"),
+    [(0x20, _ID, "clean"), (0x01, _ID, "dirty"), (0x20, bytes(16), "foreign")],
+)
+def test_a_log_ends_where_its_round_ends(blocks: int, flags: int, owner: bytes, end: str) -> None:
+    for head in sorted({2, 3, blocks // 2 + 1, blocks - 1, blocks} & set(range(2, blocks + 1))):
         old = struct.pack(">I", 4).ljust(512, b"\0")
         new = struct.pack(">I", 5).ljust(512, b"\0")
-        ring = new * (head - 2) + _log_record(5, flags) + old * (blocks - head)
-        if head > blocks or head < 2:
-            continue
-        found = xfs_log._Ring(lambda at, n, ring=ring: ring[at : at + n], 0, blocks)
+        ring = new * (head - 2) + _log_record(5, head - 2, flags, owner) + old * (blocks - head)
 
-        assert found.head() == head
-        assert found.ends_with_unmount(head) is (flags == 0x20)
+        found = xfs_log._Ring(lambda at, n, ring=ring: ring[at : at + n], 0, blocks, (_ID,))
+
+        assert found._head() == head
+        assert found.end() == end
         assert found.cycle(blocks) is None
