@@ -34,7 +34,7 @@ class InspectGuest:
     """Disk in, guest facts out."""
 
     name = "inspect_guest"
-    version = 3
+    version = 4
     reusable = True
 
     def options(self, job: Job) -> Mapping[str, Any]:

@@ -13,7 +13,17 @@ from typing import Any
 
 from pipeline import profile
 from pipeline.errors import ConversionFailed
-from pipeline.model import Artifact, Facts, Job, Outcome, Severity, StageStatus, Status, digest
+from pipeline.model import (
+    Artifact,
+    Facts,
+    Job,
+    Judgement,
+    Outcome,
+    Severity,
+    StageStatus,
+    Status,
+    digest,
+)
 from pipeline.stage import Context, StageFailed
 from pipeline.targets import packing
 from pipeline.targets.artifact import file_plan, open_artifact
@@ -24,7 +34,7 @@ class Pack:
     """Artifact in, the packed artifact out."""
 
     name = "pack"
-    version = 2
+    version = 3
     reusable = True
 
     def options(self, job: Job) -> Mapping[str, Any]:
@@ -63,8 +73,8 @@ class Pack:
         size = path.stat().st_size
         packed = replace(artifact, size=size, plan=file_plan(path), copy=None)
         facts = _with_packed_size(context.facts, artifact, size)
-        _require_fit(context, facts)
-        return Outcome(artifact=packed, facts={"result": facts["result"]})
+        judged = _require_fit(context, facts)
+        return Outcome(artifact=packed, facts={"result": facts["result"]}, result=judged)
 
 
 def _with_packed_size(facts: Facts, artifact: Artifact, size: int) -> dict[str, Any]:
@@ -74,8 +84,8 @@ def _with_packed_size(facts: Facts, artifact: Artifact, size: int) -> dict[str, 
     return {**facts, "result": result}
 
 
-def _require_fit(context: Context, facts: Facts) -> None:
-    """The requirements that only a packed artifact can break."""
+def _require_fit(context: Context, facts: Facts) -> Judgement:
+    """What the profile says now; an error where it is about what only a packed artifact has."""
     judged = profile.judge(
         context.profile, facts, subject="result", waivers=context.job.options.allow
     )
@@ -95,3 +105,4 @@ def _require_fit(context: Context, facts: Facts) -> None:
             hint="make the disk smaller, or leave out what was deleted with --reclaim",
         )
         raise StageFailed(error, Outcome(facts={"result": facts["result"]}, result=judged))
+    return judged

@@ -3,6 +3,7 @@
     the file to write    a directory? there already? may it be made?           2 or 3
     the destination      is it a place, may it be written, is its name free?   5
     its credentials      are there any, and are they taken?                    5
+    --format             can it hold a disk of that size?                      2
 
 Nothing is made and nothing is stored.  The stages that write ask all of it again.
 """
@@ -14,8 +15,9 @@ from collections.abc import Mapping
 from pathlib import Path, PurePath
 from typing import Any
 
+from pipeline import formats, unpack
 from pipeline.errors import EnvironmentFailed, StoreError, UsageError
-from pipeline.model import Job, Options, Outcome
+from pipeline.model import Job, Options, Outcome, Target
 from pipeline.stage import Context
 from pipeline.stores import open_store, parse
 from pipeline.stores.destination import object_name
@@ -24,6 +26,7 @@ from pipeline.targets import choice
 from pipeline.transfer.protocol import NO_ROOM, UPLOAD_ID, UPLOAD_KEY, ObjectStore, StoredObject
 from pipeline.transfer.retry import RetryPolicy
 from pipeline.transfer.retrying import Retrying
+from stages.identify import to_facts
 
 
 class Prepare:
@@ -48,6 +51,8 @@ class Prepare:
             _require_output(context, Path(chosen.keep).absolute())
         if context.job.destination is not None:
             _require_destination(context, parse(context.job.destination), self._suffix(context))
+        if chosen.format is not None:
+            _require_possible(context, choice.chosen(context.profile.target, chosen.format))
         return Outcome()
 
     def _suffix(self, context: Context) -> str:
@@ -55,6 +60,14 @@ class Prepare:
         if self._as_it_is:
             return PurePath(context.source.name).suffix
         return choice.chosen(context.profile.target, context.job.options.format).suffix
+
+
+def _require_possible(context: Context, target: Target) -> None:
+    """What the profile's own target cannot hold, the profile itself refuses (``vhd-max-size``)."""
+    source = context.source
+    seen = to_facts(formats.identify(source, name=source.name), file_size=source.size)
+    if seen["virtual_size"] is not None and seen["format"] not in unpack.PACKINGS:
+        choice.require_holds(target, seen["virtual_size"])
 
 
 SUFFIXES: Mapping[str, str] = {

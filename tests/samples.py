@@ -44,7 +44,12 @@ LINUX: dict[str, Any] = {
         "root_on_disk": True,
     },
     "filesystems": [],
-    "network": {"hardware_addresses": [], "persistent_rules": [], "static_addresses": []},
+    "network": {
+        "hardware_addresses": [],
+        "persistent_rules": [],
+        "static_addresses": [],
+        "dhcp": ["/etc/network/interfaces"],
+    },
     "lvm": {"root": False, "devices_file": False},
     "drivers": dict.fromkeys(
         (
@@ -55,9 +60,37 @@ LINUX: dict[str, Any] = {
     ),
     "agents": [],
     "xen_drivers": {"xen-blkfront": "initramfs", "xen-netfront": "module"},
-    "cloud_init": {"installed": True, "disabled": False, "datasource_list": None},
+    "cloud_init": {
+        "installed": True,
+        "disabled": False,
+        "datasource_list": None,
+        "instance_state": [],
+        "modules": {"init": [], "config": [], "final": ["scripts_vendor"]},
+        "units": dict.fromkeys(
+            (
+                *("cloud-init-local.service", "cloud-init.service"),
+                *("cloud-config.service", "cloud-final.service"),
+            ),
+            "enabled",
+        ),
+    },
     "ssh": {"server": True, "enabled": True, "authorized_keys": [], "host_keys": []},
     "sudo_users": ["admin"],
+    "users": {
+        "with_password": ["admin"],
+        "empty_password": [],
+        "root_password": "locked",
+        "private_keys": [],
+        "histories": [],
+    },
+    "leftovers": {
+        "cloud_credentials": [],
+        "certificates": [],
+        "random_seeds": [],
+        "first_boot_prompts": [],
+    },
+    "root_file_system": {"last_on_disk": True, "growpart": True},
+    "command_line": None,
     "machine_id": "empty",
     "root_free": 4 * GIB,
     "unclean": [],
@@ -75,6 +108,11 @@ WINDOWS: dict[str, Any] = {
         "product_type": "ServerNT",
         "hibernated": False,
         "drivers": {"viostor": "boot", "netkvm": "demand"},
+        "remote_desktop": True,
+        "pending_reboot": [],
+        "page_files": ["C:\\pagefile.sys"],
+        "clock_is_utc": True,
+        "automatic_logon": False,
     },
 }
 TAP_VHD: dict[str, Any] = {

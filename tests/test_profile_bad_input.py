@@ -125,6 +125,19 @@ def test_a_schema_that_holds_itself_is_a_cycle(write, schema):
     assert "refers back to itself" in refused(with_requirement(write, schema))
 
 
+@pytest.mark.parametrize(
+    ("name", "near"),
+    [
+        ("requirements/uefi-onyl.json", "; did you mean uefi-only.json"),
+        ("requirements/none.json", ""),
+    ],
+)
+def test_an_unknown_built_in_is_named_with_the_nearest(write, name, near):
+    path = write(HEAD | {"allOf": [{"$ref": f"imgprep:{name}"}], "x-target": TARGET})
+
+    assert f"imgprep:{name}: nothing built in has that name{near}" in refused(path)
+
+
 def test_lists_that_double_at_each_level_end_early(write):
     for level in range(30):
         write(HEAD | {"allOf": [{"$ref": f"g{level + 1}.json"}] * 10}, f"g{level}.json")
@@ -160,7 +173,10 @@ def test_a_pattern_that_may_explode_is_refused(write, pattern):
     assert patterns.problem(pattern)
     schema = {"properties": {"guest": {"properties": {"distro": {"pattern": pattern}}}}}
 
-    assert "the pattern" in refused(with_requirement(write, schema))
+    message = refused(with_requirement(write, schema))
+
+    assert "the pattern" in message
+    assert repr(pattern)[:60] in message  # which one
 
 
 @pytest.mark.parametrize(

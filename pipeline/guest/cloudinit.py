@@ -3,22 +3,25 @@
     kernel command line    cloud-init=disabled · ci.ds=, ci.datasource=, ds=
     ds-identify.cfg        policy: disabled · datasource: X
     cloud.cfg, cloud.cfg.d/*.cfg by name: later files win, key by key
+                           datasource_list · cloud_init_modules, cloud_config_modules, cloud_final_modules
 
 https://docs.cloud-init.io/en/latest/reference/base_config_reference.html;
-https://docs.cloud-init.io/en/latest/howto/disable_cloud_init.html
+https://docs.cloud-init.io/en/latest/howto/disable_cloud_init.html;
+https://docs.cloud-init.io/en/latest/explanation/boot.html (the units)
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from pipeline.guest import yamlfile
+from pipeline.guest import units, yamlfile
 from pipeline.guest.answers import Answer, ask
 from pipeline.guest.packages import Packages
 from pipeline.guest.tree import Files
-from pipeline.guest.units import Units
+from pipeline.guest.units import State, Units
 from pipeline.text import clean
 
 _PROGRAMS = ("/usr/bin/cloud-init", "/usr/local/bin/cloud-init")
@@ -29,6 +32,16 @@ _UNITS = (
     "cloud-init.target",
     "cloud-init-main.service",
 )
+BOOT_UNITS: Mapping[str, tuple[str, ...]] = {
+    "cloud-init-local.service": ("cloud-init-local.service",),
+    "cloud-init.service": ("cloud-init.service", "cloud-init-network.service"),
+    "cloud-config.service": ("cloud-config.service",),
+    "cloud-final.service": ("cloud-final.service",),
+}
+"""Its four steps at boot, and the units that take them: 24.3 gave the second one another name."""
+
+_STEPS = ("init", "config", "final")
+MAX_MODULES = 200
 _LIBRARIES = ("/usr/lib/python3/dist-packages", "/usr/lib/python3.6/site-packages",
               "/usr/lib/python3.9/site-packages", "/usr/lib/python3.12/site-packages",
               "/usr/lib/python2.7/site-packages")  # fmt: skip
@@ -50,6 +63,8 @@ class CloudInit:
     ssh_deletekeys: bool | None
     ssh_pwauth: bool | None
     disable_root: bool | None
+    modules: dict[str, tuple[str, ...]] | None
+    units: dict[str, State] | None
 
     @property
     def writes_network(self) -> bool:
@@ -57,14 +72,31 @@ class CloudInit:
         return self.installed and not self.disabled and not self.network_disabled
 
 
+_ABSENT = CloudInit(
+    installed=False,
+    version=None,
+    disabled=False,
+    disabled_by=None,
+    datasource_list=None,
+    instance_state=Answer(()),
+    network_disabled=False,
+    ssh_deletekeys=None,
+    ssh_pwauth=None,
+    disable_root=None,
+    modules=None,
+    units=None,
+)
+
+
 def facts(
     files: Files, command_line: tuple[str, ...], started: Units, packages: Packages | None
 ) -> CloudInit:
     """All about cloud-init.  ``command_line`` is the kernel's, in words."""
     files.expect(*_PROGRAMS)
+    units.expect(files, (name for names in BOOT_UNITS.values() for name in names))
     installed = any(files.is_file(path) for path in _PROGRAMS)
     if not installed:
-        return CloudInit(False, None, False, None, None, Answer(()), False, None, None, None)
+        return _ABSENT
     config = configuration(files)
     identify = yamlfile.mapping(files.text("/etc/cloud/ds-identify.cfg"))
     why = _disabled_by(files, command_line, started, identify)
@@ -80,6 +112,8 @@ def facts(
         _flag(config.get("ssh_deletekeys")),
         _flag(config.get("ssh_pwauth")),
         _flag(config.get("disable_root")),
+        {step: tuple(_modules(config.get(f"cloud_{step}_modules"))) for step in _STEPS},
+        {step: units.state(files, started, names) for step, names in BOOT_UNITS.items()},
     )
 
 
@@ -159,6 +193,19 @@ def _datasources(
     if isinstance(listed, str):
         return tuple(clean(item.strip(), 60) for item in listed.split(",") if item.strip())[:64]
     return None
+
+
+def _modules(listed: Any) -> Iterator[str]:
+    """Names as cloud-init compares them.
+
+    ``scripts-vendor``, ``[scripts-vendor, always]`` and ``{name: scripts_vendor}`` are all
+    ``scripts_vendor``.
+    """
+    for item in listed[:MAX_MODULES] if isinstance(listed, list) else ():
+        first = item[0] if isinstance(item, list) and item else item
+        name = first.get("name") if isinstance(first, dict) else first
+        if isinstance(name, str):
+            yield clean(name, 60).replace("-", "_").removesuffix(".py")
 
 
 def _version(files: Files, packages: Packages | None) -> str | None:

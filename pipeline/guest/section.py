@@ -15,6 +15,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Literal, NotRequired, TypedDict
 
+from pipeline.guest.units import State
+
 Place = Literal["built-in", "initramfs", "module", "missing"]
 """Where a driver is: in the kernel itself; there before the root file system is; only in /lib/modules."""
 
@@ -109,6 +111,8 @@ class CloudInitFacts(TypedDict):
     ssh_deletekeys: bool | None  # False: host keys stay as they are
     ssh_pwauth: bool | None
     disable_root: bool | None
+    modules: dict[str, list[str]] | None  # by the step of the boot: init, config, final
+    units: dict[str, State] | None  # of its four steps: enabled, disabled, masked, absent
 
 
 class SshFacts(TypedDict):
@@ -216,6 +220,7 @@ class WindowsFacts(TypedDict):
     page_files: list[str]
     clock_is_utc: bool | None
     time_zone: str | None
+    automatic_logon: bool
     bitlocker: list[str]  # volumes
     dynamic_disk: bool
 

@@ -5,6 +5,7 @@ r"""What a Windows guest is, from its registry and a few files.
               …\Component Based Servicing\RebootPending    the key is there: an update waits for a restart
               …\WindowsUpdate\Auto Update\RebootRequired   likewise
               Microsoft\Updates: UpdateExeVolatile         not 0: likewise, of an installer
+              …\Winlogon: AutoAdminLogon                   "1": somebody is logged on at each start
     SYSTEM    Select: Current                              which ControlSet00N is in force
               ControlSet00N\Control\ProductOptions         ProductType: WinNT, ServerNT, LanmanNT
               ControlSet00N\Services\NAME                  Start: 0 boot … 4 disabled
@@ -55,6 +56,7 @@ _WAITING: tuple[tuple[tuple[str, ...], str, str], ...] = (
 )  # fmt: skip
 """Keys of SOFTWARE, a value that is not 0, and what of it waits for a restart."""
 
+_LOGON = (*_VERSION, "Winlogon")
 _DAY = 86400
 _EVALUATION_DAYS = {"server": 180, "client": 90}
 _PE_MACHINES = {0x014C: "i386", 0x8664: "x86_64", 0xAA64: "aarch64", 0x01C4: "arm"}
@@ -114,6 +116,7 @@ class Windows:
     page_files: tuple[str, ...]
     clock_is_utc: bool | None
     time_zone: str | None
+    automatic_logon: bool
 
 
 def looks_like_root(files: Files) -> bool:
@@ -137,13 +140,14 @@ def fold(files: Files, path: str) -> str | None:
 
 def facts(files: Files, read_hive: ReadHive) -> Windows:
     """All about a Windows guest.  Raises ``TreeError``."""
-    software, state, *waiting = _hive(
+    software, state, logon, *waiting = _hive(
         files,
         read_hive,
         "SOFTWARE",
         [
             (_VERSION, _VERSION_VALUES),
             (_STATE, ("ImageState",)),
+            (_LOGON, ("AutoAdminLogon",)),
             *((keys, (value,)) for keys, value, _ in _WAITING),
         ],
     )
@@ -179,6 +183,7 @@ def facts(files: Files, read_hive: ReadHive) -> Windows:
         tuple(_page_files(system)),
         bool(utc),
         _text(system.values["zone"].get("TimeZoneKeyName")),
+        str(logon.get("AutoAdminLogon", "0")).strip() == "1",
     )
 
 

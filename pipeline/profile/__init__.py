@@ -52,6 +52,8 @@ __all__ = [
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
 SAFE_INPUT = (SCHEMAS / "profiles" / "safe-input.json").as_uri()
 """The group that is judged whatever a profile says."""
+VHD_MAX_SIZE = (SCHEMAS / "requirements" / "vhd-max-size.json").as_uri()
+"""What is judged wherever the target is a VHD."""
 
 
 def names() -> tuple[str, ...]:
@@ -120,11 +122,12 @@ def _build(name_or_path: str, library: Library) -> Profile | None:
     if library.problems:
         return None
     effective = _with_safe_input(address, document)
-    library.documents[address] = effective
-    collector = Collector(library)
-    collector.collect(address, effective)
-    checking.check(library, address)
+    collector = _collected(library, address, effective)
     target = _target(library, collector, address)
+    if target is not None and target.format == "vhd" and VHD_MAX_SIZE not in collector.addresses:
+        effective = _with(effective, VHD_MAX_SIZE)
+        collector = _collected(library, address, effective)
+    checking.check(library, address)
     imports = _imports(library, collector, address)
     notes = _notes(library, effective, address)
     if library.problems or target is None:
@@ -215,6 +218,18 @@ def _is_profile(path: Path) -> bool:
     return "x-target" in document or _alias_of(document) is not None
 
 
+def _collected(library: Library, address: str, document: JsonObject) -> Collector:
+    library.documents[address] = document
+    collector = Collector(library)
+    collector.collect(address, document)
+    return collector
+
+
+def _with(document: JsonObject, reference: str) -> JsonObject:
+    """The document with one more in its list."""
+    return {**document, "allOf": [*document.get("allOf", []), {"$ref": reference}]}
+
+
 def _alias_of(document: JsonObject) -> str | None:
     """An alias is a profile that consists of one reference."""
     reference = document.get("$ref")
@@ -229,7 +244,7 @@ def _with_safe_input(address: str, document: JsonObject) -> JsonObject:
     named = (item.get("$ref") for item in listed if isinstance(item, Mapping))
     if any(isinstance(ref, str) and urljoin(address, ref) == SAFE_INPUT for ref in named):
         return document
-    return {**document, "allOf": [*listed, {"$ref": SAFE_INPUT}]}
+    return _with(document, SAFE_INPUT)
 
 
 def _target(library: Library, collector: Collector, address: str) -> Target | None:

@@ -150,7 +150,7 @@ def _check_patterns(library: Library, address: str) -> None:
         for pattern in asked:
             wrong = patterns.problem(pattern) if isinstance(pattern, str) else None
             if wrong:
-                library.note(address, at, wrong)
+                library.note(address, at, f"{clean(pattern, 80)!r}: {wrong}")
 
 
 def _check_parameters(library: Library, address: str) -> None:

@@ -14,6 +14,7 @@ works anywhere.  Nothing is ever fetched from a network.
 from __future__ import annotations
 
 import contextlib
+import difflib
 import functools
 import hashlib
 import json
@@ -120,6 +121,8 @@ class Library:
         if real is None:
             if path is None:
                 wrong = f"{address}: only files can be referred to, never a network address"
+            elif SCHEMAS in path.parents:
+                wrong = f"{_built_in_name(path)}: nothing built in has that name{_nearest(path)}"
             else:
                 wrong = f"{path}: there is no such file, and nothing built in of that name"
             if asked is None:
@@ -214,6 +217,18 @@ def _with_addresses(content: Any) -> Any:
     if isinstance(content, list):
         return [_with_addresses(item) for item in content]
     return content
+
+
+def _built_in_name(path: Path) -> str:
+    """As a profile refers to it: ``imgprep:requirements/machine-id.json``."""
+    return f"{BUILT_IN}{path.relative_to(SCHEMAS).as_posix()}"
+
+
+def _nearest(path: Path) -> str:
+    """The built-in names that a misspelt one may mean."""
+    known = [item.name for item in path.parent.glob("*.json")]
+    near = difflib.get_close_matches(path.name, known, n=3)
+    return f"; did you mean {' or '.join(near)}?" if near else ""
 
 
 _NO_SCHEMAS = ("x-cases", "x-explain", "x-finding", "const", "enum", "default", "examples")

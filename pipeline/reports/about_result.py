@@ -51,6 +51,7 @@ def rows(report: JsonObject) -> Iterable[tuple[str, str]]:
     artifact, receipt = report["artifact"], report["receipt"]
     if artifact:
         yield from _artifact_rows(report, artifact)
+        yield from (("to know", told) for told in _only_of_result(report))
     if receipt:
         count = len(receipt["segments"])
         parts = f" in {count} segments" if count > 1 else ""
@@ -84,6 +85,14 @@ def _artifact_rows(report: JsonObject, artifact: JsonObject) -> Iterator[tuple[s
         yield "written", clean(options["keep"], 4000)
     if dry_run:
         yield from (("stored", why) for why in reasons(report["stages"], "upload"))
+
+
+def _only_of_result(report: JsonObject) -> Iterator[str]:
+    """What is said of the artifact and was not said of the source: a backup GPT that lies in the middle."""
+    known = {(item["rule"], item["status"]) for item in report["findings"]}
+    for item in (report.get("result") or {}).get("findings", ()):
+        if (item["rule"], item["status"]) not in known and item["severity"] != "error":
+            yield f"{clean(item['message'], 1000)}  [{item['rule']}]"
 
 
 def _stage_of(report: JsonObject) -> str:

@@ -12,7 +12,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from pipeline import text
 from pipeline.errors import UsageError
+from pipeline.formats import vhd_layout
 from pipeline.model import Target
 from pipeline.targets.base import Driver
 from pipeline.targets.linear import FixedVhd, Raw
@@ -46,6 +48,26 @@ FORMATS: Mapping[str, Recipe] = {
     "vdi": _recipe("vdi", None, ".vdi", QemuFile()),
 }
 """What ``--format`` may be."""
+
+
+LARGEST: Mapping[str, int] = {
+    "vhd": vhd_layout.MAX_SIZE,
+    "vhdx": 64 << 40,  # MS-VHDX 2.6.2.2
+    "vdi": 0x1FFFFF8 << 24,  # qemu's block/vdi.c: VDI_DISK_SIZE_MAX
+    "qcow2": 2 << 50,  # an L1 table of 32 MiB over clusters of 64 KiB, qemu's block/qcow2.h
+}
+"""Bytes of the largest disk that a format, as it is written here, can hold; the others have no end."""
+
+
+def require_holds(target: Target, size: int) -> None:
+    """Raise ``UsageError`` where a disk of ``size`` bytes cannot become the target."""
+    limit, needed = LARGEST.get(target.format), target.rounded_up(size)
+    if limit is not None and needed > limit:
+        raise UsageError(
+            "target-impossible",
+            f"the disk has {text.size(needed)}, and a {target.format} holds at most {text.size(limit)}",
+            hint="choose another --format, or make the disk smaller inside the machine",
+        )
 
 
 def chosen(wish: Target, format_name: str | None) -> Target:

@@ -1,7 +1,7 @@
 """cloud-init: on or off, and where it looks, by all of its layers."""
 
 import pytest
-from guests import GRUB_CFG, KERNEL, ROOT, Link, facts, findings
+from guests import GRUB_CFG, KERNEL, ROOT, Link, facts, findings, trees
 from phony import files_of
 
 from pipeline.guest import yamlfile
@@ -201,3 +201,78 @@ def test_what_yaml_can_do_harm_with_is_no_document(text):
 )
 def test_documents(text, value):
     assert yamlfile.parse(text) == value
+
+
+@pytest.mark.parametrize(
+    ("tree", "final"),
+    [
+        ({}, ["scripts_vendor", "scripts_user", "final_message"]),
+        ({f"{D}/9.cfg": "cloud_final_modules: [scripts_user]"}, ["scripts_user"]),
+        ({f"{D}/9.cfg": "cloud_final_modules:\n - [scripts-vendor, always]"}, ["scripts_vendor"]),
+        ({f"{D}/9.cfg": "cloud_final_modules:\n - name: scripts-vendor"}, ["scripts_vendor"]),
+        ({f"{D}/9.cfg": "cloud_final_modules: scripts-vendor"}, []),
+        ({f"{D}/9.cfg": "cloud_final_modules: [[], 5, {x: y}]"}, []),
+        ({"etc/cloud/cloud.cfg": "users: []"}, []),
+    ],
+)
+def test_the_modules_of_a_step_by_all_layers(tree, final):
+    assert facts(tree)["cloud_init"]["modules"]["final"] == final
+
+
+WANTS = "etc/systemd/system/cloud-init.target.wants"
+UNIT = "usr/lib/systemd/system"
+
+
+@pytest.mark.parametrize(
+    ("tree", "states"),
+    [
+        ({}, {}),
+        ({f"{WANTS}/cloud-final.service": ...}, {"cloud-final.service": "disabled"}),
+        (
+            {f"{WANTS}/cloud-final.service": ..., f"{UNIT}/cloud-final.service": ...},
+            {"cloud-final.service": "absent"},
+        ),
+        (
+            {
+                f"{WANTS}/cloud-config.service": ...,
+                "etc/systemd/system/cloud-config.service": Link("/dev/null"),
+            },
+            {"cloud-config.service": "masked"},
+        ),
+        (  # what 24.3 calls the second step
+            {
+                f"{WANTS}/cloud-init.service": ...,
+                f"{UNIT}/cloud-init.service": ...,
+                f"{WANTS}/cloud-init-network.service": Link("/lib/x"),
+                f"{UNIT}/cloud-init-network.service": "[Unit]\n",
+            },
+            {},
+        ),
+    ],
+)
+def test_which_of_its_units_start(tree, states):
+    enabled = dict.fromkeys(
+        (
+            *("cloud-init-local.service", "cloud-init.service"),
+            *("cloud-config.service", "cloud-final.service"),
+        ),
+        "enabled",
+    )
+
+    assert facts(tree)["cloud_init"]["units"] == enabled | states
+
+
+def test_on_openrc_its_services_stand_in_a_run_level():
+    levels = {f"etc/runlevels/default/cloud-{name}": Link("x") for name in ("init", "config")}
+    levels |= {f"etc/runlevels/boot/cloud-{name}": Link("x") for name in ("init-local", "final")}
+    gone = dict.fromkeys(
+        [path for path in trees.debian(ROOT) if path.startswith((WANTS, f"{UNIT}/cloud-"))], ...
+    )
+
+    assert set(facts({**gone, **levels})["cloud_init"]["units"].values()) == {"enabled"}
+
+
+def test_a_guest_without_cloud_init_has_neither():
+    found = facts({"usr/bin/cloud-init": ...})["cloud_init"]
+
+    assert (found["modules"], found["units"]) == (None, None)

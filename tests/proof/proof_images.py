@@ -9,11 +9,14 @@ from __future__ import annotations
 
 import functools
 import json
+import os
 import re
+import struct
 import subprocess
 import sys
 import tempfile
 import time
+import zlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -132,6 +135,30 @@ def _allocated(size: int) -> Callable[[Path], Path]:
     return build
 
 
+def _long_for_its_clusters(path: Path) -> Path:
+    """A qcow2 of 22 MiB whose file ends at 512 GiB: a counter for each cluster of 512 bytes is 2 GiB."""
+    made = _converted("qcow2", "-o", "cluster_size=512")(path)
+    os.truncate(made, 512 * GIB)
+    return made
+
+
+def _packed_but_not_smaller(path: Path) -> Path:
+    """A disk of 5.1 GB in gzip's stored blocks (RFC 1951, 3.2.4), as "gzip -0" would have it."""
+    made, size, block = path.with_suffix(".img.gz"), 5_100_000_000, bytes(65535)
+    rest, checksum = DISK[:512] + bytes(65023), 0
+    with made.open("wb") as file:
+        file.write(b"\x1f\x8b\x08\0\0\0\0\0\0\x03")
+        for at in range(0, size, 65535):
+            data = rest if at == 0 else block[: min(65535, size - at)]
+            last = at + len(data) == size
+            file.write(struct.pack("<BHH", last, len(data), len(data) ^ 0xFFFF))
+            file.write(data[:512])
+            file.seek(len(data) - 512, os.SEEK_CUR)  # the zeros stay holes
+            checksum = zlib.crc32(data, checksum)
+        file.write(struct.pack("<II", checksum, size & 0xFFFFFFFF))
+    return made
+
+
 CONTAINERS: Mapping[str, Callable[[Path], Path]] = {
     "raw": _raw(22 * MIB),
     "raw-of-an-odd-size": _raw(22 * MIB + 512),
@@ -146,6 +173,8 @@ CONTAINERS: Mapping[str, Callable[[Path], Path]] = {
     "vmdk-stream-optimized": _converted("vmdk", "-o", "subformat=streamOptimized"),
     "vmdk-two-files": _converted("vmdk", "-o", "subformat=monolithicFlat"),
     "vmdk-sparse": _converted("vmdk", "-o", "subformat=monolithicSparse"),
+    "qcow2-with-too-many-clusters": _long_for_its_clusters,
+    "packed-and-not-smaller": _packed_but_not_smaller,
     "qcow2-file-of-2-gib": _allocated(2 * GIB),
     "qcow2-file-of-130-gb": _allocated(130 * GB // 512 * 512),
     "qcow2-file-of-140-gb": _allocated(140 * GB // 512 * 512),
@@ -259,7 +288,9 @@ def _built(name: str, directory: Path) -> tuple[Path, Options]:
     if name in VARIANTS.BUILDERS:
         return VARIANTS.build(name, directory), Options(guest="direct")
     if name in CONTAINERS:
-        return CONTAINERS[name](directory / "image.img"), Options(guest="off")
+        packed = name.startswith("packed-")
+        chosen = Options(guest="off", unpack=packed)
+        return CONTAINERS[name](directory / "image.img"), chosen
     path = build_corpus.build_one(CASES[name], directory, 9)
     chosen = Options(guest="off", unpack="--unpack" in CASES[name].options)
     return directory / "cases" / name / path, chosen

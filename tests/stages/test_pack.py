@@ -63,3 +63,6 @@ def test_what_is_small_enough_is_stored(image: Path, tmp_path: Path) -> None:
 
     assert report.error is None, report.error
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["disk.img.gz"]
+    assert report.result is not None
+    assert "packed-size-limit" in report.result.passed
+    assert "packed-size-limit" not in report.result.not_applicable
