@@ -128,7 +128,7 @@ def test_a_schema_that_holds_itself_is_a_cycle(write, schema):
 @pytest.mark.parametrize(
     ("name", "near"),
     [
-        ("requirements/uefi-onyl.json", "; did you mean uefi-only.json"),
+        ("requirements/uefi-onyl.json", "; did you mean uefi-only?"),
         ("requirements/none.json", ""),
     ],
 )
@@ -265,7 +265,7 @@ def test_only_a_key_that_should_not_be_there_is_a_place_of_its_own(write):
         ("imgprep:uefi-only.json", "only files can be referred to"),
         (
             "imgprep:requirements/none.json",
-            "none.json: there is no such file, and nothing built in",
+            "imgprep:requirements/none.json: nothing built in has that name",
         ),
         ("http://localhost/x.json", "http://localhost/x.json: only files can be referred to"),
         ("file://elsewhere/x.json", "file://elsewhere/x.json: only files can be referred to"),

@@ -226,8 +226,8 @@ def _built_in_name(path: Path) -> str:
 
 def _nearest(path: Path) -> str:
     """The built-in names that a misspelt one may mean."""
-    known = [item.name for item in path.parent.glob("*.json")]
-    near = difflib.get_close_matches(path.name, known, n=3)
+    known = [item.stem for item in path.parent.glob("*.json")]
+    near = difflib.get_close_matches(path.stem, known, n=3)
     return f"; did you mean {' or '.join(near)}?" if near else ""
 
 

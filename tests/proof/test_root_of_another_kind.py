@@ -23,6 +23,7 @@ MIB = 1 << 20
 
 pytestmark = [
     pytest.mark.nightly,
+    pytest.mark.timeout(900),
     pytest.mark.needs("mkfs.exfat", "sfdisk", "guestfish", "supermin", "qemu-system-x86_64"),
 ]
 
