@@ -404,6 +404,33 @@ def test_an_inode_with_a_wrong_checksum_is_not_believed(tmp_path):
         assert "etc" in tree.names("/")
 
 
+@pytest.mark.needs("mkfs.xfs", "module:pyfsxfs")
+def test_nothing_is_read_through_a_directory_with_a_wrong_checksum(tmp_path):
+    import pyfsxfs
+
+    # given an XFS whose /var has a byte changed that no library looks at
+    files = {"var/lib/dpkg/status": "Package: base\n", "etc/hostname": "guest\n"}
+    path = builder("guest_disks").xfs(tmp_path / "volume", 304, files, ROOT_UUID)
+    volume = pyfsxfs.volume()
+    volume.open(str(path))
+    number = volume.get_file_entry_by_path("/var").inode_number
+    volume.close()
+    with Source.open(path) as source:
+        head = source.read(0, 512)
+    block, index = divmod(number, 1 << head[123])
+    group, within = divmod(block, 1 << head[124])
+    at = (group * int.from_bytes(head[84:88], "big") + within) * 4096 + index * 512
+    with patched(path, at + 158, b"\x14") as source, client.open_reader(source) as reader:
+        tree = reader.mount(whole(source))
+
+        for ask in (lambda: tree.stat("/var/lib", ["dpkg"]), lambda: tree.names("/var/lib/dpkg")):
+            with pytest.raises(UnableError, match=f"checksum of inode {number}"):
+                ask()
+        with pytest.raises(UnableError):
+            tree.read("/var/lib/dpkg/status", 0, 10)
+        assert tree.read("/etc/hostname", 0, 10) == b"guest\n"
+
+
 ROOT_UUID = "11111111-2222-4333-8444-555555555555"
 
 

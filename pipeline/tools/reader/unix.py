@@ -16,6 +16,7 @@ class UnixFiles:
         """``require_sound`` raises ``UnableError`` for an entry that must not be believed."""
         self._volume = volume
         self._require_sound = require_sound
+        self._walked: set[str] = set()  # directories that are sound, and all above them
 
     def stat(self, directory: str, names: list[str]) -> list[Stat]:
         """What each name of a directory is."""
@@ -34,6 +35,12 @@ class UnixFiles:
         return bytes(entry.read_buffer_at_offset(length, offset)) if length > 0 else b""
 
     def _look(self, path: str) -> Any | None:
+        """What is at a path.  The kernel goes through no damaged directory, and neither do we."""
+        parent = path.rpartition("/")[0] or "/"
+        if parent not in self._walked and path != "/":
+            if self._look(parent) is None:
+                return None
+            self._walked.add(parent)
         entry = self._volume.get_file_entry_by_path(path)
         if entry is not None:
             self._require_sound(entry)
