@@ -312,6 +312,24 @@ CASES = [
             ("off", set()),
         ]
     ),
+    # interfaces without a card, which any machine may have
+    *(
+        (changes, set())
+        for name in ("wg0", "docker0", "virbr0", "tun0", "dummy1", "lxdbr0", "wg-office")
+        for changes in (
+            networkd(f"[Match]\nName={name}\n[Network]\nAddress=10.8.0.1/24\n"),
+            keyfile(
+                f"[connection]\ninterface-name={name}\n[ipv4]\nmethod=manual\naddress1=10.8.0.2/24\n"
+            ),
+            {"etc/network/interfaces": f"iface {name} inet static\n address 10.8.0.1/24\n"},
+        )
+    ),
+    (keyfile("[connection]\ntype=wireguard\n[ipv4]\nmethod=manual\naddress1=10.8.0.2/24\n"), set()),
+    (
+        networkd("[Match]\nName=eth0\n[Network]\nAddress=fe80::1/64\nAddress=169.254.1.1/16\n"),
+        set(),
+    ),
+    (networkd("[Match]\nName=lan0\n[Network]\nAddress=10.8.0.1/24\n"), STATIC),
     # udev
     (
         {"etc/udev/rules.d/70-persistent-net.rules": f'ATTR{{address}}=="{MAC}", NAME="eth0"\n'},

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from pipeline.guest import yamlfile
-from pipeline.guest.network.seen import MAC, Seen, bound_name, fixed, is_loopback, together
+from pipeline.guest.network.seen import MAC, Seen, bound_name, fixed, of_no_card, together
 
 _KINDS = ("ethernets", "wifis", "modems", "bonds", "bridges", "vlans", "vrfs")
 MAX_INTERFACES = 64
@@ -17,7 +17,7 @@ def look(text: str) -> Seen:
     parts = []
     for kind in _KINDS:
         for name, settings in list(_map(_map(network).get(kind)).items())[:MAX_INTERFACES]:
-            if isinstance(settings, dict) and not is_loopback(str(name)):
+            if isinstance(settings, dict) and not of_no_card(str(name)):
                 parts.append(_interface(str(name), settings, kind))
     return together(parts)
 

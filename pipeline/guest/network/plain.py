@@ -12,7 +12,7 @@ from pipeline.guest.network.seen import (
     Seen,
     bound_name,
     fixed,
-    is_loopback,
+    of_no_card,
     together,
     without_comments,
 )
@@ -21,6 +21,7 @@ _NO = ("no", "false", "off", "0")
 _ADDRESS_KEYS = ("HWADDR", "MACADDR", "LLADDR")
 """What a card must have; what it is given by Red Hat's scripts and by SUSE's wicked (ifcfg(5))."""
 _OF_CARDS = ("ethernet", "802-3-ethernet")
+_OF_NO_CARD = ("loopback", "wireguard", "tun", "ip-tunnel", "vpn", "dummy")
 _LEAVES_BY_CARD = ("bond", "vlan", "macvlan")
 
 
@@ -29,7 +30,7 @@ def ifcfg(text: str) -> Seen:
     values = assignments(text)
     device = values.get("DEVICE", values.get("NAME", ""))
     by_hand = values.get("STARTMODE", "").lower() in ("off", "manual")  # SUSE's (ifcfg(5))
-    if is_loopback(device) or by_hand or values.get("ONBOOT", "").lower() in _NO:
+    if of_no_card(device) or by_hand or values.get("ONBOOT", "").lower() in _NO:
         return Seen()  # or what nobody starts
     dynamic = values.get("BOOTPROTO", "").lower() in ("dhcp", "bootp", "dhcp4", "dhcp6")
     addresses = [value for key, value in values.items() if re.fullmatch(r"IPADDR\w*", key)]
@@ -49,7 +50,7 @@ def interfaces(text: str) -> Seen:
         r"^[ \t]*(?=(?:iface|mapping|auto|allow-\w+)\s)", text, flags=re.MULTILINE
     ):
         head = re.match(r"iface\s+(\S+)(?:\s+(inet6?)\s+(\w+))?", stanza)
-        if head is None or is_loopback(head[1]):
+        if head is None or of_no_card(head[1]):
             continue
         hardware = re.findall(r"^[ \t]*hwaddress\s+(?:ether\s+)?(\S+)", stanza, re.MULTILINE)
         addresses = re.findall(r"^[ \t]*address\s+(\S+)", stanza, re.MULTILINE)
@@ -99,7 +100,7 @@ def keyfile(text: str) -> Seen:
     rows = list(_sections(text))
     known = {(section, key): value for section, key, value in rows}
     name = known.get(("connection", "interface-name"), "")
-    if known.get(("connection", "type")) == "loopback" or is_loopback(name):
+    if known.get(("connection", "type")) in _OF_NO_CARD or of_no_card(name):
         return Seen()
     if known.get(("connection", "autoconnect"), "").lower() in _NO:
         return Seen()  # nobody starts it
@@ -153,7 +154,7 @@ def networkd(text: str) -> Seen:
             static = [*static, value] if value else []
         elif (section, key) == ("Network", "DHCP"):
             dhcp = value.lower() not in ("no", "false", "none", "0", "")
-    if names and all(is_loopback(name) for name in names):
+    if names and all(of_no_card(name) for name in names):
         return Seen()
     bound = tuple(name for each in names for name in bound_name(each))
     hardware += given if policy in ("", "none") else []

@@ -8,6 +8,9 @@ from dataclasses import dataclass
 
 MAC = re.compile(r"\b([0-9A-Fa-f]{2}(?:[:-][0-9A-Fa-f]{2}){5})\b")
 _HARDWARE_NAME = re.compile(r"(?:en|eth|wl|ww)[a-zA-Z0-9]+|eno\d+")
+_OF_NO_CARD = re.compile(
+    r"lo0?|(?:dummy|wg|tun|tap|docker|virbr|veth|lxcbr|lxdbr|cni|flannel|tailscale|sit|gre|vti|ipsec)[\w.-]*"
+)
 _ANY_MACHINE = re.compile(r"eth\d+")
 
 
@@ -37,13 +40,13 @@ def bound_name(name: str) -> tuple[str, ...]:
     return (name,) if bound else ()
 
 
-def is_loopback(name: str) -> bool:
-    """Whether an interface is the machine's own."""
-    return name.split(":")[0] in ("lo", "lo0") or name.startswith("dummy")
+def of_no_card(name: str) -> bool:
+    """Whether an interface is the machine's own: loopback, or of a tunnel or containers on it."""
+    return _OF_NO_CARD.fullmatch(name.split(":")[0]) is not None
 
 
 def fixed(address: str) -> bool:
-    """Whether it is an address that another network gave: neither loopback nor nonsense.
+    """Whether it is an address that another network gave: neither loopback, link-local nor nonsense.
 
     0.0.0.0 asks systemd-networkd for any free network.
     """
@@ -51,7 +54,7 @@ def fixed(address: str) -> bool:
         found = ipaddress.ip_interface(address.strip().split()[0]).ip
     except (ValueError, IndexError):
         return False
-    return not found.is_loopback and not found.is_unspecified
+    return not (found.is_loopback or found.is_link_local or found.is_unspecified)
 
 
 def without_comments(text: str) -> str:
