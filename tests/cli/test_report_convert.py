@@ -6,7 +6,7 @@ import pytest
 
 from pipeline import reports
 from pipeline.model import to_json
-from tests.reports import test_reports as made
+from tests import made_reports as made
 
 
 @pytest.fixture

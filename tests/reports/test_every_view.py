@@ -18,8 +18,9 @@ from typing import Any
 import pytest
 
 from pipeline import reports
+from pipeline.model import to_json
 from pipeline.reports import matrix, pictures, summary, terminal
-from tests import every_field
+from tests import every_field, made_reports
 
 HERE = Path(__file__).parent
 GIB, MIB = 1 << 30, 1 << 20
@@ -554,9 +555,7 @@ def test_no_color_wins(monkeypatch) -> None:
 
 
 def test_the_report_itself_is_indented_json() -> None:
-    from tests.reports import test_reports as others
-
-    report = others.to_json(others.good())
+    report = to_json(made_reports.good())
 
     assert reports.render("json", report) == json.dumps(report, indent=2, ensure_ascii=False) + "\n"
     assert (

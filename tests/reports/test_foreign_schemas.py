@@ -11,7 +11,7 @@ import pytest
 from jsonschema import Draft4Validator
 
 from pipeline import reports
-from tests.reports import test_reports as made
+from tests import made_reports as made
 from tests.reports.test_html_in_a_browser import detailed
 
 DATA = Path(__file__).parents[1] / "data"

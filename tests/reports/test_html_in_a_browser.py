@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from pipeline import reports
+from tests import made_reports as made
 from tests import samples
 from tests.browser import browser
-from tests.reports import test_reports as made
 
 pytestmark = [pytest.mark.needs("chromium", "bash"), pytest.mark.timeout(180)]
 
