@@ -167,6 +167,7 @@ def test_where_the_bytes_of_an_artifact_lie() -> None:
         Place(15, 5, None),
         Place(20, 10, 1000),
     ]
+    assert list(laid_out(PlacedDisk(20, {})).places(5, 10)) == [Place(5, 10, None)]
     assert {place.at for place in other.places(0, 30)} == {None}
     assert sum(place.length for place in other.places(0, 30)) == 30
 

@@ -228,6 +228,8 @@ def test_a_new_file_gets_its_name_at_the_end(
             assert not there or path.read_bytes() == b"old"
             assert there or not path.exists()
         assert path.read_bytes() == b"new"
+        os.umask(umask := os.umask(0))
+        assert path.stat().st_mode & 0o777 == 0o666 & ~umask
         with (
             pytest.raises(UsageError, match="made by another program"),
             output.new_file(path, beside, overwrite=False) as handle,
@@ -326,8 +328,9 @@ def test_the_ids_of_a_vhdx(tmp_path: Path) -> None:
     )
 
 
-def test_a_vhdx_whose_log_is_not_spent_is_left_as_it_is(tmp_path: Path) -> None:
-    path, before = tmp_path / "d", handmade_vhdx.vhdx(log_id=b"\1" * 16)
+@pytest.mark.parametrize("log_id", [b"\1".ljust(16, b"\0"), b"\1".rjust(16, b"\0")])
+def test_a_vhdx_whose_log_is_not_spent_is_left_as_it_is(tmp_path: Path, log_id: bytes) -> None:
+    path, before = tmp_path / "d", handmade_vhdx.vhdx(log_id=log_id)
     path.write_bytes(before)
 
     identifiers.replace(path, "vhdx", ONE)

@@ -108,7 +108,7 @@ def _octal(field: bytes) -> int:
     return int(field.rstrip(b"\0") or b"0", 8)
 
 
-@pytest.mark.parametrize("count", [1, 3, 4, 5, 24, 25, 26, 45, 46, 47])
+@pytest.mark.parametrize("count", [1, 3, 4, 5, 15, 16, 17, 24, 25, 26, 45, 46, 47])
 @pytest.mark.parametrize("hole_at_end", [True, False])
 def test_the_entries_of_a_sparse_tar(count: int, hole_at_end: bool) -> None:
     runs = [(1024 * n + 512, 512) for n in range(count)]
@@ -225,3 +225,9 @@ def test_notes_that_are_not_believed(tmp_path: Path, note: Any) -> None:
     notebook.save("pack", {"key": "k", "members": 1, "offset": 10})
     assert packing._continued(tmp_path / "p", notebook, "k") == (1, 10)
     assert packing._continued(tmp_path / "none", notebook, "k") == (0, 0)
+
+
+def test_only_a_tar_is_made_of_what_is_no_artifact() -> None:
+    disk: Any = MemoryDisk(512, {})
+
+    assert packing.stream_of(disk, "gzip", threads=1, cancellation=Cancellation()) is disk
