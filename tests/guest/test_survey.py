@@ -150,6 +150,7 @@ def test_what_a_windows_is(server, tmp_path, kind):
         agents=(),
         remote_desktop=None,
         network_level_authentication=None,
+        automatic_logon=False,
         sysprep_state=None,
         pending_reboot=(),
         page_files=(),

@@ -287,7 +287,7 @@ def _grub(tree: Path, variant: Variant) -> None:
         assert f"root=UUID={ROOT_UUID}" in text
         path.write_text(text.replace(f"root=UUID={ROOT_UUID}", "root=/dev/mapper/vg-root"))
     if variant.uefi:
-        modules = "part_gpt fat ext2 normal configfile search search_fs_uuid"
+        modules = "part_gpt fat ext2 normal configfile search search_fs_uuid linux echo test serial"
         for name in ("BOOT", "debian"):
             (tree / "boot/efi/EFI" / name).mkdir(parents=True)
         image = "/boot/efi/EFI/BOOT/BOOTX64.EFI"
