@@ -1,8 +1,13 @@
 """What libfsext does not look at: checksums of inodes, directories and extents, and the free blocks.
 
-A structure whose checksum is wrong is not believed: the kernel refuses it too.
+A structure whose checksum is wrong is not believed: the kernel refuses it too.  Of a file system without them
+see ``blockmaps.py``.
 
     superblock, at 1024                              group descriptor
+    0x00  4  inodes                                  0x00  4  block bitmap, low; 0x20 4 high
+    0x5C  4  compatible features                     0x04  4  inode bitmap, low; 0x24 4 high
+    0xCE  2  blocks reserved for descriptors
+    0xE0  4  inode of the journal
     0x04  4  blocks, low; 0x150 4 high               0x08  4  inode table, low; 0x28 4 high
     0x08  4  reserved blocks, low; 0x154 4 high      0x0C  2  free clusters, low; 0x2C 2 high
                                                      0x0E  2  free inodes, low; 0x2E 2 high
@@ -31,16 +36,18 @@ from __future__ import annotations
 
 import stat
 import struct
+from collections.abc import Iterator
 from typing import Any
 
 import google_crc32c
 
 from pipeline.tools.reader.answers import UnableError
+from pipeline.tools.reader.blockmaps import EXTENTS_FLAG, BlockMaps, Run, Zones
 from pipeline.tools.reader.volume import Pages
 
 META_BG, EXTENTS, BITS_64, CSUM_SEED = 0x10, 0x40, 0x80, 0x2000  # incompatible
 METADATA_CSUM = 0x400  # read-only compatible
-_EXTENTS_FLAG = 0x80000  # of an inode
+HAS_JOURNAL = 0x4  # compatible
 _DEEPEST = 5
 _MAX_GROUPS = 1 << 17  # 16 TiB in groups of 128 MiB
 
@@ -63,23 +70,64 @@ class Inodes:
         if self._incompatible & CSUM_SEED:
             self._seed = _u32(block, 0x270)
         self._sound: set[int] = set()
+        self._block_maps: BlockMaps | None = None
         if self._checked:
             self._require_sound_groups()
 
     def require_sound(self, entry: Any) -> None:
-        """Raise ``UnableError`` when an entry's inode does not have the checksum that it says."""
+        """Raise ``UnableError`` when an entry's inode does not have the checksum that it says.
+
+        Without checksums: when it says what cannot be right.
+        """
         number = entry.inode_number
-        if not self._checked or number in self._sound:
+        if number in self._sound:
             return
+        raw = self._raw(number)
+        if not self._checked:
+            self._maps().require_sound(number, raw)
+        elif not self._fits(number, raw):
+            raise UnableError(f"the checksum of inode {number} is wrong")
+        else:
+            self._require_sound_blocks(entry, raw)
+        self._sound.add(number)
+
+    def _raw(self, number: int) -> bytes:
         group, index = divmod(number - 1, self._per_group)
-        descriptor = self._group(group)
-        table = _wide(descriptor, 0x08, 0x28, 4)
+        table = _wide(self._group(group), 0x08, 0x28, 4)
         at = table * self._block + index * self._inode_size
         raw = self._pages.bytes_at(at, self._inode_size)
-        if len(raw) < 128 or not self._fits(number, raw):
-            raise UnableError(f"the checksum of inode {number} is wrong")
-        self._require_sound_blocks(entry, raw)
-        self._sound.add(number)
+        if len(raw) < 128:
+            raise UnableError(f"inode {number} lies behind the end")
+        return raw
+
+    def _maps(self) -> BlockMaps:
+        """For a file system without checksums; its journal is not for files either."""
+        if self._block_maps is None:
+            found = BlockMaps(self._pages, self._block, _u32(self._super, 0))
+            tables = [*self._tables()]
+            first, end = _u32(self._super, 0x14), _wide(self._super, 4, 0x150, 4)
+            found.set_zones(Zones(first, end, tables))
+            if _u32(self._super, 0x5C) & HAS_JOURNAL and (journal := _u32(self._super, 0xE0)):
+                tables += found.runs(journal, self._raw(journal))
+                found.set_zones(Zones(first, end, tables))
+            self._block_maps = found
+        return self._block_maps
+
+    def _tables(self) -> Iterator[Run]:
+        """The blocks of superblocks, group descriptors, bitmaps and inode tables."""
+        wide = 1 if self._incompatible & BITS_64 else 0
+        per_table = -(-self._per_group * self._inode_size // self._block)
+        reserved = int.from_bytes(self._super[0xCE:0xD0], "little")
+        described = -(-self._groups() * self._descriptor // self._block)
+        for number in range(self._groups()):
+            raw = self._group(number)
+            block, inode, table = (
+                _u32(raw, at) | wide * _u32(raw, at + 0x20) << 32 for at in (0, 4, 8)
+            )
+            yield from ((block, 1), (inode, 1), (table, per_table))
+            if self._has_super(number):
+                start = _u32(self._super, 0x14) + number * _u32(self._super, 0x20)
+                yield start, 1 if self._incompatible & META_BG else 1 + described + reserved
 
     def _require_sound_groups(self) -> None:
         for number in range(self._groups()):
@@ -92,7 +140,7 @@ class Inodes:
     def _require_sound_blocks(self, entry: Any, raw: bytes) -> None:
         """The blocks of an inode that are no data: of its extents, and of a directory."""
         seed = _summed(self._seed, struct.pack("<I", entry.inode_number) + raw[0x64:0x68])
-        if _u32(raw, 0x20) & _EXTENTS_FLAG:
+        if _u32(raw, 0x20) & EXTENTS_FLAG:
             depth = int.from_bytes(raw[0x2E:0x30], "little")
             self._require_sound_tree(raw[0x28:0x64], depth, seed)
         if not stat.S_ISDIR(entry.file_mode):

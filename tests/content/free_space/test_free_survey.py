@@ -90,7 +90,10 @@ IN_DOUBT = {
         lambda path: resummed(path, (1024 + 4, struct.pack("<I", 24000))), "in a place of"),
     ("ext4", "another count in the superblock"): (
         lambda path: resummed(path, (1024 + 12, struct.pack("<I", 7))), "its superblock says"),
-    ("ext4", "a bit in the superblock"): (lambda path: patch(path, 1024 + 0x70, b"\xaa"), "wrong checksum"),
+    ("ext4", "a bit in the superblock"): (
+        lambda path: patch(path, 1024 + 0x70, bytes([number(path, "<B", 1024 + 0x70) ^ 1])),
+        "wrong checksum",
+    ),
     ("xfs", "a log that does not end"): (
         lambda path: patch(path, (lambda at: at + 512 + 9)(log_of(path)), b"\0"), "its log may hold"),
     ("xfs", "in need of repair"): (lambda path: resummed_xfs(path, 216, 0x10), "in need of repair"),
