@@ -14,6 +14,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from phony import builder
+
 from pipeline.content import free_space
 from pipeline.content.free_space.base import Span
 from pipeline.source import Source
@@ -24,7 +26,7 @@ MARKER = b"this was deleted, and nobody may see it again. "
 
 EXT: Mapping[str, tuple[str, ...]] = {
     "ext2": ("-t", "ext2"),
-    "ext2 of 1995": ("-t", "ext2", "-r", "0"),
+    "ext2 of 1995": ("-t", "ext2", *builder("guest_disks").first_revision()),
     "ext3": ("-t", "ext3"),
     "ext4": ("-t", "ext4"),
     "ext4, blocks of 1 KiB": ("-t", "ext4", "-b", "1024"),
@@ -129,7 +131,7 @@ def debugfs(path: Path, commands: Iterable[str]) -> str:
     return run("debugfs", "-w", "-f", script, path)
 
 
-def xfs(path: Path, options: Iterable[str], size: int = 304 * MIB) -> Path:
+def xfs(path: Path, options: Iterable[str], size: int = 512 * MIB) -> Path:
     """An XFS with files, none of which was deleted: only Linux can do that."""
     tree = path.with_name(f"{path.name}.tree")
     for name in files(tree, 90):

@@ -41,8 +41,8 @@ def by_dumpe2fs(path: Path) -> list[Span]:
     spans = []
     for line in re.findall(r"^  Free blocks: (.+)$", told, re.MULTILINE):
         for part in line.split(", "):
-            first, _, last = part.partition("-")
-            end = min(int(last or first) + ratio, number["Block count"])
+            first, _, last = part.partition("-")  # newer ones name a cluster's last block
+            end = min((int(last or first) // ratio + 1) * ratio, number["Block count"])
             spans.append((int(first) * size, end * size))
     return list(merged(sorted(spans)))
 
