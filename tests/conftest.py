@@ -15,6 +15,7 @@ from pathlib import Path
 
 import hypothesis
 import pytest
+from needs import skip_or_fail
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -29,12 +30,6 @@ def missing(need: str) -> bool:
     if need.startswith("/"):  # a file that is no program
         return not Path(need).exists()
     return shutil.which(need, path=f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin") is None
-
-
-def skip_or_fail(reason: str) -> None:
-    if os.environ.get("CI") == "true":
-        pytest.fail(f"{reason} (CI=true: nothing may be skipped)")
-    pytest.skip(reason)
 
 
 @pytest.fixture(autouse=True)

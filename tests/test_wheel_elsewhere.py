@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from conftest import skip_or_fail
+from needs import skip_or_fail
 from test_wheel_alone import packed
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -170,7 +170,7 @@ def test_a_file_that_changes_on_its_server_is_noticed_and_nothing_is_stored(
 
 
 def test_redirections_are_followed_a_few_times_and_never_to_files(imgprep, web, folder, tmp_path):
-    web.hooks["/moved.raw"] = lambda handler: handler.redirect("/disk.raw?signed=secret")
+    web.hooks["/moved.raw"] = lambda handler: handler.redirect("/disk.raw?signed=hush-hush")
     web.hooks["/round.raw"] = lambda handler: handler.redirect("/round.raw")
     web.hooks["/local.raw"] = lambda handler: handler.redirect(f"file://{folder}/disk.raw")
 
@@ -180,7 +180,7 @@ def test_redirections_are_followed_a_few_times_and_never_to_files(imgprep, web, 
 
     assert moved.code in (0, 1)
     assert moved.report["facts"]["container"]["format"] == "raw"
-    assert "secret" not in moved.stdout + moved.stderr
+    assert "hush-hush" not in moved.stdout + moved.stderr
     assert (around.code, local.code) == (5, 5)
     assert "more than 5 redirections" in " ".join(around.stderr.split())
     assert "not followed" in " ".join(local.stderr.split())

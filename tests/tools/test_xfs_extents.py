@@ -16,7 +16,7 @@ from pathlib import Path
 
 import file_systems as made
 import pytest
-from conftest import skip_or_fail
+from needs import skip_or_fail
 
 from pipeline.guest.survey import Volume
 from pipeline.source import Source
