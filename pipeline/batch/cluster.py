@@ -15,8 +15,8 @@ import queue
 import select
 import time
 import uuid
-from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections import Counter, deque
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any, TypeAlias
@@ -34,7 +34,10 @@ LOST_S = 15.0
 """So long a scheduler may be away before the batch gives up."""
 
 TOGETHER_S = 1.0
-"""Seconds.  Short jobs travel several to a task of the scheduler, which has its work with each task."""
+"""Seconds.  Short jobs travel several to a task of the scheduler, which has its work with each task.
+
+An image that is larger than all that were short so far travels alone: nobody shall wait behind it.
+"""
 
 _MOST_TOGETHER = 16
 _RESULT_S = 60.0
@@ -53,7 +56,7 @@ _EVENTS: Mapping[str, type[Any]] = {
 class _Sent:
     """A task of the scheduler: one job, or several short ones."""
 
-    tasks: tuple[int, ...]
+    works: tuple[Work, ...]
     future: Any
 
 
@@ -72,11 +75,12 @@ class Cluster:
         self._topic = f"imgprep-{self._batch}"
         self._told: queue.SimpleQueue[Any] = queue.SimpleQueue()
         self._reader, self._writer = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
-        self._unsent: list[Work] = []  # short jobs that will travel together
+        self._unsent: deque[Work] = deque()  # until a place is free
         self._sent: dict[str, _Sent] = {}
         self._at: dict[int, str] = {}  # which worker began a task last
         self._made = 0
         self._usual_s: float | None = None  # seconds of a job, the last ones counting most
+        self._short = 0  # bytes of the largest source whose job was a short one
         self._away_since: float | None = None
         self._workers: dict[str, Any] = {}
         self._asked = 0.0
@@ -97,12 +101,12 @@ class Cluster:
 
     def room(self) -> int:
         """How many tasks it takes now."""
-        busy = len(self._unsent) + sum(len(each.tasks) for each in self._flying())
+        busy = len(self._unsent) + sum(len(each.works) for each in self._flying())
         return max(0, self.size * self._together() - busy)
 
     def submit(self, work: Work, *, avoid: str | None = None) -> None:
         """Give it to the scheduler; not for the worker of that name, if there is another."""
-        if avoid is None and self._together() > 1:
+        if avoid is None:
             self._unsent.append(work)
         else:
             self._send([work], avoid)
@@ -126,12 +130,12 @@ class Cluster:
             if self._client.status == "running":
                 raise
             raise self._lost() from error
-        self._sent[key] = _Sent(tuple(work.task for work in works), future)
+        self._sent[key] = _Sent(tuple(works), future)
         future.add_done_callback(self._tell)
 
     def wait(self, timeout_s: float, wake: int) -> Sequence[Message]:
         """What was told.  Raises ``EnvironmentFailed`` when the scheduler is gone."""
-        self._send_together()
+        self._send_what_fits()
         select.select([self._reader, wake], [], [], 0 if self._done else timeout_s)
         with suppress(BlockingIOError):
             os.read(self._reader, 1 << 16)
@@ -158,8 +162,8 @@ class Cluster:
             if key not in known and not sent.future.done():
                 del self._sent[key]
                 sent.future.cancel()
-                self._return(sent.tasks)
-        self._return([work.task for work in self._unsent])
+                self._return(sent.works)
+        self._return(self._unsent)
         self._unsent.clear()
 
     def close(self) -> None:
@@ -184,13 +188,19 @@ class Cluster:
         ended = {future.key for future in self._done}
         return (sent for key, sent in self._sent.items() if key not in ended)
 
-    def _send_together(self) -> None:
-        """What was submitted, evenly over the places that are free."""
-        works, self._unsent = self._unsent, []
-        free = max(1, self.size - sum(1 for _ in self._flying()))
-        each = min(self._together(), -(-len(works) // free))
-        for start in range(0, len(works), max(1, each)):
-            self._send(works[start : start + each])
+    def _send_what_fits(self) -> None:
+        """As many of those that wait as there are free places, the short ones evenly over them."""
+        free = self.size - sum(1 for _ in self._flying())
+        while self._unsent and free > 0:
+            each = min(self._together(), -(-len(self._unsent) // free))
+            works = [self._unsent.popleft()]
+            while len(works) < each and self._unsent and self._is_short(works[0], self._unsent[0]):
+                works.append(self._unsent.popleft())
+            self._send(works)
+            free -= 1
+
+    def _is_short(self, *works: Work) -> bool:
+        return all(work.size <= self._short for work in works)
 
     # --- what is told
 
@@ -206,9 +216,9 @@ class Cluster:
     def _tell(self, future: Any) -> None:
         self._put(future)
 
-    def _return(self, tasks: Sequence[int]) -> None:
-        for task in tasks:
-            self._put(Returned(task))
+    def _return(self, works: Iterable[Work]) -> None:
+        for work in works:
+            self._put(Returned(work.task))
 
     def _put(self, told: Any) -> None:
         self._told.put(told)
@@ -224,12 +234,12 @@ class Cluster:
             return
         reports = self._reports([future for future in futures if future.status == "finished"])
         for future in futures:
-            tasks = self._sent.pop(future.key).tasks
+            works = self._sent.pop(future.key).works
             found = self._fetched(future, reports)
             if isinstance(found, str):
-                yield from (Lost(task, self._at.pop(task, ""), found) for task in tasks)
+                yield from (Lost(work.task, self._at.pop(work.task, ""), found) for work in works)
             else:
-                yield from map(self._finished, tasks, found)
+                yield from map(self._finished, works, found)
             future.release()
 
     def _fetched(self, future: Any, reports: _Reports) -> list[JsonObject | None] | str:
@@ -242,13 +252,15 @@ class Cluster:
             return (" ".join(str(error).split()) or type(error).__name__)[:500]
         return found
 
-    def _finished(self, task: int, report: JsonObject | None) -> Message:
+    def _finished(self, work: Work, report: JsonObject | None) -> Message:
         if report is None:  # a stop came first
-            return Returned(task)
+            return Returned(work.task)
         seconds = sum(stage["seconds"] for stage in report["stages"])
         before = seconds if self._usual_s is None else self._usual_s
         self._usual_s = 0.8 * before + 0.2 * seconds
-        return Finished(task, self._at.pop(task, ""), report)
+        if seconds < TOGETHER_S:
+            self._short = max(self._short, work.size)
+        return Finished(work.task, self._at.pop(work.task, ""), report)
 
     def _reports(self, futures: Sequence[Any]) -> _Reports:
         """The reports, fetched together; those that cannot be are asked for one by one."""

@@ -25,6 +25,7 @@ class Work:
     task: int
     job: Job
     stages: StagesOf
+    size: int = 0  # bytes of the source
 
 
 @dataclass(frozen=True)

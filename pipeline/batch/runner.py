@@ -178,7 +178,8 @@ class Runner:
         for one in chosen:
             self._running[one.row.id] = one
             stages = self._stages_of[one.row.job.destination is not None]
-            self._executor.submit(Work(one.row.id, _job(one), stages), avoid=one.avoid)
+            work = Work(one.row.id, _job(one), stages, one.row.size)
+            self._executor.submit(work, avoid=one.avoid)
 
     def _next(self) -> Iterator[_Running]:
         """What waited long enough, then what was not begun yet."""
