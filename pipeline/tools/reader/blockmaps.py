@@ -58,23 +58,23 @@ class BlockMaps:
         per_block = block_size // 4
         self._most = block_size * min(1 << 32, _DIRECT + per_block + per_block**2 + per_block**3)
         self._inodes = inodes
-        self._places: Zones | None = None
+        self._zones: Zones | None = None
 
     def set_zones(self, zones: Zones) -> None:
         """Where files' blocks may lie."""
-        self._places = zones
+        self._zones = zones
 
     def require_sound(self, number: int, raw: bytes) -> None:
         """Raise ``UnableError`` when an inode says what the kernel would refuse."""
         mode, links = struct.unpack_from("<H", raw, 0)[0], struct.unpack_from("<H", raw, 0x1A)[0]
-        kind, size = stat.S_IFMT(mode), _u32(raw, 4) | _u32(raw, 0x6C) << 32
+        kind, size = stat.S_IFMT(mode), u32(raw, 4) | u32(raw, 0x6C) << 32
         _require(kind in _KINDS and links > 0, number, "its mode or its links")
         _require(size <= self._most, number, "its size")
-        _require(not _u32(raw, 0x20) & ~_FLAGS, number, "its flags")
+        _require(not u32(raw, 0x20) & ~_FLAGS, number, "its flags")
         beyond = int.from_bytes(raw[0x80:0x82], "little")
         _require(128 + beyond <= max(len(raw), 128) and beyond % 4 == 0, number, "its length")
         self._require_place(
-            number, (_u32(raw, 0x68) | int.from_bytes(raw[0x76:0x78], "little") << 32, 1)
+            number, (u32(raw, 0x68) | int.from_bytes(raw[0x76:0x78], "little") << 32, 1)
         )
         if kind == stat.S_IFLNK:
             _require(size < min(self._size, _LONGEST_LINK), number, "its size")
@@ -88,7 +88,7 @@ class BlockMaps:
 
     def runs(self, number: int, raw: bytes) -> Iterator[Run]:
         """The blocks of an inode's data, in order; those of its map are only looked at."""
-        if _u32(raw, 0x20) & EXTENTS_FLAG:
+        if u32(raw, 0x20) & EXTENTS_FLAG:
             depth = int.from_bytes(raw[0x2E:0x30], "little")
             yield from self._extents(number, raw[0x28:0x64], depth)
             return
@@ -118,11 +118,11 @@ class BlockMaps:
         _require(sound, number, "its extents")
         logical = -1
         for at in range(12, 12 + 12 * count, 12):
-            first = _u32(node, at)
+            first = u32(node, at)
             _require(first > logical, number, "its extents' order")
             logical = first
             if depth:
-                block = _u32(node, at + 4) | int.from_bytes(node[at + 8 : at + 10], "little") << 32
+                block = u32(node, at + 4) | int.from_bytes(node[at + 8 : at + 10], "little") << 32
                 self._require_place(number, (block, 1))
                 child = self._pages.bytes_at(block * self._size, self._size)
                 _require(len(child) == self._size, number, "a block of its extents")
@@ -130,7 +130,7 @@ class BlockMaps:
                 continue
             length = int.from_bytes(node[at + 4 : at + 6], "little")
             length -= _WRITTEN if length > _WRITTEN else 0
-            block = _u32(node, at + 8) | int.from_bytes(node[at + 6 : at + 8], "little") << 32
+            block = u32(node, at + 8) | int.from_bytes(node[at + 6 : at + 8], "little") << 32
             _require(length > 0, number, "its extents")
             logical += length - 1
             yield from self._checked(number, [(block, length)])
@@ -142,8 +142,8 @@ class BlockMaps:
                 yield run
 
     def _require_place(self, number: int, run: Run) -> None:
-        if run[0] and self._places is not None:
-            _require(self._places.holds(run), number, f"block {run[0]}")
+        if run[0] and self._zones is not None:
+            _require(self._zones.holds(run), number, f"block {run[0]}")
 
     def _require_directory(self, number: int, runs: list[Run]) -> None:
         blocks = (start + index for start, count in runs for index in range(count))
@@ -195,5 +195,6 @@ def _require(holds: bool, number: int, what: str) -> None:
         raise UnableError(f"inode {number} cannot be right: {what}")
 
 
-def _u32(block: bytes, at: int) -> int:
+def u32(block: bytes, at: int) -> int:
+    """Four bytes, little-endian."""
     return int.from_bytes(block[at : at + 4], "little")

@@ -42,7 +42,7 @@ from typing import Any
 import google_crc32c
 
 from pipeline.tools.reader.answers import UnableError
-from pipeline.tools.reader.blockmaps import EXTENTS_FLAG, BlockMaps, Run, Zones
+from pipeline.tools.reader.blockmaps import EXTENTS_FLAG, BlockMaps, Run, Zones, u32
 from pipeline.tools.reader.volume import Pages
 
 META_BG, EXTENTS, BITS_64, CSUM_SEED = 0x10, 0x40, 0x80, 0x2000  # incompatible
@@ -59,16 +59,16 @@ class Inodes:
         block = pages.bytes_at(1024, 1024)
         self._pages = pages
         self._super = block
-        self._block = 1024 << _u32(block, 0x18)
+        self._block = 1024 << u32(block, 0x18)
         self._incompatible, read_only = struct.unpack_from("<II", block, 0x60)
         self._inode_size = int.from_bytes(block[0x58:0x5A], "little")
-        self._per_group = max(1, _u32(block, 0x28))
+        self._per_group = max(1, u32(block, 0x28))
         wide = bool(self._incompatible & BITS_64)
         self._descriptor = max(32, int.from_bytes(block[0xFE:0x100], "little")) if wide else 32
         self._checked = bool(read_only & METADATA_CSUM)
         self._seed = _summed(0xFFFFFFFF, block[0x68:0x78])
         if self._incompatible & CSUM_SEED:
-            self._seed = _u32(block, 0x270)
+            self._seed = u32(block, 0x270)
         self._sound: set[int] = set()
         self._block_maps: BlockMaps | None = None
         if self._checked:
@@ -103,11 +103,11 @@ class Inodes:
     def _maps(self) -> BlockMaps:
         """For a file system without checksums; its journal is not for files either."""
         if self._block_maps is None:
-            found = BlockMaps(self._pages, self._block, _u32(self._super, 0))
+            found = BlockMaps(self._pages, self._block, u32(self._super, 0))
             tables = [*self._tables()]
-            first, end = _u32(self._super, 0x14), _wide(self._super, 4, 0x150, 4)
+            first, end = u32(self._super, 0x14), _wide(self._super, 4, 0x150, 4)
             found.set_zones(Zones(first, end, tables))
-            if _u32(self._super, 0x5C) & HAS_JOURNAL and (journal := _u32(self._super, 0xE0)):
+            if u32(self._super, 0x5C) & HAS_JOURNAL and (journal := u32(self._super, 0xE0)):
                 tables += found.runs(journal, self._raw(journal))
                 found.set_zones(Zones(first, end, tables))
             self._block_maps = found
@@ -115,18 +115,15 @@ class Inodes:
 
     def _tables(self) -> Iterator[Run]:
         """The blocks of superblocks, group descriptors, bitmaps and inode tables."""
-        wide = 1 if self._incompatible & BITS_64 else 0
         per_table = -(-self._per_group * self._inode_size // self._block)
         reserved = int.from_bytes(self._super[0xCE:0xD0], "little")
         described = -(-self._groups() * self._descriptor // self._block)
         for number in range(self._groups()):
             raw = self._group(number)
-            block, inode, table = (
-                _u32(raw, at) | wide * _u32(raw, at + 0x20) << 32 for at in (0, 4, 8)
-            )
+            block, inode, table = (_wide(raw, at, at + 0x20, 4) for at in (0, 4, 8))
             yield from ((block, 1), (inode, 1), (table, per_table))
             if self._has_super(number):
-                start = _u32(self._super, 0x14) + number * _u32(self._super, 0x20)
+                start = u32(self._super, 0x14) + number * u32(self._super, 0x20)
                 yield start, 1 if self._incompatible & META_BG else 1 + described + reserved
 
     def _require_sound_groups(self) -> None:
@@ -140,7 +137,7 @@ class Inodes:
     def _require_sound_blocks(self, entry: Any, raw: bytes) -> None:
         """The blocks of an inode that are no data: of its extents, and of a directory."""
         seed = _summed(self._seed, struct.pack("<I", entry.inode_number) + raw[0x64:0x68])
-        if _u32(raw, 0x20) & EXTENTS_FLAG:
+        if u32(raw, 0x20) & EXTENTS_FLAG:
             depth = int.from_bytes(raw[0x2E:0x30], "little")
             self._require_sound_tree(raw[0x28:0x64], depth, seed)
         if not stat.S_ISDIR(entry.file_mode):
@@ -160,10 +157,10 @@ class Inodes:
             raise UnableError("its extents are too deep")
         for index in range(int.from_bytes(node[2:4], "little")):
             child = node[12 + 12 * index : 24 + 12 * index]
-            place = _u32(child, 4) | int.from_bytes(child[8:10], "little") << 32
+            place = u32(child, 4) | int.from_bytes(child[8:10], "little") << 32
             block = self._pages.bytes_at(place * self._block, self._block)
             end = 12 + 12 * int.from_bytes(block[4:6], "little")
-            if len(block) < end + 4 or _summed(seed, block[:end]) != _u32(block, end):
+            if len(block) < end + 4 or _summed(seed, block[:end]) != u32(block, end):
                 raise UnableError(f"the checksum of the extents in block {place} is wrong")
             self._require_sound_tree(block, depth - 1, seed)
 
@@ -188,7 +185,7 @@ class Inodes:
         """
         block = self._super
         blocks, reserved = (_wide(block, low, high, 4) for low, high in ((4, 0x150), (8, 0x154)))
-        ratio = 1 << max(0, _u32(block, 0x1C) - _u32(block, 0x18))
+        ratio = 1 << max(0, u32(block, 0x1C) - u32(block, 0x18))
         held = min(blocks // ratio // 50, 4096) if self._incompatible & EXTENTS else 0
         clusters = sum(
             _wide(self._group(number), 0x0C, 0x2C, 2) for number in range(self._groups())
@@ -199,7 +196,7 @@ class Inodes:
 
     def _groups(self) -> int:
         blocks = _wide(self._super, 4, 0x150, 4)
-        groups = -(-(blocks - _u32(self._super, 0x14)) // max(1, _u32(self._super, 0x20)))
+        groups = -(-(blocks - u32(self._super, 0x14)) // max(1, u32(self._super, 0x20)))
         if groups > _MAX_GROUPS:
             raise UnableError(f"it has {groups} groups")
         return groups
@@ -209,9 +206,9 @@ class Inodes:
         per_block = self._block // self._descriptor
         at = (1024 // self._block + 1) * self._block + number * self._descriptor
         meta = number // per_block
-        if self._incompatible & META_BG and meta >= _u32(self._super, 0x104):
+        if self._incompatible & META_BG and meta >= u32(self._super, 0x104):
             first = meta * per_block
-            start = _u32(self._super, 0x14) + first * _u32(self._super, 0x20)
+            start = u32(self._super, 0x14) + first * u32(self._super, 0x20)
             if first == 0:  # with blocks of 1 KiB the superblock is in block 1, in clusters of many
                 start = 1024 // self._block
             at = (start + self._has_super(first)) * self._block
@@ -220,7 +217,7 @@ class Inodes:
 
     def _has_super(self, group: int) -> bool:
         """Whether a copy of the superblock lies first: with sparse_super in few groups only."""
-        if group <= 1 or not _u32(self._super, 0x64) & 0x1:
+        if group <= 1 or not u32(self._super, 0x64) & 0x1:
             return True
         return any(_is_power(group, base) for base in (3, 5, 7))
 
@@ -238,7 +235,7 @@ def _directory_fits(block: bytes, seed: int) -> bool:
     """
     tail = block[-12:]
     leaf = tail[:4] == bytes(4) and tail[4:8] == b"\x0c\0\0\xde"
-    if leaf and _summed(seed, block[:-12]) == _u32(tail, 8):
+    if leaf and _summed(seed, block[:-12]) == u32(tail, 8):
         return True
     inner = len(block) > 64 and block[:4] == bytes(4)  # or the root, which begins with . and ..
     start = 8 if inner else 0x18 + block[0x1D]
@@ -247,16 +244,12 @@ def _directory_fits(block: bytes, seed: int) -> bool:
     if count > limit or end + 8 > len(block):
         return False
     state = _summed(seed, block[: start + 8 * count])
-    return _summed(state, block[end : end + 4] + bytes(4)) == _u32(block, end + 4)
+    return _summed(state, block[end : end + 4] + bytes(4)) == u32(block, end + 4)
 
 
 def _summed(state: int, data: bytes) -> int:
     """CRC-32C as the kernel goes on with it: neither its start nor its end is inverted."""
     return int(google_crc32c.extend(state ^ 0xFFFFFFFF, data)) ^ 0xFFFFFFFF
-
-
-def _u32(block: bytes, at: int) -> int:
-    return int.from_bytes(block[at : at + 4], "little")
 
 
 def _wide(block: bytes, low: int, high: int, width: int) -> int:
