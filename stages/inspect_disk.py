@@ -55,6 +55,10 @@ class InspectDisk:
 
     def run(self, context: Context) -> Outcome:
         """Inspect the disk.  Raises ``SourceError`` when a running machine writes to the image."""
+        container = context.facts["container"]
+        in_place = qemu_img.lies_in_file(container)
+        if not in_place:
+            confine.begin_detecting()
         unsafe = profile.gate(context.facts)
         if unsafe:
             rules = ", ".join(dict.fromkeys(finding.rule for finding in unsafe))
@@ -65,8 +69,7 @@ class InspectDisk:
                 f"{context.source.path} is being written by a virtual machine",
                 hint="shut the machine down, or copy a snapshot of its disk, then run again",
             )
-        container = context.facts["container"]
-        if qemu_img.lies_in_file(container):
+        if in_place:
             return _done(context, _look(context, container), (), {})
         return _with_tools(context, container)
 
@@ -75,7 +78,10 @@ def _with_tools(context: Context, container: JsonObject) -> Outcome:
     warning = confine.warning()
     if warning is not None:
         context.note(warning, warning=True)
-    tools, problems = _second_opinion(context, container)
+    with ThreadPoolExecutor(1) as beside:
+        # It starts while the others read; where it cannot, who reads the disk will hear it.
+        beside.submit(context.disk.serve)
+        tools, problems = _second_opinion(context, container)
     if any(problem.rule != "leaked-clusters" for problem in problems):
         # Two readers that disagree, or tables that are damaged: the disk's bytes would mean nothing.
         return _unseen(container, problems, tools)

@@ -154,36 +154,30 @@ def facts(files: Files, read_hive: ReadHive) -> Windows:
     system = _system(files, read_hive)
     edition = _text(software.get("EditionID"))
     installed = _number(software.get("InstallDate"))
-    fast, deny = (
-        system.number("power", "HiberbootEnabled"),
-        system.number("desktop", "fDenyTSConnections"),
-    )
-    nla, utc = (
-        system.number("rdp", "UserAuthentication"),
-        system.number("zone", "RealTimeIsUniversal"),
-    )
+    denied = system.flag("desktop", "fDenyTSConnections")
+    asked_first = system.number("rdp", "UserAuthentication")
     return Windows(
-        _text(software.get("ProductName")),
-        _text(software.get("InstallationType")),
-        edition,
-        _version(software),
-        _arch(files),
-        _text(system.values["options"].get("ProductType")),
-        None if fast is None else bool(fast),
-        _hibernated(files),
-        None if edition is None else _is_evaluation(edition),
-        installed,
-        _evaluation_ends(edition, installed),
-        system.drivers,
-        _agents(files, system.services),
-        None if deny is None else deny == 0,
-        None if nla is None else nla == 1,
-        _text(state.get("ImageState")),
-        tuple(_pending(files, system, waiting)),
-        tuple(_page_files(system)),
-        bool(utc),
-        _text(system.values["zone"].get("TimeZoneKeyName")),
-        str(logon.get("AutoAdminLogon", "0")).strip() == "1",
+        product_name=_text(software.get("ProductName")),
+        installation_type=_text(software.get("InstallationType")),
+        edition=edition,
+        version=_version(software),
+        arch=_arch(files),
+        product_type=_text(system.values["options"].get("ProductType")),
+        fast_startup=system.flag("power", "HiberbootEnabled"),
+        hibernated=_hibernated(files),
+        evaluation=None if edition is None else _is_evaluation(edition),
+        installed_at=installed,
+        evaluation_ends=_evaluation_ends(edition, installed),
+        drivers=system.drivers,
+        agents=_agents(files, system.services),
+        remote_desktop=None if denied is None else not denied,
+        network_level_authentication=None if asked_first is None else asked_first == 1,
+        sysprep_state=_text(state.get("ImageState")),
+        pending_reboot=tuple(_pending(files, system, waiting)),
+        page_files=tuple(_page_files(system)),
+        clock_is_utc=bool(system.flag("zone", "RealTimeIsUniversal")),
+        time_zone=_text(system.values["zone"].get("TimeZoneKeyName")),
+        automatic_logon=str(logon.get("AutoAdminLogon", "0")).strip() == "1",
     )
 
 
@@ -206,6 +200,11 @@ class _System:
 
     values: Mapping[str, Mapping[str, Any]]  # by the name in _KEYS
     services: Mapping[str, int]  # service: Start
+
+    def flag(self, name: str, value: str) -> bool | None:
+        """Whether a number is not 0; None: there is no such number."""
+        found = self.number(name, value)
+        return None if found is None else found != 0
 
     def number(self, name: str, value: str) -> int | None:
         found = self.values[name].get(value)

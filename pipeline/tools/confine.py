@@ -70,6 +70,11 @@ def detect() -> Confinement:
         return _detected()
 
 
+def begin_detecting() -> None:
+    """Find it out beside other work; ``detect`` then waits only for what is left of it."""
+    threading.Thread(target=detect, name="confinement").start()
+
+
 @functools.cache
 def _detected() -> Confinement:
     return examine()
