@@ -21,7 +21,7 @@ from guests import (
 from phony import files_of
 
 from pipeline.guest import boot
-from pipeline.guest.boot import script
+from pipeline.guest.boot import script, shell
 from pipeline.guest.boot.entries import Entry
 from pipeline.guest.boot.located import locate
 from pipeline.guest.versions import version_key
@@ -246,14 +246,14 @@ def test_a_configuration_of_a_million_blank_lines_takes_no_time():
 )
 def test_conditions(condition, holds):
     told = []
-    shell = script.Interpreter(
+    interpreter = shell.Interpreter(
         {"x": "one"},
         lambda words, _: told.append(words[0]),
         lambda *_: None,
         lambda n: "grubenv" in n,
     )
 
-    shell.run(script.parse(f"if {condition}; then yes; else no; fi"))
+    interpreter.run(script.parse(f"if {condition}; then yes; else no; fi"))
 
     assert told == ["yes" if holds else "no"]
 

@@ -1,6 +1,7 @@
 """Which kernel a guest starts, with what: the boot loader's configuration and its default entry.
 
-grub2.py, script.py   grub.cfg: its menu, submenus and variables; grubenv
+grub2.py              grub.cfg: its menu, submenus and variables; grubenv
+script.py, shell.py   the language of grub.cfg: read, and carried out
 bls.py                entries of the Boot Loader Specification; systemd-boot
 uki.py, bzimage.py    unified kernel images; the version that a kernel's file tells
 simple.py             GRUB legacy, syslinux and extlinux

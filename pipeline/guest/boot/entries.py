@@ -32,6 +32,7 @@ class Entry:
     id: str = ""  # what a default may call it besides its title
     said_version: str | None = None  # the kernel's version where the entry says it
     unified: bool = False  # the kernel's file holds the initramfs too
+    doubt: str = ""  # why nobody can tell what it starts
 
     @property
     def options(self) -> tuple[str, ...]:

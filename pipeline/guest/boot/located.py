@@ -14,6 +14,7 @@ import re
 from collections.abc import Callable
 from dataclasses import replace
 
+from pipeline.guest import globs
 from pipeline.guest.boot.entries import Configuration, Entry
 from pipeline.guest.tree import Files, TreeError
 from pipeline.guest.volumes import Volumes
@@ -21,11 +22,12 @@ from pipeline.text import clean
 
 _PLACES = ("", "/boot", "/boot/efi", "/efi")
 _MAX_FILES = 8  # of one entry
+_DEVICE = re.compile(r"^\([^)]*\)")
 
 
 def locate(files: Files, path: str) -> str | None:
     """The path in the guest of a file that a boot loader's configuration names."""
-    inside = re.sub(r"^\([^)]*\)", "", path.strip("\"'"))
+    inside = _DEVICE.sub("", path.strip("\"'"))
     inside = "/" + inside.lstrip("/")
     without = re.sub(r"^/[^/]+(?=/)", "", inside)  # the name of a subvolume
     for candidate in (inside, without) if without != inside else (inside,):
@@ -33,6 +35,17 @@ def locate(files: Files, path: str) -> str | None:
             if files.is_file(f"{place}{candidate}"):
                 return f"{place}{candidate}"
     return None
+
+
+def matching(files: Files, pattern: str) -> list[str]:
+    """The paths that a pattern of a boot loader's means (* and ?), sorted; as the boot loader has them."""
+    device, inside = _DEVICE.match(pattern), _DEVICE.sub("", pattern)
+    for place in _PLACES:
+        found = globs.expand(files, f"{place}/{inside.lstrip('/').replace('[', '[[]')}")
+        if found:
+            before = device[0] if device else ""
+            return [f"{before}{path[len(place) :]}" for path in found]
+    return []
 
 
 def missing(files: Files, volumes: Volumes, entry: Entry, used: frozenset[str]) -> tuple[str, ...]:

@@ -1,22 +1,20 @@
-"""GRUB 2's shell as far as grub.cfg uses it: words, quotes, variables, if, blocks.
+"""GRUB 2's shell language as far as grub.cfg uses it: words, quotes, if, loops, blocks.
 
-    text ─▶ words (each of literal and variable parts) ─▶ commands, ifs, blocks ─▶ carried out
+    text ─▶ words (each of literal and variable parts) ─▶ commands, ifs, loops, blocks
 
-A condition that cannot be judged offline (a file, a device, the platform) is taken for false; entries
-below it are found nevertheless, as nobody knows.  https://www.gnu.org/software/grub/manual/grub/grub.html
+``shell.py`` carries them out.  https://www.gnu.org/software/grub/manual/grub/grub.html#Shell_002dlike-scripting
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 Part = tuple[str, bool]  # text, and whether variables in it are put in
 Word = tuple[Part, ...]
 MAX_DEPTH = 16  # of blocks within blocks
 MAX_COMMANDS = 20_000
-MAX_VALUE = 8192  # characters of a variable
 
 _TOKEN = re.compile(
     r"""(?P<join>\\\n)|(?P<blank>[ \t\r]+)|(?P<end>[\n;])|(?P<comment>\#[^\n]*)
@@ -24,12 +22,6 @@ _TOKEN = re.compile(
        |(?P<bare>[^\s;'"\\]+)|(?P<stray>.)""",
     re.VERBOSE | re.DOTALL,
 )
-_POSITIONS = tuple("123456789")
-_AT_START = re.compile(
-    r"\$\{?(?:grub_(?:cpu|platform)|cmdpath|root|lockdown|shim_lock|(?:net|pxe)_\w+)\b"
-)
-"""Variables that GRUB itself sets on each machine."""
-_VARIABLE = re.compile(r"\$(?:\{(\w+)\}|(\w+))")
 
 
 @dataclass(frozen=True)
@@ -54,14 +46,32 @@ class If:
     branches: tuple[tuple[Command | None, tuple[Statement, ...]], ...]
 
 
-Statement = Command | Block | If
+@dataclass(frozen=True)
+class For:
+    """``for NAME in WORDS; do BODY; done``."""
+
+    name: str
+    words: tuple[Word, ...]
+    body: tuple[Statement, ...]
+
+
+@dataclass(frozen=True)
+class While:
+    """``while`` a condition holds, or ``until`` it does."""
+
+    condition: Command
+    until: bool
+    body: tuple[Statement, ...]
+
+
+Statement = Command | Block | If | For | While
 
 
 def _commands(text: str) -> Iterator[tuple[Word, ...]]:
     """The words of each command; braces are commands of their own."""
     words: list[Word] = []
     parts: list[Part] = []
-    for match in _TOKEN.finditer(text + "\n"):
+    for match in _TOKEN.finditer(text.replace("\0", "") + "\n"):
         kind = match.lastgroup
         if kind == "join" or (kind == "comment" and not parts):
             continue
@@ -111,6 +121,8 @@ class _Parser:
                 continue
             if name == "if" and self._depth < MAX_DEPTH:
                 found.append(self._if(words[1:]))
+            elif name in ("for", "while", "until") and self._depth < MAX_DEPTH:
+                found.append(self._loop(name, words[1:]))
             elif self._left and self._left[-1] == (_OPEN,) and self._depth < MAX_DEPTH:
                 self._left.pop()
                 found.append(Block(words, self._nested(("}",))))
@@ -143,6 +155,13 @@ class _Parser:
             else:
                 return If(tuple(branches))
 
+    def _loop(self, name: str, words: tuple[Word, ...]) -> For | While:
+        body = self._nested(("done", "}"))
+        self._take("done")
+        if name == "for":
+            return For(_first(words), words[2:], body)  # "in" is the second
+        return While(Command(words), name == "until", body)
+
     def _take(self, name: str) -> None:
         if self._left and _first(self._left[-1]) == name:
             self._left.pop()
@@ -150,129 +169,3 @@ class _Parser:
 
 def _first(words: tuple[Word, ...]) -> str:
     return "".join(text for text, _ in words[0]) if words else ""
-
-
-@dataclass
-class Interpreter:
-    """Carries a script out: variables change, and ``on_command`` and ``on_entry`` are told."""
-
-    variables: dict[str, str]
-    on_command: Callable[[list[str], Interpreter], None]
-    on_entry: Callable[[list[str], tuple[Statement, ...], Interpreter], None]
-    exists: Callable[[str], bool]
-    functions: dict[str, tuple[Statement, ...]] = field(default_factory=dict)
-    steps: int = 0
-
-    def run(self, statements: Sequence[Statement], *, certain: bool = True) -> None:
-        """Carry statements out; when not ``certain`` only entries count."""
-        for statement in statements:
-            self.steps += 1
-            if self.steps > MAX_COMMANDS:
-                return
-            if isinstance(statement, If):
-                self._if(statement, certain)
-            elif isinstance(statement, Block):
-                self._block(statement)
-            elif certain:
-                self._command(statement)
-
-    def words(self, statement: Command | Block) -> list[str]:
-        """The words with variables put in; a bare variable that is empty vanishes, as in a shell."""
-        found: list[str] = []
-        for word in statement.words:
-            text = "".join(expand(part, self.variables) if live else part for part, live in word)
-            bare = len(word) == 1 and word[0][1] and _VARIABLE.fullmatch(word[0][0])
-            found += text.split() if bare else [text]
-        return found
-
-    def with_arguments(self, arguments: Sequence[str], body: Sequence[Statement]) -> None:
-        """Carry a body out; it calls its arguments $1, $2 and so on."""
-        before = dict(self.variables)
-        given = {str(at): value for at, value in enumerate(arguments, 1)}
-        self.variables.update(dict.fromkeys(_POSITIONS, "") | given)
-        self.run(body)
-        for name in {*_POSITIONS, *given}:
-            self.variables[name] = before.get(name, "")
-
-    def _block(self, block: Block) -> None:
-        words = self.words(block)
-        if words and words[0] == "function":
-            self.functions[words[1] if len(words) > 1 else ""] = block.body
-        elif words:
-            self.on_entry(words, block.body, self)
-
-    def _command(self, command: Command) -> None:
-        words = self.words(command)
-        if not words:
-            return
-        assigned = words[1:] if words[0] == "set" else words
-        name, sign, value = assigned[0].partition("=") if assigned else ("", "", "")
-        if sign and re.fullmatch(r"\w+", name):
-            self.variables[name] = value[:MAX_VALUE]
-        elif words[0] == "unset" and len(words) > 1:
-            self.variables.pop(words[1], None)
-        elif words[0] in self.functions and self.steps < MAX_COMMANDS:
-            body = self.functions.pop(words[0])  # a function that calls itself ends here
-            self.with_arguments(words[1:], body)
-            self.functions[words[0]] = body
-        else:
-            self.on_command(words, self)
-
-    def _if(self, statement: If, certain: bool) -> None:
-        taken = False
-        for condition, body in statement.branches:
-            holds = True if condition is None else self._holds(condition)
-            if holds is not False and not taken:
-                self.run(body, certain=certain and holds is True)
-            taken = taken or holds is True
-
-    def _holds(self, condition: Command) -> bool | None:
-        """Whether a condition is true; None: that shows when it starts."""
-        if any(_AT_START.search(text) for word in condition.words for text, live in word if live):
-            return None
-        words = self.words(condition)
-        if words[:1] == ["["] and words[-1] == "]":
-            return self._any(words[1:-1])
-        if words[:1] == ["test"]:
-            return self._any(words[1:])
-        return {"true": True, "false": False}.get(words[0]) if words else False
-
-    def _any(self, words: list[str]) -> bool | None:
-        """Tests joined by -o, and closer by -a."""
-        ways = [[self._test(part) for part in _split(way, "-a")] for way in _split(words, "-o")]
-        all_of = [False if False in way else None if None in way else True for way in ways]
-        return True if True in all_of else None if None in all_of else False
-
-    def _test(self, words: list[str]) -> bool | None:
-        match words:
-            case ["!", *rest] if rest:
-                found = self._test(rest)
-                return None if found is None else not found
-            case [left, "=" | "==", right]:
-                return left == right
-            case [left, "!=", right]:
-                return left != right
-            case ["-n", text] | [text]:
-                return bool(text)
-            case ["-z", text]:
-                return not text
-            case ["-s" | "-f" | "-e", path]:
-                return True if self.exists(path) else None
-            case []:
-                return False
-        return None
-
-
-def _split(words: Sequence[str], at: str) -> list[list[str]]:
-    found: list[list[str]] = [[]]
-    for word in words:
-        if word == at:
-            found.append([])
-        else:
-            found[-1].append(word)
-    return found
-
-
-def expand(text: str, variables: Mapping[str, str]) -> str:
-    """Variables put in; those that are not set are empty, as in GRUB."""
-    return _VARIABLE.sub(lambda match: variables.get(match[1] or match[2], ""), text)[:MAX_VALUE]

@@ -1,0 +1,219 @@
+"""Loops in grub.cfg: what they come to, and that nobody is told of an error that only GRUB could see."""
+
+import re
+import subprocess
+
+import pytest
+from guests import GRUB_CFG, KERNEL, ROOT, facts, findings
+from machines import said_until, started
+from phony import files_of, planted
+from test_boot import GOOD
+
+from pipeline.guest import boot
+from pipeline.guest.boot import script, shell
+from pipeline.guest.tree import TreeError
+
+TREE = {"boot/a-1": "", "boot/a-2": "", "boot/b-1": "", "boot/b[1]": "", "boot/.a-0": ""}
+"""What patterns match."""
+
+
+def listed(text):
+    """What the commands of a script print; what may or may not be printed is in brackets."""
+    said = []
+    files = files_of(TREE)
+    interpreter = shell.Interpreter(
+        {"two": "x y"},
+        lambda words, _: said.extend([" ".join(words[1:])] * (words[0] == "echo")),
+        lambda *_: None,
+        lambda _: False,
+        lambda pattern: boot.located.matching(files, pattern),
+        lambda words, _: said.extend([f"[{' '.join(words[1:])}]"] * (words[0] == "echo")),
+    )
+    interpreter.run(script.parse(text))
+    return " ".join(said).replace(shell.UNKNOWN, "?")
+
+
+LOOPS = [
+    ("for i in a b c; do echo $i; done", "a b c"),
+    ('for i in a \'b c\' "$two" $two; do echo "<$i>"; done', "<a> <b c> <x y> <x> <y>"),
+    ("for i in; do echo $i; done; echo end", "end"),
+    ("for i in a; do true; done; echo $i", "a"),
+    ("for i in a b\ndo\n  for j in 1 2; do\n    echo $i$j\n  done\ndone", "a1 a2 b1 b2"),
+    ("for i in a b c; do if [ $i = b ]; then continue; fi; echo $i; done", "a c"),
+    ("for i in a b c; do if [ $i = b ]; then break; fi; echo $i; done; echo end", "a end"),
+    ("for i in a b; do for j in 1 2; do echo $i$j; break 2; done; done; echo end", "a1 end"),
+    ("for i in a b; do for j in 1 2; do echo $i$j; continue 2; done; done; echo end", "a1 b1 end"),
+    ("for i in a b; do for j in 1 2; do echo $i$j; break; done; done", "a1 b1"),
+    ("for i in a b; do break 9; done; echo end", "end"),
+    ("function f { for i in a b; do echo $i; return; done; }\nf; echo end", "a end"),
+    ("function f { break; echo f; }\nfor i in a b; do f; echo $i; done", "f a f b"),
+    ("break; return; continue; echo end", "end"),
+    ("x=; while [ x$x != xaaa ]; do x=a$x; echo $x; done", "a aa aaa"),
+    ("x=; until [ x$x = xaa ]; do x=a$x; echo $x; done", "a aa"),
+    ("while false; do echo no; done; until true; do echo no; done; echo end", "end"),
+    ("x=; while true; do x=a$x; if [ $x = aa ]; then break; fi; echo $x; done; echo end", "a end"),
+    ("for i in a; do echo $i; done; if true; then echo b; fi", "a b"),
+    ("if true; then for i in a; do echo $i; done; else echo c; fi; echo d", "a d"),
+    ("insmod regexp\nfor i in /boot/b-*; do echo $i; done", "/boot/b-1"),
+    ('for i in \'/boot/b-*\' "/boot/b-?"; do echo "$i"; done', "/boot/b-* /boot/b-?"),
+    ("for i in /boot/b[1]* /boot/b-?; do echo $i; done", "/boot/b[1] /boot/b-1"),
+    ("for i in /boot/b-?; do echo $i; done; echo $i", "/boot/b-1 /boot/b-1"),
+    ("echo /boot/b-*", "/boot/b-1"),
+]
+
+
+@pytest.mark.parametrize(("text", "said"), LOOPS)
+@pytest.mark.needs("grub-script-check")
+def test_what_a_loop_comes_to(text, said, tmp_path):
+    path = tmp_path / "grub.cfg"
+    path.write_text(f"{text}\n")
+    if "break; return" not in text:
+        subprocess.run(["grub-script-check", path], check=True)
+
+    assert listed(text) == said
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("for i in (hd0,1)/boot/b-*; do echo $i; done", "(hd0,1)/boot/b-1"),
+        ("for i in ($root)/b-*; do echo $i; done", "()/b-1"),
+        ("echo /boot/a-*", "/boot/a-*"),
+        ("echo '/boot/b'-*", "/boot/b-*"),
+        # an order that nobody knows, and what comes after it
+        ("for i in /boot/a-*; do echo $i; x=$i; done; echo $i $x end", "[/boot/a-1] [/boot/a-2] ? ? end"),
+        ("for i in /boot/none-*; do echo $i; done; echo end", "[?] end"),
+        ("for i in (hd*,gpt*); do echo $i/x; j=$i; k=$i/; done; echo $i $j $k end", "[(?)/x] (?) (?) ? end"),
+        ("j=a; for i in (hd*)/x; do echo $i; j=$i; done; echo $i $j end", "[(?)/x] ? ? end"),
+        ("for i in (hd*)/boot/b-*; do echo $i; done; echo end", "[(?)?] end"),
+        ("for i in hd*; do echo $i; done", "[?]"),
+        ("for i in /boot/a-*; do for j in 1 2; do echo $i$j; break; done; done",
+         "[/boot/a-11] [/boot/a-12] [/boot/a-21] [/boot/a-22]"),
+        ("for i in /boot/a-*; do y=same; done; y=same; for i in /boot/a-*; do y=same; done; echo $y", "same"),
+        ("for i in 1 2; do if [ -f /x ]; then break; fi; echo $i; done; echo end", "[1] [2] end"),
+        ("for i in 1 2; do if [ -f /x ]; then continue; fi; echo $i; done; echo $i end", "[1] [2] ? end"),
+        ("while [ -f /x ]; do echo in; done; echo end", "[in] end"),
+        ("until [ -f /x ]; do echo in; done; echo end", "[in] end"),
+        ("x=1; while [ $x = 1 ]; do if [ -f /x ]; then x=2; fi; echo $x; done; echo end", None),
+        ("if [ -f /x ]; then for i in a b; do echo $i; done; fi; echo end", "[a] [b] end"),
+        ("if [ -f /x ]; then while true; do echo a; done; fi; echo end", "[a] end"),
+        ("if [ -f /x ]; then y=1; fi; echo $y", "?"),
+        ("y=0; if [ -f /x ]; then y=1; fi; echo $y", "0"),
+        ("function f { if [ -f /x ]; then return; fi; echo f; }\nf; echo end", "[f] end"),
+        ("function f { echo $1; }\nif [ -f /x ]; then f a; fi; echo end", "[a] end"),
+        # what other commands set
+        ("regexp --set=1:v 'vmlinuz-(.*)' $x; echo $v", "?"),
+        ("regexp --set v '(.*)' $x; echo $v", "?"),
+        ("probe -s v --fs-uuid (hd0); echo $v", "?"),
+        ("search --set=v --file /x; echo $v", "?"),
+        ("root=a; search --set root --file /x; v=1; search --set v; echo $root $v",
+         "a 1"),
+        ("read v; echo $v; echo $w", "? "),
+        ("echo -s v; echo $v-", "-s v -"),
+        ("unset two; echo $two-", "-"),
+    ],
+)  # fmt: skip
+def test_what_is_sure_of_a_loop(text, said):
+    if said is None:  # only a condition that never changes ends by the limit
+        with pytest.raises(TreeError, match="it goes on for more than 20000 commands"):
+            boot.configuration(files_of({GRUB_CFG: text}))
+    else:
+        assert listed(text) == said
+
+
+ENTRY = "menuentry '%s' {\n" + GOOD + "}\n"
+LINE = f"linux %s root=UUID={ROOT} ro\ninitrd /boot/initrd.img-{KERNEL}\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "titles"),
+    [
+        (f"for v in {KERNEL}; do\nmenuentry \"Debian $v\" {{\n{LINE % '/boot/vmlinuz-$v'}}}\ndone\n",
+         [f"Debian {KERNEL}"]),
+        (f"for k in /boot/vmlinuz-*; do\nmenuentry $k $k {{\n{LINE % '$2'}}}\ndone\n",
+         [f"/boot/vmlinuz-{KERNEL}"]),
+        (f"menuentry E {{\nfor k in /boot/vmlinuz-*; do\n{LINE % '$k'}done\n}}\n", ["E"]),
+        (f"menuentry E {{\n{LINE % '($root)/boot/vmlinuz-*'}}}\n", ["E"]),
+        (f"menuentry E {{\nfor k in a b; do if [ -f /x/$k ]; then break; fi; done\n{GOOD}}}\n", ["E"]),
+        (f"for d in (hd*,gpt*); do if [ -f $d/x ]; then set root=$d; fi; done\n{ENTRY % 'E'}", ["E"]),
+        (f"menuentry E {{\nfor d in (hd*,gpt*); do r=$d; done\n{LINE % f'$r/boot/vmlinuz-{KERNEL}'}}}\n",
+         ["E"]),
+        (f"menuentry E {{\nif [ $grub_cpu = x ]; then\n{GOOD.replace('x /', 'xefi /')}fi\n{GOOD}}}\n", ["E"]),
+        (f"{ENTRY % 'E'}for d in (hd*); do\nmenuentry $d {{ chainloader $d+1 }}\ndone\n", ["E", "(…)"]),
+        (f"set default=E\nfor k in /boot/a /boot/grub/*; do\n{ENTRY % '$k'}done\n{ENTRY % 'E'}", None),
+        (f"for m in gzio part_gpt ext2; do insmod $m; done\n{ENTRY % 'E'}", ["E"]),
+        (f"menuentry E {{\nif [ -f /x ]; then v=a; fi\n{LINE % f'/boot/vmlinuz-{KERNEL} $v'}}}\n", ["E"]),
+    ],
+)  # fmt: skip
+def test_menus_with_loops_that_start_have_no_finding(text, titles):
+    assert findings({GRUB_CFG: text}) == set()
+    if titles:
+        assert [entry["title"] for entry in facts({GRUB_CFG: text})["boot"]["entries"]] == titles
+
+
+NOBODY_KNOWS_E = "/boot/grub/grub.cfg: what E starts shows only when GRUB runs"
+NOBODY_KNOWS = "which boot entry starts shows only when GRUB runs: "
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        (f"for d in (hd*,gpt*); do\n{ENTRY % 'E'}done\n", f"{NOBODY_KNOWS}a loop goes over (hd*,gpt*)"),
+        (f"for d in hd*; do\n{ENTRY % 'E'}done\n{ENTRY % 'F'}", f"{NOBODY_KNOWS}a loop goes over hd*"),
+        (f"set default=2\n{ENTRY % 'E'}for d in hd*; do\nsubmenu x {{\n{ENTRY % 'S'}}}\ndone\n{ENTRY % 'F'}",
+         f"{NOBODY_KNOWS}a loop goes over hd*"),
+        (f"set default=G\nfor d in hd*; do\n{ENTRY % '$d'}done\n{ENTRY % 'F'}",
+         f"{NOBODY_KNOWS}a loop goes over hd*"),
+        (f"while [ -f /x ]; do\n{ENTRY % 'E'}done\n",
+         f"{NOBODY_KNOWS}a loop's condition shows only when it starts"),
+        (f"for i in 1 2; do\nif [ -f /x ]; then break; fi\n{ENTRY % '$i'}done\n",
+         f"{NOBODY_KNOWS}a break may end a loop"),
+        ("for d in hd*; do source ($d)/x/$d.cfg; done\n",
+         f"{NOBODY_KNOWS}it reads a file whose name shows only then"),
+        (f"menuentry E {{\nfor d in hd*; do\n{LINE % '/$d/vmlinuz'}done\n}}\n",
+         NOBODY_KNOWS_E),
+        (f"menuentry E {{\n{LINE % '/boot/[v]m*'}}}\n", NOBODY_KNOWS_E),
+        (f"menuentry E {{\nif [ -f /x ]; then\n{LINE % '/a'}else\n{LINE % '/b'}fi\n}}\n",
+         NOBODY_KNOWS_E),
+        (f"if [ -f /x ]; then l=linux; fi\nmenuentry E {{\n$l {(LINE % '/gone')[6:]}}}\n",
+         NOBODY_KNOWS_E),
+        ("for d in hd*; do r=$d; done\nmenuentry E { linux /a root=$r }\n",
+         NOBODY_KNOWS_E),
+        ("for d in hd*; do r=$d; done\nmenuentry E { linux /a ro $r }\n",
+         NOBODY_KNOWS_E),
+        (f"for d in hd*; do default=$d; done\n{ENTRY % 'E'}",
+         "/boot/grub/grub.cfg: its default is set to what shows only when GRUB runs"),
+        ("for d in hd*; do r=$d; done\nlinux /$r\n",
+         "/boot/grub/grub.cfg: what grub.cfg starts shows only when GRUB runs"),
+    ],
+)  # fmt: skip
+def test_what_only_grub_can_see_is_unknown(text, reason):
+    unknown = facts({GRUB_CFG: text})["unknown"]
+
+    assert unknown["boot"] == reason
+    assert all(rule.endswith("?") for rule in findings({GRUB_CFG: text}))
+
+
+def test_a_kernel_that_a_loop_names_and_that_is_not_there_is_missing():
+    text = f"for v in gone; do\nmenuentry $v $v {{\n{LINE % '/boot/vmlinuz-$2'}}}\ndone\n"
+
+    assert findings({GRUB_CFG: text}) == {"boot-files-missing"}
+
+
+@pytest.mark.nightly
+@pytest.mark.needs("grub-mkrescue", "xorriso", "mformat", "qemu-system-x86_64")
+def test_grub_itself_comes_to_the_same(tmp_path):
+    # given a disk for GRUB alone, whose menu runs every loop
+    scripts = [f"echo '[[{number}'\n{text}\necho ']]'\n" for number, (text, _) in enumerate(LOOPS)]
+    start = "serial\nterminal_output serial\ninsmod regexp\ninsmod echo\nset two='x y'\n"
+    planted(tmp_path / "tree", {**TREE, GRUB_CFG: start + "".join(scripts) + "echo the end\n"})
+    subprocess.run(
+        ["grub-mkrescue", "-o", tmp_path / "grub.iso", tmp_path / "tree"],
+        check=True, capture_output=True,
+    )  # fmt: skip
+
+    with started(tmp_path / "grub.iso", tmp_path / "console") as machine:
+        said = said_until(machine, tmp_path / "console", "the end")
+
+    found = re.findall(r"\[\[(\d+)\s+(.*?)\s*\]\]", re.sub("error: .*", "", said), re.DOTALL)
+    assert [" ".join(text.split()) for _, text in found] == [said for _, said in LOOPS]
