@@ -17,39 +17,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from handmade import Memory
+
 ROOT = Path(__file__).resolve().parents[1]
 
 Field = tuple[int, int]
 """Offset and length in bytes."""
 Order = str  # "big" or "little"
-Telling = Callable[["Changed"], Mapping[str, Any]]
+Telling = Callable[["Memory"], Mapping[str, Any]]
 """What is said of bytes: names and values, JSON-shaped."""
-
-
-@dataclass(frozen=True)
-class Changed:
-    """A reader of bytes with some written over."""
-
-    data: bytes
-    patches: tuple[tuple[int, bytes], ...] = ()
-
-    @property
-    def size(self) -> int:
-        return len(self.data)
-
-    def read(self, offset: int, length: int) -> bytes:
-        assert offset >= 0, "a parser read before the file"
-        assert length >= 0, "a parser asked for a negative length"
-        found = bytearray(self.data[offset : offset + length])
-        for at, new in self.patches:
-            low, high = max(at, offset), min(at + len(new), offset + len(found))
-            if low < high:
-                found[low - offset : high - offset] = new[low - at : high - at]
-        return bytes(found)
-
-    def also(self, offset: int, new: bytes) -> Changed:
-        """With these bytes written over, too."""
-        return Changed(self.data, (*self.patches, (offset, new)))
 
 
 @dataclass(frozen=True)
@@ -59,7 +35,7 @@ class Structure:
     data: bytes
     fields: tuple[Field, ...] = ()
     order: Order = "big"
-    mend: Callable[[Changed], Changed] = lambda changed: changed
+    mend: Callable[[Memory], Memory] = lambda changed: changed
     """Makes checksums right again."""
     cuts: tuple[int, ...] = ()
     """Lengths to which it is cut as well; beyond its end: zeros follow."""
@@ -83,15 +59,21 @@ def edges(old: int, length: int) -> Iterator[int]:
 
 def table(structure: Structure, tell: Telling) -> list[str]:
     """The lines for one structure."""
-    whole = Changed(structure.data)
-    base = tell(whole)
-    lines = [f"{name}: {_text(value)}" for name, value in base.items()]
-    for label, changed in _changes(structure, whole):
-        lines.append(f"{label}  {_otherwise(base, tell(changed))}".rstrip())
-    return lines
+    whole = Memory(structure.data)
+    changes = ((label, tell(changed)) for label, changed in _changes(structure, whole))
+    return [*compared(tell(whole), changes)]
 
 
-def _changes(structure: Structure, whole: Changed) -> Iterator[tuple[str, Changed]]:
+def compared(
+    base: Mapping[str, Any], others: Iterable[tuple[str, Mapping[str, Any]]]
+) -> Iterator[str]:
+    """What is said of the first one, and by their labels what is said otherwise of the others."""
+    yield from (f"{name}: {_text(value)}" for name, value in base.items())
+    for label, seen in others:
+        yield f"{label}  {_otherwise(base, seen)}".rstrip()
+
+
+def _changes(structure: Structure, whole: Memory) -> Iterator[tuple[str, Memory]]:
     for offset, length in structure.fields:
         old = int.from_bytes(whole.read(offset, length), structure.order)  # type: ignore[arg-type]
         for value in edges(old, length):
@@ -99,7 +81,7 @@ def _changes(structure: Structure, whole: Changed) -> Iterator[tuple[str, Change
             changed = structure.mend(whole.also(offset, new))
             yield f"{offset}+{length} = {new.hex()}", changed
     for size in structure.cuts:
-        yield f"{size} bytes", Changed(structure.data[:size].ljust(size, b"\0"))
+        yield f"{size} bytes", Memory(structure.data[:size].ljust(size, b"\0"))
 
 
 def _otherwise(base: Mapping[str, Any], seen: Mapping[str, Any]) -> str:

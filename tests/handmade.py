@@ -16,9 +16,10 @@ NO_PARENT = "ffffffff"
 
 @dataclass(frozen=True)
 class Memory:
-    """A reader of bytes in memory."""
+    """A reader of bytes in memory, with some written over."""
 
     data: bytes
+    patches: tuple[tuple[int, bytes], ...] = ()
 
     @property
     def size(self) -> int:
@@ -27,7 +28,17 @@ class Memory:
     def read(self, offset: int, length: int) -> bytes:
         assert offset >= 0, "a parser read before the file"
         assert length >= 0, "a parser asked for a negative length"
-        return self.data[offset : offset + length]
+        found = self.data[offset : offset + length]
+        for at, new in self.patches:
+            low, high = max(at, offset), min(at + len(new), offset + len(found))
+            if low < high:
+                part = new[low - at : high - at]
+                found = found[: low - offset] + part + found[high - offset :]
+        return found
+
+    def also(self, offset: int, new: bytes) -> Memory:
+        """With these bytes written over, too."""
+        return Memory(self.data, (*self.patches, (offset, new)))
 
 
 def patched(data: bytes, offset: int, new: bytes) -> bytes:

@@ -141,12 +141,12 @@ class Qcow2(Format):
 
     def stores(self, reader: Reader, offset: int, length: int) -> bool:
         """Whether data clusters lie there."""
-        if reader.size < _V3_LENGTH:
-            return False
         header = Header.unpack(padded(reader, 0, 112))
-        layout = _layout(header, None)
         wrong = any(item.rule != "backing-file" for item in (*_fields(header), *_limits(header)))
-        if wrong or header.incompatible & DATA_FILE or layout.l1.end > reader.size:
+        if wrong or header.incompatible & DATA_FILE:
+            return False  # and the layout of a header that is wrong may be of any size
+        layout = _layout(header, None)
+        if layout.l1.end > reader.size:
             return False
         return qcow2_tables.stores(layout, reader, offset, length)
 

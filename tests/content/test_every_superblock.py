@@ -13,12 +13,13 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import handmade
 import pytest
+from handmade import MIB, Memory, le32, patched
 
 from pipeline.content import cpio, disk, filesystems, fs_sizes, lvm, xfs_log
-from tests import every_field, handmade
-from tests.every_field import Changed, Structure, run
-from tests.handmade import MIB, le32, patched
+from tests import every_field
+from tests.every_field import Structure, run
 
 HERE = Path(__file__).parent
 KIB = 1 << 10
@@ -32,7 +33,7 @@ def at(size: int, *parts: tuple[int, bytes]) -> bytes:
     return bytes(image)
 
 
-def tell_disk(reader: Changed) -> Mapping[str, Any]:
+def tell_disk(reader: Memory) -> Mapping[str, Any]:
     """All facts about a disk, and what its first bytes are as a volume."""
     found = disk.inspect(reader, is_file=True)
     facts = found.facts()
@@ -84,8 +85,8 @@ _GPT = handmade.gpt_disk(4 * MIB)
 _HEADER = (8, 4, 4, 4, 4, 8, 8, 8, 8, 16, 8, 4, 4, 4)
 
 
-def _header_sums(*sectors: int, size: int = 512) -> Callable[[Changed], Changed]:
-    def mend(changed: Changed) -> Changed:
+def _header_sums(*sectors: int, size: int = 512) -> Callable[[Memory], Memory]:
+    def mend(changed: Memory) -> Memory:
         for sector in sectors:
             place = sector * size
             (length,) = struct.unpack("<I", changed.read(place + 12, 4))
@@ -96,7 +97,7 @@ def _header_sums(*sectors: int, size: int = 512) -> Callable[[Changed], Changed]
     return mend
 
 
-def _all_sums(changed: Changed) -> Changed:
+def _all_sums(changed: Memory) -> Memory:
     """The first entries and both headers, so that what was changed counts."""
     entries = changed.read(1024, 16384)
     total = le32(zlib.crc32(entries))
@@ -442,7 +443,7 @@ def _lvm(text: bytes = _TEXT, begin: int = 512) -> bytes:
     return at(64 * KIB, (512, label), (544, header), (_AREA, bytes(room)))
 
 
-def tell_group(reader: Changed) -> Mapping[str, Any]:
+def tell_group(reader: Memory) -> Mapping[str, Any]:
     """The volume group, and what the label says."""
     found = lvm.parse(reader, 0)
     told: dict[str, Any] = {"own": lvm.identifier(reader, 0), "stated": lvm.device_size(reader, 0)}
@@ -513,7 +514,7 @@ _CPIO += (
 )
 
 
-def tell_names(reader: Changed) -> Mapping[str, Any]:
+def tell_names(reader: Memory) -> Mapping[str, Any]:
     """The names in an initramfs: of the plain part, and of all of it as a stream in two cuts."""
     told: dict[str, Any] = {"packing": cpio.packing(reader.read(0, 16))}
     try:

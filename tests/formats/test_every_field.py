@@ -19,22 +19,22 @@ import google_crc32c
 import handmade
 import handmade_vhdx
 import pytest
-from handmade import MIB, be64, le32, le64, patched
+from handmade import MIB, Memory, be64, le32, le64, patched
 
 from pipeline import formats
 from pipeline.formats.foreign import ROWS
 from tests import every_field
-from tests.every_field import Changed, Structure, run
+from tests.every_field import Structure, run
 
 HERE = Path(__file__).parent
 CLUSTER = 4096
 COPIED = 1 << 63
 
 
-def tell(name: str) -> Callable[[Changed], dict[str, Any]]:
+def tell(name: str) -> Callable[[Memory], dict[str, Any]]:
     """What identification says of a file of that name."""
 
-    def told(reader: Changed) -> dict[str, Any]:
+    def told(reader: Memory) -> dict[str, Any]:
         found = formats.identify(reader, name=name)
         facts = every_field.flat(asdict(found.container))
         facts.pop("problems")
@@ -226,16 +226,16 @@ VDI = {
 # --------------------------------------------------------------------------------------- vhdx
 
 
-def _crc(at: int, length: int) -> Callable[[Changed], Changed]:
-    def mend(changed: Changed) -> Changed:
+def _crc(at: int, length: int) -> Callable[[Memory], Memory]:
+    def mend(changed: Memory) -> Memory:
         zeroed = changed.also(at + 4, bytes(4))
         return zeroed.also(at + 4, le32(google_crc32c.value(zeroed.read(at, length))))
 
     return mend
 
 
-def _all(*menders: Callable[[Changed], Changed]) -> Callable[[Changed], Changed]:
-    def mend(changed: Changed) -> Changed:
+def _all(*menders: Callable[[Memory], Memory]) -> Callable[[Memory], Memory]:
+    def mend(changed: Memory) -> Memory:
         for each in menders:
             changed = each(changed)
         return changed
@@ -305,14 +305,17 @@ VHDX = {
 # ---------------------------------------------------------------------------------------- vhd
 
 
-def _vhd_sum(at: int, length: int, place: int) -> Callable[[Changed], Changed]:
-    def mend(changed: Changed) -> Changed:
+def _vhd_sum(at: int, length: int, place: int) -> Callable[[Memory], Memory]:
+    def mend(changed: Memory) -> Memory:
         zeroed = changed.also(at + place, bytes(4))
         total = ~sum(zeroed.read(at, length)) & 0xFFFFFFFF
         return zeroed.also(at + place, total.to_bytes(4, "big"))
 
     return mend
 
+
+vhd_sums = _all(_vhd_sum(0, 512, 64), _vhd_sum(512, 1024, 36))
+"""Of the footer's copy and of the header."""
 
 _FOOTER = (8, 4, 4, 8, 4, 4, 4, 4, 8, 8, 2, 1, 1, 4, 4, 16, 1, 1)
 _FIXED = bytes(64 << 10) + handmade.vhd_footer(64 << 10)
@@ -321,7 +324,7 @@ _DYNAMIC_END = len(_DYNAMIC) - 512
 _BOTH_SUMS = _all(_vhd_sum(0, 512, 64), _vhd_sum(_DYNAMIC_END, 512, 64))
 
 
-def _both_footers(changed: Changed) -> Changed:
+def _both_footers(changed: Memory) -> Memory:
     """What is changed in the copy is changed in the footer as well."""
     for at, new in changed.patches:
         changed = changed.also(_DYNAMIC_END + at, new)

@@ -84,6 +84,10 @@ HOSTILE = {
     "cluster-bits-8": (patched(handmade.qcow2(), 20, be32(8)), "corrupt-header"),
     "cluster-bits-63": (patched(handmade.qcow2(), 20, be32(63)), "corrupt-header"),
     "cluster-bits-max": (patched(handmade.qcow2(), 20, be32(2**32 - 1)), "corrupt-header"),
+    "cluster-bits-max-and-a-partition-table": (
+        patched(patched(handmade.qcow2(), 20, be32(2**32 - 1)), 512, b"EFI PART"),
+        "corrupt-header",
+    ),
     "size-0": (patched(handmade.qcow2(), 24, be64(0)), "empty-image"),
     "size-max": (patched(handmade.qcow2(), 24, be64(2**63)), "header-limits"),
     "l1-short": (patched(handmade.qcow2(size=8 * MIB), 36, be32(1)), "corrupt-header"),

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import random
+import re
 import threading
+import zlib
 from itertools import pairwise
 from uuid import UUID
 
@@ -78,6 +81,7 @@ def test_a_disk_above_2040_gib_is_refused_with_its_size() -> None:
         target_size(MAX_SIZE + 1)
 
     assert caught.value.code == "vhd-too-large"
+    assert "(2040.0 GiB), and a VHD holds at most 2190433320960 (2040 GiB)" in str(caught.value)
 
 
 @given(st.integers(1, MAX_SIZE))
@@ -208,23 +212,87 @@ def test_threads_read_the_same_bytes() -> None:
     assert wrong == []
 
 
+SMALL = VhdLayout(10 * MIB, [1, 3], files.UUID_1, 77)
+FIRST = 3584  # where the first block's bitmap is: its data begins at a page
+SECOND = FIRST + 4104 * 512
+PIECES = [
+    (0, 3072, "literal", 0),
+    (3072, 512, "zero", 0),
+    (FIRST, 512, "literal", 0),
+    (4096, 2 * MIB, "source", 2 * MIB),
+    (4096 + 2 * MIB, 3584, "zero", 0),
+    (SECOND, 512, "literal", 0),
+    (SECOND + 512, 2 * MIB, "source", 6 * MIB),
+    (SECOND + 512 + 2 * MIB, 512, "literal", 0),
+]
+
+
+def test_the_pieces_of_a_whole_file() -> None:
+    found = [
+        (piece.offset, piece.length, piece.kind, piece.source_offset)
+        for piece in SMALL.pieces(0, 1 << 40)
+    ]
+
+    assert found == PIECES
+    assert SMALL.size == sum(PIECES[-1][:2])
+    assert SMALL.grid == (4096, 4104 * 512)
+
+
+def test_the_pieces_of_any_range_are_parts_of_those_of_the_whole() -> None:
+    edges = sorted({at + by for at, *_ in PIECES for by in (0, 1, 7, 511)} | {SMALL.size})
+    held = b"".join(piece.data.ljust(piece.length, b"\0") for piece in SMALL.pieces(0, SMALL.size))
+
+    for start, end in [(low, high) for low in edges for high in edges if low < high]:
+        at = start
+        for piece in SMALL.pieces(start, end - start):
+            offset, length, kind, source = next(p for p in reversed(PIECES) if p[0] <= at)
+            assert (piece.offset, piece.kind) == (at, kind)
+            assert piece.length == min(end, offset + length) - at
+            assert piece.source_offset == (source + at - offset if kind == "source" else 0)
+            if kind == "literal":
+                assert piece.data == held[at : at + piece.length]
+            at += piece.length
+        assert at == end
+    assert list(SMALL.pieces(SMALL.size, 5)) == []
+
+
+def test_the_plan_is_what_another_process_needs() -> None:
+    plan = SMALL.plan()
+
+    packed = zlib.decompress(base64.b64decode(plan.pop("blocks")))
+    assert packed == bytes([0b01010000])
+    assert plan == {
+        "kind": "tap-vhd",
+        "virtual_size": 10 * MIB,
+        "uuid": str(files.UUID_1),
+        "timestamp": 77,
+    }
+    assert [*VhdLayout.from_plan(SMALL.plan()).blocks] == [1, 3]
+
+
 @pytest.mark.parametrize(
-    ("size", "blocks", "uuid", "timestamp"),
+    ("size", "blocks", "uuid", "timestamp", "words"),
     [
-        (3 * MIB, [], files.UUID_1, 0),
-        (8194 * MIB, [], files.UUID_1, 0),
-        (4 * MIB, [2], files.UUID_1, 0),
-        (4 * MIB, [1, 0], files.UUID_1, 0),
-        (4 * MIB, [0, 0], files.UUID_1, 0),
-        (4 * MIB, [], UUID(int=0), 0),
-        (4 * MIB, [], files.UUID_1, 1 << 32),
+        (3 * MIB, [], files.UUID_1, 0, "3145728 is not a size that target_size() gives"),
+        (8194 * MIB, [], files.UUID_1, 0, "8592031744 is not a size that target_size() gives"),
+        (4 * MIB, [2], files.UUID_1, 0, "block 2 lies behind the disk's 2 blocks"),
+        (4 * MIB, [1, 0], files.UUID_1, 0, "the block numbers are not ascending"),
+        (4 * MIB, [0, 0], files.UUID_1, 0, "the block numbers are not ascending"),
+        (4 * MIB, [], UUID(int=0), 0, "the unique id must not be zero, the time stamp must fit"),
+        (4 * MIB, [], files.UUID_1, 1 << 32, "the unique id must not be zero, the time stamp"),
+        (4 * MIB, [], files.UUID_1, -1, "the unique id must not be zero, the time stamp"),
     ],
 )
 def test_a_layout_that_no_vhd_can_have_is_an_error(
-    size: int, blocks: list[int], uuid: UUID, timestamp: int
+    size: int, blocks: list[int], uuid: UUID, timestamp: int, words: str
 ) -> None:
-    with pytest.raises(ValueError, match=r"."):
+    with pytest.raises(ValueError, match=re.escape(words)):
         VhdLayout(size, blocks, uuid, timestamp)
+
+
+def test_the_edges_of_what_a_layout_may_be() -> None:
+    assert VhdLayout(2 * MIB, [0], UUID(int=1), 0).blocks[0] == 0
+    assert VhdLayout(4 * MIB, [1], files.UUID_1, (1 << 32) - 1).timestamp == (1 << 32) - 1
 
 
 @pytest.mark.parametrize("change", [{"blocks": "!"}, {"uuid": 7}, {"virtual_size": None}])
