@@ -149,12 +149,12 @@ def _gzip(head: bytes) -> bool:
 
 def _lzma(head: bytes) -> bool:
     dictionary, size = int.from_bytes(head[1:5], "little"), int.from_bytes(head[5:13], "little")
-    rest = dictionary & (dictionary - 1)  # a power of two, or one and a half times that
+    rest = dictionary & (dictionary - 1)  # of a power of two, or of one and a half times that
     return (
         head[:1] == b"\x5d"
         and head[13:14] == b"\0"
         and dictionary >= 4096
-        and (rest == 0 or (rest & (rest - 1) == 0 and dictionary == rest * 3))
+        and (rest == 0 or 2 * dictionary == 3 * rest)
         and (size == (1 << 64) - 1 or size < 1 << 50)
         and head[510:512] != _BOOT_SECTOR
     )

@@ -119,7 +119,7 @@ def check(layout: Qcow2Layout, reader: Reader) -> Iterator[Problem]:
     yield from problems
     lost = [*cut(layout, reader, tables, used)]
     yield from lost
-    if any(problem.rule == "corrupt-metadata" for problem in problems):
+    if problems:
         return
     for problem in _l2(layout, reader, tables, fixed.union(tables, blocks), used):
         if not lost or problem.rule != "truncated":
@@ -237,7 +237,7 @@ def _l2(
     inside = [table for table in tables if table + each <= reader.size]
     standard: list[int] = []
     compressed: list[int] = []
-    for index in sample(len(inside), max(2, min(64, _L2_BYTES // each))):
+    for index in sample(len(inside), min(64, _L2_BYTES // each)):
         place = Region(f"the L2 table at {inside[index]}", inside[index], each)
         found = [entry for entry in entries(layout, reader, place.offset, each) if entry]
         plain = [entry for entry in found if not entry & COMPRESSED]

@@ -135,6 +135,12 @@ def udf() -> Mapping[str, Reader]:
             for n in (255, 257)
         },
         "gap": vhd_files.MemoryDisk(MIB, {32768: b"\0BEA01\1", 32768 + 4096: b"\0NSR02\1"}),
+        **{
+            f"cut behind its name, {at}": vhd_files.MemoryDisk(
+                32768 + at + 6, {32768: b"\0BEA01\1", 32768 + at: b"\0NSR02\1"}
+            )
+            for at in (0, 2048)
+        },
         "second": vhd_files.MemoryDisk(MIB, {32768 + 2048: b"\0NSR03\1"}),
         **{
             f"type {n}": vhd_files.MemoryDisk(MIB, {32768: bytes([n]) + b"NSR03\1"}) for n in (0, 1)

@@ -347,12 +347,15 @@ def ends() -> Mapping[str, Reader]:
         for name, image in streams.items()
         for n in (-1500, -600, -513, -30, -3, -1, 0, 1, 30, 512, 1000)
     }
+    few = COMPRESSED | 1 << 58 | _DATA
+    short = Memory(handmade.qcow2(l2=(few,), clusters=1)[: _DATA + 1024]).also(_DATA, packed[:1024])
     extended = handmade.qcow2(bits=14, incompatible=16, l2=(5 << 14 | COPIED, 1, 6 << 14, 1))
     return {
         **unused,
         **last,
         **other,
         **cut,
+        "too few sectors": short,
         "extended": Memory(extended[:-1]),
         "twice too long": Memory(handmade.qcow2() + bytes(CLUSTER)),
     }

@@ -72,6 +72,7 @@ def vmdk() -> Mapping[str, Reader]:
         "sound": Memory(whole),
         **{f"version {n}": _vmdk(4, n) for n in range(5)},
         **{f"flag {n}": _vmdk(8, 1 << n | 1) for n in (1, 2, 3, 16, 17, 18)},
+        "flag 18, no descriptor": _vmdk(8, 1 << 18 | 1).also(28, bytes(16)),
         "no newline test": _vmdk(8, 0).also(73, b"\n \n\n"),
         **{f"capacity {n}": _vmdk(12, n, 8) for n in (0, 1, 2047, 2049, 64 << 31, (64 << 31) + 1)},
         "capacity 0, no descriptor": _vmdk(12, 0, 24).also(28, bytes(16)),

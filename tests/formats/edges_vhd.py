@@ -290,6 +290,8 @@ def tables() -> Mapping[str, Reader | bytes]:
             )
             for size in (DISK, 512 << 24, (513 << 24) - 1, 513 << 24)
         },
+        "cut in the batmap": small()[: _BATMAP + 100],
+        "cut in the map": small()[: _MAP + 100],
         "nothing full": small(bits=bytes(512)),
         **{f"{n} entries with a budget": _huge(n) for n in (131072, 131073)},
         "bitmaps behind the end": small(tail=3 * STRIDE - 512),

@@ -218,7 +218,7 @@ def blocks() -> Mapping[str, Reader]:
         "one beyond, one below": entries(4 * MIB | 6, 5 * MIB | 6),
         **{
             f"an entry for a bitmap, {n}": _wide({_TABLE + 8 * n: far})
-            for n in (ratio - 1, ratio, ratio + 1)
+            for n in (ratio - 1, ratio, ratio + 1, 2 * ratio, 2 * ratio + 1)
         },
         **{f"an entry at {n}": _wide({_TABLE + 8 * n: far}, size=1 << 36) for n in (16383, 16384)},
         **{f"{n} entries for 4 blocks": region(40, long[n]) for n in long},
@@ -237,7 +237,7 @@ def blocks() -> Mapping[str, Reader]:
     }
 
 
-def _wide(pieces: Mapping[int, bytes], size: int = 8 << 30) -> Reader:
+def _wide(pieces: Mapping[int, bytes], size: int = 12 << 30) -> Reader:
     """A large disk, in a file with room for its table."""
     whole = image()
     start = {0: whole[: 3 * MIB], _TABLE: le64(4 * MIB | 6), **pieces}

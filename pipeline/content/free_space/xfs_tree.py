@@ -81,9 +81,16 @@ class Tree:
         self._last = (-1, -1)
         return self._walk(root, levels - 1, low, high)
 
-    def _walk(self, block: int, level: int, low: int, high: int) -> Iterator[Extent]:
+    def _walk(
+        self, block: int, level: int, low: int, high: int, key: Extent | None = None
+    ) -> Iterator[Extent]:
+        """``key``: what the node above says that this block begins with."""
         raw, count = self._block(block, level)
         head = self._head
+        if key is not None:
+            own = struct.unpack_from(">II", raw, head)
+            same = own[0] == key[0] and (self._order == "block" or own[1] == key[1])
+            require(same, f"a node of group {self._group} tells another begin of its child")
         if level == 0:
             records = integers(raw[head : head + 8 * count], "I", "big")
             for at in range(0, 2 * count, 2):
@@ -98,7 +105,8 @@ class Tree:
                 behind = index + 1 < count and keys[2 * index + 2] <= low
                 if behind or keys[2 * index] >= high:
                     continue
-            yield from self._walk(child, level - 1, low, high)
+            key = keys[2 * index], keys[2 * index + 1]
+            yield from self._walk(child, level - 1, low, high, key)
 
     def _record(self, start: int, count: int, low: int, high: int) -> Iterator[Extent]:
         words = f"the tree by {self._order} of group {self._group}"
