@@ -9,6 +9,7 @@ The tables lie beside the tests that make them.  A test compares; after a change
 
 from __future__ import annotations
 
+import itertools
 import json
 import runpy
 import sys
@@ -107,12 +108,20 @@ def flat(value: Mapping[str, Any], before: str = "") -> dict[str, Any]:
 
 
 def check(folder: Path, name: str, lines: Iterable[str]) -> None:
-    """Compare with the table that is stored; where ``WRITING`` is true it is written instead."""
-    path, text = folder / f"{name}.txt", "".join(f"{line}\n" for line in lines)
+    """Compare with the table that is stored; where ``WRITING`` is true it is written instead.
+
+    It ends at the first line that differs: what is wrong early is known early.
+    """
+    path = folder / f"{name}.txt"
     if WRITING:
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text)
-    assert text == path.read_text(), f"python tests/every_field.py writes {path.name} anew"
+        path.write_text("".join(f"{line}\n" for line in lines))
+        return
+    made = (piece for line in lines for piece in line.split("\n"))
+    kept = path.read_text().removesuffix("\n").split("\n")
+    for number, (now, before) in enumerate(itertools.zip_longest(made, kept), 1):
+        hint = f"{path.name}:{number}: python tests/every_field.py writes it anew"
+        assert now == before, hint
 
 
 WRITING = False

@@ -25,6 +25,7 @@ def check(library: Library, address: str) -> None:
         _against(library, other, "requirement" if is_requirement else "profile")
     for other in sorted(library.foreign):
         _check_keywords(library, other)
+        _check_alias(library, other)
         _check_references(library, other)
         _check_patterns(library, other)
         _check_templates(library, other)
@@ -77,6 +78,14 @@ def _place(error: Any) -> Steps:
         extra = [key for key in error.instance if key not in error.schema.get("properties", {})]
         return (*at, *extra[:1])
     return at
+
+
+def _check_alias(library: Library, address: str) -> None:
+    """What a profile's own ``$ref`` asks is judged by others and by nobody here: its lists are walked."""
+    document = library.documents[address]
+    if "$ref" in document and "x-finding" not in document:
+        wrong = "$ref: only a profile that is nothing but another name has one; list it in allOf"
+        library.note(address, ("$ref",), wrong)
 
 
 def _check_references(library: Library, address: str) -> None:

@@ -111,7 +111,7 @@ class Library:
         """Note what is wrong at a place of a document of the user's."""
         path = local_path(address)
         line, column = 1, 1
-        with contextlib.suppress(OSError, ValueError):
+        with contextlib.suppress(OSError, ValueError, IndexError):  # another text by now
             line, column = locate(path.read_text("utf-8") if path else "{}", at)
         self.problems.append(f"{path or address}:{line}:{column}: {message}")
 
@@ -350,10 +350,12 @@ class Collector:
                 f"{found.rule} protects the machine that reads the image: its severity stays error"
             )
         earlier = self.found.get(found.rule)
-        if earlier and (not overrides or (advice and not earlier.advice)):
-            return  # the same rule again, with no other words; advice does not weaken what decides
+        if earlier and advice and not earlier.advice:
+            return  # advice does not weaken what decides
+        if earlier and advice == earlier.advice and not overrides:
+            return  # the same again, with no other words
         self.found[found.rule] = replace(
-            found,
+            found if overrides or not earlier else earlier,
             advice=advice,
             position=position,
             order=earlier.order if earlier else len(self.found),

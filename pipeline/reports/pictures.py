@@ -138,7 +138,7 @@ def data_within(disk: Mapping[str, Any], start: int, end: int) -> int | None:
     for index in range(start // cell, min(-(-end // cell), len(found["data"]))):
         within = min(end, (index + 1) * cell) - max(start, index * cell)
         held += within * found["data"][index] / 100
-    return min(round(100 * held / (end - start)), 100)
+    return round(100 * held / (end - start))
 
 
 def _runs(cells: Sequence[int]) -> Iterator[Run]:

@@ -240,8 +240,8 @@ def _line(group: Sequence[JsonObject]) -> Line:
 
 
 def _where(found: JsonObject) -> str:
-    end = found["offset"] + max(found["length"] - 1, 0)
-    return f"byte {found['offset']}" if found["length"] < 2 else f"bytes {found['offset']}-{end}"
+    offset, length = found["offset"], found["length"]
+    return f"byte {offset}" if length < 2 else f"bytes {offset}-{offset + length - 1}"
 
 
 def _unknown(findings: Sequence[JsonObject]) -> list[Unknown]:

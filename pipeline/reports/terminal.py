@@ -69,7 +69,7 @@ def _write_styled(made: Callable[[int], Iterable[StyledLine]], out: TextIO) -> N
     from rich.console import Console
     from rich.text import Text
 
-    console = Console(file=out, highlight=False, markup=False, emoji=False, soft_wrap=True)
+    console = Console(file=out, soft_wrap=True)
     for line in made(min(console.width, WIDEST)):
         parts = ((_encodable(text, out.encoding), style) for text, style in line)
         console.print(Text.assemble(*parts))

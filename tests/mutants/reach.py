@@ -27,6 +27,7 @@ from rooms import CACHE, ROOT, Room
 
 LIMIT_CPU_S, LIMIT_WALL_S = 600, 3600.0  # for one test file
 BUDGET_S = 8.0  # of processor time for one mutant: dear tests that find nothing are not asked
+LEARNED = 5  # times cheaper a test counts for each mutant that it noticed
 _FIXTURES = "fixtures"
 
 Lines = Mapping[str, frozenset[int]]
@@ -133,16 +134,26 @@ class Watch:
         return result
 
 
-def choose(mutant: Mutant, reaches: Sequence[Reach], sources: Sequence[str]) -> list[Reach]:
-    """The tests to ask about a mutant, cheap files and tests first."""
+def choose(
+    mutant: Mutant, reaches: Sequence[Reach], sources: Sequence[str], noticed: Mapping[str, int]
+) -> list[Reach]:
+    """The tests to ask about a mutant, cheap ones first, and those that noticed many others.
+
+    ``noticed``: how many, by the test.  A dear test that compares a whole text finds most of them, and
+    would never be asked behind a hundred cheap ones.
+    """
+
+    def price(each: Reach) -> float:
+        return each.cost_s / (1 + LEARNED * noticed.get(each.test, 0))
+
     around = place((ROOT / mutant.file).read_text(), mutant.start)
     if around.function:
         wanted: Lines = {mutant.file: around.lines}
-        asked = sorted((each for each in reaches if each.runs(wanted)), key=lambda r: r.cost_s)
+        asked = sorted((each for each in reaches if each.runs(wanted)), key=price)
     else:  # those that run what speaks of the name, those that get into this file, or else all
         wanted = _speaking_of(around.names, sources)
         entering = [each for each in reaches if each.lines.get(mutant.file)] or reaches
-        asked = sorted(entering, key=lambda r: (not r.runs(wanted), r.cost_s))
+        asked = sorted(entering, key=lambda r: (not r.runs(wanted), price(r)))
     cost_s, kept = 0.0, asked[:1]
     for each in asked[1:]:
         cost_s += each.cost_s
@@ -150,7 +161,7 @@ def choose(mutant: Mutant, reaches: Sequence[Reach], sources: Sequence[str]) -> 
             break
         kept.append(each)
     files = [each.file for each in kept]
-    return sorted(kept, key=lambda each: (files.index(each.file), each.cost_s))
+    return sorted(kept, key=lambda each: (files.index(each.file), price(each)))
 
 
 def _speaking_of(names: Sequence[str], sources: Sequence[str]) -> Lines:

@@ -14,6 +14,7 @@ import math
 import sys
 import time
 import warnings
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -74,11 +75,8 @@ def judge(done: Done) -> Outcome:
     return Outcome.SURVIVED if done.code == 0 else Outcome.NOTICED
 
 
-def start(mutant: Mutant, tests: Tests, reaches: Sequence[Reach]) -> Forked | None:
-    """Show a mutant to the tests that get there; None: there are none."""
-    asked = choose(mutant, reaches, tests.sources)
-    if not asked:
-        return None
+def start(mutant: Mutant, tests: Tests, asked: Sequence[Reach]) -> Forked:
+    """Show a mutant to some tests."""
     names = [each.test for each in asked]
     cost_s = sum(each.cost_s for each in asked)
     return Forked(
@@ -87,28 +85,42 @@ def start(mutant: Mutant, tests: Tests, reaches: Sequence[Reach]) -> Forked | No
 
 
 def try_all(
-    queue: Sequence[Mutant], tests: Tests, reaches: Sequence[Reach], workers: int
-) -> Iterator[tuple[Mutant, Outcome]]:
-    """What becomes of each, as soon as it is known."""
+    queue: Sequence[Mutant],
+    tests: Tests,
+    reaches: Sequence[Reach],
+    noticed: Counter[str],
+    workers: int,
+) -> Iterator[tuple[Mutant, Outcome, str | None]]:
+    """What becomes of each, as soon as it is known, and the test that noticed.
+
+    ``noticed``: how many mutants each test has noticed so far; goes on counting.
+    """
     waiting, running = list(reversed(queue)), dict[Mutant, Forked]()
     try:
         while waiting or running:
             while waiting and len(running) < workers:
                 mutant = waiting.pop()
-                child = start(mutant, tests, reaches)
-                if child:
-                    running[mutant] = child
+                asked = choose(mutant, reaches, tests.sources, noticed)
+                if asked:
+                    running[mutant] = start(mutant, tests, asked)
                 else:
-                    yield mutant, Outcome.SURVIVED
+                    yield mutant, Outcome.SURVIVED, None
             ended = {mutant: child.poll() for mutant, child in running.items()}
             for mutant, done in ended.items():
                 if done:
                     del running[mutant]
-                    yield mutant, judge(done)
+                    by = _failed(done, reaches)
+                    noticed.update([by] if by else [])
+                    yield mutant, judge(done), by
             time.sleep(POLL_S)
     finally:
         for child in running.values():
             child.kill()
+
+
+def _failed(done: Done, reaches: Sequence[Reach]) -> str | None:
+    """The test that noticed, where the output names it."""
+    return next((each.test for each in reaches if f"{each.test}\n" in done.output), None)
 
 
 def sample(room: Room, options: argparse.Namespace) -> Score:
@@ -127,9 +139,10 @@ def sample(room: Room, options: argparse.Namespace) -> Score:
 
     def serve(tests: Tests) -> None:
         with Session(room.name, chosen) as session:
-            outcomes = try_all(queue, tests, survey(room, tests), options.workers)
-            for number, (mutant, outcome) in enumerate(outcomes, 1):
-                session.keep(mutant, outcome)
+            reaches, noticed = survey(room, tests), session.noticed()
+            outcomes = try_all(queue, tests, reaches, noticed, options.workers)
+            for number, (mutant, outcome, by) in enumerate(outcomes, 1):
+                session.keep(mutant, outcome, by)
                 print(f"{room.name}: {number} of {len(queue)}", end="\r", file=sys.stderr)
 
     if queue and with_tests(room, serve) != 0:

@@ -8,12 +8,15 @@ test may have come.
 from __future__ import annotations
 
 import enum
+from collections import Counter
 from collections.abc import Sequence
 
 from cosmic_ray.work_db import WorkDB
 from cosmic_ray.work_item import TestOutcome, WorkerOutcome, WorkResult
 from mutations import Mutant
 from rooms import CACHE
+
+_TIMEOUT = "timeout"
 
 
 class Outcome(enum.Enum):
@@ -40,12 +43,17 @@ class Session:
         """What is known by a mutant's id."""
         return {key: _outcome(result) for key, result in self._database.results}
 
-    def keep(self, mutant: Mutant, outcome: Outcome) -> None:
-        """Write down what became of it."""
+    def noticed(self) -> Counter[str]:
+        """How many mutants each test noticed first."""
+        outputs = (result.output for _, result in self._database.results)
+        return Counter(text for text in outputs if text and text != _TIMEOUT)
+
+    def keep(self, mutant: Mutant, outcome: Outcome, by: str | None) -> None:
+        """Write down what became of it; ``by``: the test that noticed, where it is known."""
         survived = outcome is Outcome.SURVIVED
         result = WorkResult(
             WorkerOutcome.NORMAL,
-            output="timeout" if outcome is Outcome.TIMED_OUT else None,
+            output=_TIMEOUT if outcome is Outcome.TIMED_OUT else by,
             test_outcome=TestOutcome.SURVIVED if survived else TestOutcome.KILLED,
             diff="\n".join(f"{sign} {line}" for sign, line in zip("-+", mutant.lines, strict=True)),
         )
@@ -61,4 +69,4 @@ class Session:
 def _outcome(result: WorkResult) -> Outcome:
     if result.test_outcome == TestOutcome.SURVIVED:
         return Outcome.SURVIVED
-    return Outcome.TIMED_OUT if result.output == "timeout" else Outcome.NOTICED
+    return Outcome.TIMED_OUT if result.output == _TIMEOUT else Outcome.NOTICED

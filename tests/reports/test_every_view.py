@@ -10,6 +10,8 @@ import copy
 import difflib
 import io
 import json
+import re
+import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -20,7 +22,7 @@ import pytest
 from pipeline import reports
 from pipeline.model import to_json
 from pipeline.reports import matrix, pictures, summary, terminal
-from tests import every_field, made_reports
+from tests import every_field, samples
 
 HERE = Path(__file__).parent
 GIB, MIB = 1 << 30, 1 << 20
@@ -395,6 +397,86 @@ CHANGES: dict[str, dict[str, Any]] = {
     "the usual options": CLEAN
     | {"job.options.fail_on": "error", "job.profile": "rackspace", "job.options.strict": False},
     "an absolute source": {"job.source": "/srv/a b.img"},
+    "a result with findings of its own": CLEAN
+    | {
+        "artifact": MADE,
+        "findings": FINDINGS[8:10],
+        "result": {
+            "findings": [
+                *FINDINGS[7:9],  # an error, and a warning that the source has too
+                finding("small-thing", "warning", "unknown"),
+                finding("backup-table", "info", message="It lies in the middle."),
+            ],
+            "passed": [],
+            "not_applicable": [],
+        },
+    },
+    "a warning that a conversion mends": {
+        "findings": [finding("file-format", "warning", fixed_by="convert"), *FINDINGS[10:11]]
+    },
+    "stored in no segment": CLEAN | {"receipt": SENT | {"segments": []}},
+    "inspected, other stages": INSPECTED
+    | {
+        "stages": [
+            {"name": name, "status": "done", "seconds": 1} for name in ("capture", "identify")
+        ]
+    },
+    "long words": {
+        "profile.name": "-".join(["cloud"] * 25),
+        "job.source": "-".join(["disk"] * 30),
+        "findings": [
+            finding(
+                "-".join(["rule"] * 30),
+                message=" ".join(["one-two-three"] * 20),
+                expected="x" * 130,
+                title="-".join(["title"] * 20),
+            ),
+            finding("file-format", "info", fixed_by="convert", message="four-five-six " * 20),
+        ],
+    },
+    **{
+        f"a title of {length}": {"findings": [finding("disk-size", title="t" * length)]}
+        for length in (39, 40, 79, 80)
+    },
+    "long values of few words": INSPECTED
+    | {
+        "facts.guest.packages.manager": "m" * 120,
+        "facts.guest.packages.kernels": [f"{'k' * 60} {'l' * 60} m", f"{'k' * 60} {'l' * 60}"],
+    },
+    "stored far away": CLEAN | {"artifact": MADE, "receipt": SENT | {"url": f"s3://b/{'u' * 99}"}},
+    "a small disk": {
+        "facts.container.virtual_size": 1000,
+        "facts.disk.virtual_size": 1000,
+        "facts.disk.partitions": [
+            {"number": 1, "start": 6, "size": 100, "type": "L"},
+            {"number": 2, "start": 112, "size": 5, "type": "L"},
+            {"number": 3, "start": 200, "size": 794, "type": "L"},
+            {"number": 4, "start": 999, "size": 0, "type": "L"},
+        ],
+        "facts.disk.allocation": {"cell": 7, "data": [(n * 41) % 101 for n in range(137)]},
+        "facts.container.file_size": 1023,
+        "facts.container.allocated_size": 0,
+        "profile.limits": {"virtual_size": 999, "file_size": 1},
+        "artifact": MADE | {"size": 1},
+        "stages": [
+            {"name": "check", "status": "done", "seconds": 2},
+            {"name": "convert", "status": "done", "seconds": 1},
+            {"name": "upload", "status": "done", "seconds": 497},
+        ],
+    },
+    "a small disk with smaller gaps": {
+        "facts.disk.virtual_size": 1000,
+        "facts.disk.partitions": [
+            {"number": 1, "start": 5, "size": 100, "type": "L"},
+            {"number": 2, "start": 105, "size": 890, "type": "L"},
+        ],
+        "facts.disk.allocation": {"cell": 1, "data": [100, 0, 0, 1, 9, 10, 11, 20, 100]},
+    },
+    "a disk of nothing": {
+        "facts.disk.virtual_size": 0,
+        "facts.disk.allocation": {"cell": 1, "data": [50]},
+        "facts.disk.partitions": [{"number": 1, "start": 1, "size": 1, "type": "L"}],
+    },
 }
 
 
@@ -413,8 +495,14 @@ def changed(report: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, 
     return found
 
 
+def as_stored(report: Any) -> Any:
+    """As it is read from a file: no text in it is one of the program's own objects."""
+    return json.loads(json.dumps(report))
+
+
 def views(report: Any) -> Iterator[str]:
     """Every view as lines."""
+    report = as_stored(report)
     whole = summary.summarize(report)
     for width in (100, 60):
         yield f"--- terminal, {width} columns"
@@ -470,6 +558,7 @@ def several() -> Iterator[str]:
         "one that is taken, one that is not": SEVERAL[:2],
         "none": SEVERAL[1:3][:1],
         "none of two": [SEVERAL[1], SEVERAL[3]],
+        "two that are taken": [SEVERAL[0], SEVERAL[2]],
         "several of each": [*SEVERAL[:2], *images[:2]],
         "inspected": [changed(WHOLE, INSPECTED), changed(WHOLE, CHANGES["inspected, no image"])],
         "inspected, all known": [
@@ -489,11 +578,28 @@ def several() -> Iterator[str]:
                 {"format": "vhd", "variant": "fixed", "virtual_size": GIB},
                 {"format": "raw", "packing": "tar.gz", "virtual_size": GIB},
                 {"format": "qcow2"},
+                {"format": "qcow2", "virtual_size": 900},
+                {"format": "vmdk", "variant": "streamOptimized", "virtual_size": 900},
+                {"format": "raw", "virtual_size": 500},
+                {"format": "vhd", "variant": "fixed", "virtual_size": 500},
+                {"format": "vhd", "variant": "fixed", "packing": "tar.gz", "virtual_size": 500},
             )
+        ],
+        "long names": [
+            changed(each, {"job.source": "n" * length, "profile.name": "one"})
+            for each, length in zip(SEVERAL, (9, 47, 48), strict=False)
+        ],
+        "longer names": [
+            changed(each, {"job.source": "n" * length, "profile.name": "one"})
+            for each, length in zip(SEVERAL, (9, 48, 49), strict=False)
+        ],
+        "long words": [
+            changed(each, CHANGES["long words"] | {"job.source": "x"}) for each in SEVERAL[:2]
         ],
     }
     for name, group in groups.items():
         yield f"=== {name}"
+        group = [as_stored(each) for each in group]
         found = matrix.rows(group)
         for width in (100, 60):
             for line in terminal.matrix_lines(found, width):
@@ -503,7 +609,19 @@ def several() -> Iterator[str]:
         yield from reports.render("github", group).splitlines()[:2]
 
 
-STRUCTURES = {"views": lines, "several": several}
+def widths() -> Iterator[str]:
+    """The terminal's lines where they are cut otherwise: too narrow, and a line that just fits."""
+    whole = summary.summarize(as_stored(WHOLE))
+    row = matrix.rows([as_stored(changed(WHOLE, CHANGES["accepted"]))])
+    for width in (30, 20):
+        yield f"--- {width} columns"
+        yield from ("".join(text for text, _ in line) for line in terminal.lines(whole, width))
+    for width in range(58, 62):
+        yield f"--- a row, {width} columns"
+        yield from ("".join(text for text, _ in line) for line in terminal.matrix_lines(row, width))
+
+
+STRUCTURES = {"views": lines, "several": several, "widths": widths}
 
 
 def compare(name: str) -> None:
@@ -520,11 +638,15 @@ def test_no_row_asks_for_nothing() -> None:
     assert matrix.next_command(()) is None
 
 
-@pytest.mark.parametrize(("columns", "colour"), [("70", None), ("200", None), ("70", "1")])
+@pytest.mark.parametrize(
+    ("columns", "colour", "width"),
+    [("70", None, 70), ("200", None, 110), ("", None, 100), ("70", "1", 70), ("200", "1", 110)],
+)
 def test_the_width_is_the_terminal_s_up_to_110(
-    monkeypatch, columns: str, colour: str | None
+    monkeypatch, columns: str, colour: str | None, width: int
 ) -> None:
     monkeypatch.setenv("COLUMNS", columns)
+    monkeypatch.setattr(sys, "__stdout__", None)  # whoever runs the tests may have a terminal
     monkeypatch.delenv("NO_COLOR", raising=False)
     monkeypatch.delenv("FORCE_COLOR", raising=False)
     if colour:
@@ -533,15 +655,13 @@ def test_the_width_is_the_terminal_s_up_to_110(
 
     reports.print_summary(WHOLE, out)
 
-    width = min(int(columns), 110)
     plain = [
         "".join(text for text, _ in line)
         for line in terminal.lines(summary.summarize(WHOLE), width)
     ]
     shown = out.getvalue()
     assert ("\x1b[" in shown) is bool(colour)
-    if not colour:
-        assert shown == "".join(f"{line}\n" for line in plain)
+    assert re.sub(r"\x1b\[[0-9;]*m", "", shown) == "".join(f"{line}\n" for line in plain)
 
 
 def test_no_color_wins(monkeypatch) -> None:
@@ -555,7 +675,7 @@ def test_no_color_wins(monkeypatch) -> None:
 
 
 def test_the_report_itself_is_indented_json() -> None:
-    report = to_json(made_reports.good())
+    report = to_json(samples.report(samples.facts(), source="d\u00edsk.vhd"))
 
     assert reports.render("json", report) == json.dumps(report, indent=2, ensure_ascii=False) + "\n"
     assert (
