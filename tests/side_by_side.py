@@ -1,7 +1,7 @@
 """Many file systems on one disk, for the direct reader and one appliance to be asked about alike."""
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -84,7 +84,7 @@ def everything(tree: Any, limit: int = 200, deepest: int = 8) -> dict[str, Any]:
 
     Damaged directories may hold themselves, so there is a deepest one.
     """
-    told: dict[str, Any] = {"free": answer(lambda: tree.free()["free"])}
+    told: dict[str, Any] = {}
     todo = ["/"]
     while todo:
         directory = todo.pop()
@@ -105,9 +105,35 @@ def everything(tree: Any, limit: int = 200, deepest: int = 8) -> dict[str, Any]:
                 told[f"readlink {path}"] = answer(tree.readlink, path)
             elif entry.kind == "file" and entry.size:
                 told[f"read {path}"] = answer(_content, tree, path, entry.size)
-    told["stat missing"] = answer(tree.stat, "/", ["no such name", "x" * 255])
-    told["names missing"] = answer(tree.names, "/no/such/directory")
-    return told
+    return told | {question: ask(tree) for question, ask in _ANYWHERE.items()}
+
+
+_ANYWHERE: dict[str, Callable[[Any], Any]] = {
+    "free": lambda tree: answer(lambda: tree.free()["free"]),
+    "stat missing": lambda tree: answer(tree.stat, "/", ["no such name", "x" * 255]),
+    "names missing": lambda tree: answer(tree.names, "/no/such/directory"),
+}
+
+
+def asked_again(tree: Any, questions: Iterable[str]) -> dict[str, Any]:
+    """The answers to some of the questions of ``everything``."""
+    return {
+        question: _ANYWHERE[question](tree) if question in _ANYWHERE else _told(tree, question)
+        for question in questions
+    }
+
+
+def _told(tree: Any, question: str) -> Any:
+    what, _, path = question.partition(" ")
+    if what == "names":
+        return answer(tree.names, path)
+    if what == "readlink":
+        return answer(tree.readlink, path)
+    directory, _, name = path.rpartition("/")
+    [entry] = _stats(tree, directory or "/", [name])
+    if what == "stat" or entry is None or isinstance(entry, str):
+        return _said(entry)
+    return entry.modified if what == "modified" else answer(_content, tree, path, entry.size)
 
 
 def _stats(tree: Any, directory: str, names: list[str]) -> list[Any]:

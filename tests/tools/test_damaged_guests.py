@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 from damaged import KINDS, Variants, changes, make, written
-from side_by_side import both, differences, everything, gather
+from side_by_side import asked_again, both, differences, everything, gather
 
 from pipeline.errors import ToolError
 from pipeline.guest.tree import TreeError
@@ -87,11 +87,11 @@ def invented(opened, volume, before) -> list[str]:
     """
     try:
         ours = everything(opened.direct.mount(volume))
-        theirs = everything(opened.appliance.mount(volume.device, volume.type))
+        new = [line.split(": ")[0] for line in differences(ours, before)]
+        theirs = asked_again(opened.appliance.mount(volume.device, volume.type), new)
     except (UnableError, TreeError):
         return []
-    new = {line.split(": ")[0] for line in differences(ours, before)}
-    return [line for line in differences(ours, theirs) if line.split(": ")[0] in new]
+    return differences({question: ours[question] for question in new}, theirs)
 
 
 BESIDE = (

@@ -57,6 +57,7 @@ _OPTIONS = {
     "btrfs": "ro,rescue=nologreplay",
     "f2fs": "ro,norecovery",
     "reiserfs": "ro,nolog",
+    "vfat": "ro,utf8=1",  # not every kernel shows names outside ASCII by itself
 }
 """Nothing is replayed: the disk is looked at as it lies."""
 

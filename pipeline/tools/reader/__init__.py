@@ -1,7 +1,7 @@
 """A guest's files without a virtual machine: read by libyal, in a process that can do nothing else.
 
-    client.py ─ child.py ──questions──▶ worker.py ─ ext.py, xfs.py, ntfs.py, fat.py ─▶ libyal
-                 ▲  │                     │         hive.py                            │
+    client.py ─ child.py ──questions──▶ worker.py ─ ext.py, xfs.py, ntfs.py, hive.py ─▶ libyal
+                 ▲  │                     │         fat.py, by itself                  │
                  │  └────── bytes ◀───────┴────────── volume.py ◀── reads ─────────────┘
     gates.py: what the libraries would read wrongly never meets them
 

@@ -32,7 +32,7 @@ from pipeline.tools.reader import wire
 
 WORKER = "pipeline.tools.reader.worker"
 _START = "import sys; sys.path[:0] = sys.argv[3:]; __import__(sys.argv[1], fromlist=['']).main()"
-LIBRARIES = ("pyfsext", "pyfsxfs", "pyfsntfs", "pyfsfat", "pyregf", "google_crc32c")
+LIBRARIES = ("pyfsext", "pyfsxfs", "pyfsntfs", "pyregf", "google_crc32c")
 # Its files are those into which Python puts compiled modules; locked in, it writes none.
 LIMITS = Limits(memory=512 * MIB, cpu_s=30, file_size=MIB)
 STARTING_S = 20.0  # 60 ms on a quiet machine
