@@ -71,7 +71,7 @@ def compared(
     """What is said of the first one, and by their labels what is said otherwise of the others."""
     yield from (f"{name}: {_text(value)}" for name, value in base.items())
     for label, seen in others:
-        yield f"{label}  {_otherwise(base, seen)}".rstrip()
+        yield f"{label}  {otherwise(base, seen)}".rstrip()
 
 
 def _changes(structure: Structure, whole: Memory) -> Iterator[tuple[str, Memory]]:
@@ -85,7 +85,8 @@ def _changes(structure: Structure, whole: Memory) -> Iterator[tuple[str, Memory]
         yield f"{size} bytes", Memory(structure.data[:size].ljust(size, b"\0"))
 
 
-def _otherwise(base: Mapping[str, Any], seen: Mapping[str, Any]) -> str:
+def otherwise(base: Mapping[str, Any], seen: Mapping[str, Any]) -> str:
+    """What is not said as it was, in one line."""
     told = [f"{name}: {_text(value)}" for name, value in seen.items() if base.get(name) != value]
     if base.get("format") == seen.get("format"):  # of another one nothing is the same
         told += [f"no {name}" for name in base if name not in seen]
@@ -129,11 +130,12 @@ WRITING = False
 
 def main() -> None:
     """Write all tables, or those of the test files that are named."""
-    sys.path[:0] = [str(ROOT), str(ROOT / "tests"), str(ROOT / "tests" / "formats")]
+    sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
     import tests.every_field as used
 
     used.WRITING = True
     for path in map(Path, sys.argv[1:] or sorted((ROOT / "tests").rglob("test_every_*.py"))):
+        sys.path.insert(0, str(path.parent))
         found = runpy.run_path(str(path))
         for name in found["STRUCTURES"]:
             found["compare"](name)
