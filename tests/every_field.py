@@ -74,6 +74,18 @@ def compared(
         yield f"{label}  {otherwise(base, seen)}".rstrip()
 
 
+def cases(group: Mapping[str, Any], tell: Callable[[Any], Mapping[str, Any]]) -> Iterator[str]:
+    """What is said of each of these by its name; of the first one in full."""
+    told = ((_shown(name), tell(item)) for name, item in group.items())
+    first, base = next(told)
+    yield f"{first}:"
+    yield from compared(base, told)
+
+
+def _shown(name: str) -> str:
+    return name.encode("unicode_escape").decode("ascii")
+
+
 def _changes(structure: Structure, whole: Memory) -> Iterator[tuple[str, Memory]]:
     for offset, length in structure.fields:
         old = int.from_bytes(whole.read(offset, length), structure.order)  # type: ignore[arg-type]

@@ -7,6 +7,7 @@ a tool.  Free is what no builder has put anything into.
 from __future__ import annotations
 
 import struct
+import zlib
 from collections.abc import Callable, Iterable
 
 import google_crc32c
@@ -22,6 +23,11 @@ def raw_crc32c(data: bytes, state: int = 0xFFFFFFFF) -> int:
     """As ext4 keeps it: neither begun nor ended by an inversion."""
     found: int = google_crc32c.extend(state ^ 0xFFFFFFFF, data)
     return found ^ 0xFFFFFFFF
+
+
+def raw_crc32(data: bytes, state: int = 0xF597A6CF) -> int:
+    """As LVM keeps it: neither begun nor ended by an inversion."""
+    return zlib.crc32(data, state ^ 0xFFFFFFFF) ^ 0xFFFFFFFF
 
 
 def bits(numbers: Iterable[int], size: int) -> bytes:

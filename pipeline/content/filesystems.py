@@ -54,9 +54,11 @@ _FAR: tuple[tuple[int, bytes, str], ...] = (
     (32769, b"BEA01", "udf"),
     (4120, bytes.fromhex("c68573f64e1a45ca8265f57f48ba6d81"), "bcachefs"),
 )
-_SWAP_PAGES = (4096, 8192, 16384, 65536)
 _TO_REPLAY = "its log holds changes that were not written back"
 _RAID_MAGIC = struct.pack("<I", 0xA92B4EFC)
+
+SWAP_PAGES = (4096, 8192, 16384, 32768, 65536)
+"""Sizes of a page; the first one of a swap area ends with its mark."""
 
 MOUNTABLE = frozenset(
     {"ext2", "ext3", "ext4", "xfs", "btrfs", "vfat", "ntfs", "exfat", "f2fs", "jfs", "reiserfs"}
@@ -91,7 +93,7 @@ def signature(reader: Reader, offset: int = 0, length: int | None = None) -> str
     for at, magic, name in _FAR:
         if reader.read(offset + at, len(magic)) == magic:
             return name
-    for page in _SWAP_PAGES:
+    for page in SWAP_PAGES:
         if reader.read(offset + page - 10, 10) in (b"SWAPSPACE2", b"SWAP-SPACE"):
             return "swap"
     return _at_end(reader, offset, length) or _zfs(reader, offset)

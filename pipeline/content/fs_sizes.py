@@ -17,11 +17,11 @@ import struct
 from collections.abc import Callable
 
 from pipeline.content import lvm
+from pipeline.content.filesystems import SWAP_PAGES
 from pipeline.source import Reader
 
 SUPERBLOCK = 4096  # bytes from the start in which most types say their size
 _64_BIT = 0x80
-_SWAP_PAGES = (4096, 8192, 16384, 65536)
 
 _Look = Callable[[Reader, int], int | None]
 
@@ -67,7 +67,7 @@ def _btrfs(reader: Reader, offset: int) -> int | None:
 
 def _swap(reader: Reader, offset: int) -> int | None:
     found = _fields(reader, offset + 1024, "<II")
-    for page in _SWAP_PAGES:
+    for page in SWAP_PAGES:
         if found and found[0] == 1 and reader.read(offset + page - 10, 10) == b"SWAPSPACE2":
             return (found[1] + 1) * page
     return None

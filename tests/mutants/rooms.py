@@ -1,6 +1,7 @@
 """Which tests answer for which room: a mutant is shown to the tests of its own room, and to no others.
 
-What needs a browser, an appliance or a server is left out: it says little about one line, and slowly.
+What needs a browser, an appliance or a server, or makes many real file systems, is left out: it says little
+about one line, and slowly.
 """
 
 from __future__ import annotations
@@ -43,7 +44,18 @@ ROOMS = {
     room.name: room
     for room in (
         Room("formats", ("pipeline/formats",), ("tests/formats",)),
-        Room("content", ("pipeline/content",), ("tests/content",)),
+        Room(
+            "content",
+            ("pipeline/content",),
+            ("tests/content",),
+            without=(
+                "tests/content/free_space/test_free_by_tools.py",
+                "tests/content/free_space/test_free_churn.py",
+                "tests/content/free_space/test_free_damaged.py",
+                "tests/content/free_space/test_free_kernel.py",
+                "tests/content/free_space/test_free_left.py",
+            ),
+        ),
         Room("guest", ("pipeline/guest",), ("tests/guest",)),
         Room(
             "profile",

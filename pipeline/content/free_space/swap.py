@@ -13,10 +13,10 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterator
 
+from pipeline.content.filesystems import SWAP_PAGES
 from pipeline.content.free_space.base import Effort, Span, clipped, exactly, require
 from pipeline.source import Reader
 
-_PAGES = (4096, 8192, 16384, 32768, 65536)
 _MARK = b"SWAPSPACE2"
 _ASLEEP = (
     b"S1SUSPEND",
@@ -44,7 +44,7 @@ class SwapMap:
 
 def look(volume: Reader, _effort: Effort) -> SwapMap:
     """The free space of a swap area, in a few reads whatever its size.  Raises ``KeptError``."""
-    found = [page for page in _PAGES if volume.read(page - 10, 10) == _MARK]
+    found = [page for page in SWAP_PAGES if volume.read(page - 10, 10) == _MARK]
     require(len(found) == 1, "its header is of an old kind, or comes twice")
     page = found[0]
     version, last = struct.unpack_from("<II", exactly(volume, 1024, 8, "header"))
@@ -57,4 +57,4 @@ def look(volume: Reader, _effort: Effort) -> SwapMap:
 
 def asleep(volume: Reader) -> bool:
     """Whether a swap area holds a hibernated system."""
-    return any(volume.read(page - 10, 10).startswith(_ASLEEP) for page in _PAGES)
+    return any(volume.read(page - 10, 10).startswith(_ASLEEP) for page in SWAP_PAGES)
