@@ -121,7 +121,7 @@ def children(words: str) -> list[int]:
     found = []
     for path in Path("/proc").glob("[0-9]*/cmdline"):
         try:
-            line = path.read_bytes().decode()
+            line = path.read_bytes().decode(errors="replace")  # others' arguments may be anything
             parent = int(path.with_name("stat").read_text().rsplit(")", 1)[1].split()[1])
         except OSError:
             continue
