@@ -16,7 +16,7 @@ import os
 import socket
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import pipeline
@@ -31,7 +31,7 @@ from pipeline.tools.command import MIB, Limits, Stop
 from pipeline.tools.reader import wire
 
 WORKER = "pipeline.tools.reader.worker"
-_START = "import sys; sys.path[:0] = sys.argv[3:]; __import__(sys.argv[1], fromlist=['']).main()"
+_START = "import sys; sys.path[:0] = sys.argv[4:]; __import__(sys.argv[1], fromlist=['']).main()"
 LIBRARIES = ("pyfsext", "pyfsxfs", "pyfsntfs", "pyregf", "google_crc32c")
 # Its files are those into which Python puts compiled modules; locked in, it writes none.
 LIMITS = Limits(memory=512 * MIB, cpu_s=30, file_size=MIB)
@@ -185,16 +185,17 @@ def _value(payload: bytes) -> Any:
 
 
 @contextlib.contextmanager
-def started(view: Reader, cancellation: Stop | None) -> Iterator[Child]:
+def started(view: Reader, cancellation: Stop | None, kinds: Iterable[str]) -> Iterator[Child]:
     """A child for the volumes of ``view``, which ends with the block; ``greet`` waits until it is ready.
 
-    Raises ``ToolError`` when it cannot be started.
+    ``kinds``: the types of volumes that it will be asked about.  Raises ``ToolError`` when it does not start.
     """
     ours, theirs = socket.socketpair()
     with ours, theirs:
         rules = seccomp.descriptor_only(theirs.fileno()) or b""
         ours.sendall(b"".join(wire.parts(wire.DATA, rules)))  # waits in the socket until it reads
-        argv = [sys.executable, "-I", "-S", "-c", _START, WORKER, str(theirs.fileno()), *_places()]
+        argv = [sys.executable, "-I", "-S", "-c", _START, WORKER, str(theirs.fileno())]
+        argv += [",".join(sorted(kinds)), *_places()]
         with command.background(argv, limits=LIMITS, pass_fds=(theirs.fileno(),)) as child:
             theirs.close()
             yield Child(ours, child, view, cancellation)

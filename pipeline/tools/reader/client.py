@@ -41,6 +41,7 @@ class DirectReader:
         self._turn = threading.Lock()  # of who asks
         self._lost: dict[str, str] = {}  # device: why
         self._starts = 0
+        self._kinds = gates.KINDS  # of the volumes that there are
         self.version = ""  # of libfsext, once a child has answered
 
     def start(self, volumes: Sequence[Volume]) -> None:
@@ -48,7 +49,9 @@ class DirectReader:
 
         A child that does not start is told of by the first question.
         """
-        if any(volume.pieces is not None and volume.type in gates.KINDS for volume in volumes):
+        kinds = frozenset(it.type for it in volumes if it.type in gates.KINDS and it.pieces)
+        if kinds:
+            self._kinds = kinds
             with contextlib.suppress(ToolError):
                 self._begun()
 
@@ -97,7 +100,9 @@ class DirectReader:
     def _begun(self) -> Child:
         if self._child is None:
             self._starts += 1
-            self._child = self._stack.enter_context(started(self._view, self._cancellation))
+            self._child = self._stack.enter_context(
+                started(self._view, self._cancellation, self._kinds)
+            )
         return self._child
 
     def close(self) -> None:
@@ -124,7 +129,7 @@ def try_out() -> bool:
 
     Raises ``ToolError`` when it does not start.
     """
-    with started(_Nothing(), None) as child:
+    with started(_Nothing(), None, gates.KINDS) as child:
         try:
             child.greet()
         except EndedError as error:

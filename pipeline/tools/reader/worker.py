@@ -1,10 +1,11 @@
 """The reader's child: imports its libraries, locks itself in, then answers questions.
 
     sys.argv  2  the descriptor of its end of a socket pair
+              3  the types of the volumes that it may be asked about, with commas
 
 It gets its system-call filter, locks itself in, and says whether it is; from then on it reads nothing but
 the socket (``wire.py``).  Questions are ``open`` (a volume's number, type and size) and those of
-``answers.py``.  Its imports are few, because its start is most of what a guest's facts cost.
+``answers.py``.  Its imports are few, because its start is much of what a guest's facts cost.
 """
 
 from __future__ import annotations
@@ -13,26 +14,42 @@ import json
 import os
 import sys
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeAlias
 
 import pyfsext
 
 from pipeline.tools.reader import lock, wire
 from pipeline.tools.reader.answers import NotThereError, UnableError
-from pipeline.tools.reader.ext import Ext
-from pipeline.tools.reader.fat import Fat
-from pipeline.tools.reader.ntfs import Ntfs
 from pipeline.tools.reader.volume import Pages
-from pipeline.tools.reader.xfs import Xfs
 
-_KINDS: dict[str, Callable[[Pages], Any]] = {
-    "ext2": Ext,
-    "ext3": Ext,
-    "ext4": Ext,
-    "xfs": Xfs,
-    "vfat": Fat,
-    "ntfs": Ntfs,
-}
+Opener: TypeAlias = "Callable[[Pages], Any]"
+
+
+def _ext() -> Opener:
+    from pipeline.tools.reader.ext import Ext
+
+    return Ext
+
+
+def _fat() -> Opener:
+    from pipeline.tools.reader.fat import Fat
+
+    return Fat
+
+
+def _ntfs() -> Opener:
+    from pipeline.tools.reader.ntfs import Ntfs
+
+    return Ntfs
+
+
+def _xfs() -> Opener:
+    from pipeline.tools.reader.xfs import Xfs
+
+    return Xfs
+
+
+_KINDS = {"ext2": _ext, "ext3": _ext, "ext4": _ext, "xfs": _xfs, "vfat": _fat, "ntfs": _ntfs}
 _PIECE = 256 << 10  # bytes read at once: what the socket holds
 _CALLS = frozenset({"stat", "names", "readlink", "read", "free", "hive"})
 
@@ -40,8 +57,9 @@ _CALLS = frozenset({"stat", "names", "readlink", "read", "free", "hive"})
 class Worker:
     """Answers from the volumes that were opened."""
 
-    def __init__(self, descriptor: int) -> None:
+    def __init__(self, descriptor: int, kinds: list[str]) -> None:
         self._descriptor = descriptor
+        self._openers = {kind: _KINDS[kind]() for kind in kinds}
         self._volumes: dict[int, Any] = {}
 
     def serve(self) -> None:
@@ -67,11 +85,14 @@ class Worker:
         if call == "open":
             size = arguments["size"]
             pages = Pages(size, lambda at, length: self._need(volume, at, length))
-            self._volumes[volume] = _KINDS[arguments["kind"]](pages)
+            self._volumes[volume] = self._openers[arguments["kind"]](pages)
             return True
         if call not in _CALLS:
             raise ValueError(f"no such question: {call}")
-        return getattr(self._volumes[volume], call)(**arguments)
+        ask = getattr(self._volumes[volume], call, None)
+        if ask is None:
+            raise UnableError(f"this kind of volume is not asked for that ({call})")
+        return ask(**arguments)
 
     def _need(self, volume: int, offset: int, length: int) -> bytes:
         self.send(wire.NEED, wire.RANGE.pack(volume, offset, length))
@@ -117,7 +138,7 @@ def _reason(error: Exception) -> str:
 
 def main() -> None:
     """Lock in, say so, serve."""
-    worker = Worker(int(sys.argv[2]))
+    worker = Worker(int(sys.argv[2]), sys.argv[3].split(","))
     rules = worker.receive()
     if rules is not None:
         hello = {"locked": worker.lock(rules), "version": pyfsext.get_version()}
