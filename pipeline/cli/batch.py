@@ -193,9 +193,9 @@ def do(
         place = directory or Path("imgprep.batch")
     out = output.parse(reports, json=json)
     known_by: manifest.Identity | None = identity.value if identity else None
-    tasks = _told(lambda: plan.make(found, here=scheduler is None, identity=known_by))
     most = 1 if fail_fast else max_failures
     how = _plan(place, jobs, only, most, limit_rate, scheduler, no_cache=no_cache)
+    tasks = _told(lambda: plan.make(found, here=scheduler is None, identity=known_by))
     if dry_run:
         batch_plan.show(how, tasks, json=json)
         return

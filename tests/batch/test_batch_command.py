@@ -90,6 +90,24 @@ def test_options_that_a_manifest_decides_are_not_ignored(imgprep, mixed, tmp_pat
     assert "--guest, --if-exists" in ended.stderr
 
 
+@pytest.mark.parametrize(
+    ("option", "value", "rule"),
+    [
+        ("--limit-rate", "3x", "rate-malformed"),
+        ("--limit-rate", "0.1", "rate-malformed"),
+        ("--only", "some", "state-unknown"),
+    ],
+)
+def test_a_wrong_option_is_told_before_the_images_are_looked_for(
+    imgprep, tmp_path, option, value, rule
+):
+    ended = imgprep("batch", "nowhere.raw", "--to", tmp_path / "store", option, value)
+
+    assert ended.code == 2
+    assert rule in ended.stderr
+    assert "nowhere" not in ended.stderr
+
+
 def test_a_cluster_and_identity_stat_do_not_go_together(imgprep, mixed, tmp_path):
     ended = imgprep(
         "batch", mixed / "good-0.qcow2", "--to", tmp_path / "s", "--identity=stat",
