@@ -124,7 +124,7 @@ class Place:
 
     function: str | None  # the outermost function or method in whose body it is, qualified
     lines: frozenset[int]  # of the innermost statement, or its head where it has a body
-    names: tuple[str, ...]  # of the module that the outermost statement gives a value to
+    names: tuple[str, ...]  # of that function, or of what the module's statement gives a value to
 
 
 def place(source: str, at: Position) -> Place:
@@ -136,7 +136,7 @@ def place(source: str, at: Position) -> Place:
             names.append(node.name)
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
             if at >= (node.body[0].lineno, node.body[0].col_offset):
-                return Place(".".join([*names, node.name]), _head(around[-1]), ())
+                return Place(".".join([*names, node.name]), _head(around[-1]), (node.name,))
             break
     return Place(None, frozenset(), _given(around[0]) if around else ())
 

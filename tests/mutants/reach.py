@@ -135,7 +135,7 @@ class Watch:
 
 
 def choose(
-    mutant: Mutant, reaches: Sequence[Reach], sources: Sequence[str], noticed: Mapping[str, int]
+    mutant: Mutant, reaches: Sequence[Reach], tests: Tests, noticed: Mapping[str, int]
 ) -> list[Reach]:
     """The tests to ask about a mutant, cheap ones first, and those that noticed many others.
 
@@ -147,11 +147,11 @@ def choose(
         return each.cost_s / (1 + LEARNED * noticed.get(each.test, 0))
 
     around = place((ROOT / mutant.file).read_text(), mutant.start)
-    if around.function:
+    if around.function and f"{mutant.file}:{around.function}" not in tests.imported:
         wanted: Lines = {mutant.file: around.lines}
         asked = sorted((each for each in reaches if each.runs(wanted)), key=price)
     else:  # those that run what speaks of the name, those that get into this file, or else all
-        wanted = _speaking_of(around.names, sources)
+        wanted = _speaking_of(around.names, tests.sources)
         entering = [each for each in reaches if each.lines.get(mutant.file)] or reaches
         asked = sorted(entering, key=lambda r: (not r.runs(wanted), price(r)))
     cost_s, kept = 0.0, asked[:1]

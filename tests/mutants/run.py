@@ -100,7 +100,7 @@ def try_all(
         while waiting or running:
             while waiting and len(running) < workers:
                 mutant = waiting.pop()
-                asked = choose(mutant, reaches, tests.sources, noticed)
+                asked = choose(mutant, reaches, tests, noticed)
                 if asked:
                     running[mutant] = start(mutant, tests, asked)
                 else:
