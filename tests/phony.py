@@ -159,7 +159,7 @@ class Memory:
         return data[offset : offset + length]
 
     def free(self) -> dict[str, int]:
-        return {"free": 1 << 30, "free_inodes": 1000}
+        return {"size": 2 << 30, "free": 1 << 30, "free_inodes": 1000}
 
     def hive(self, path: str, wanted: Any) -> list[dict[str, Any]]:
         raise TreeError("there are no hives here")

@@ -195,11 +195,9 @@ def cloud_init() -> Iterator[str]:
         for name, content in CLOUD.items()
         if "cloud-init." not in name or "bled" not in name
     }
-    for tree in (
-        left,
-        {name: content for name, content in left.items() if "local" not in name},
-        CLOUD,
-    ):
+    old = {name: content for name, content in left.items() if "local" not in name}
+    off = {"etc/cloud/cloud-init.disabled": ""}
+    for tree in (left, old, CLOUD, {**left, **off}, {**old, **off}):
         files = varied.files_of(tree)
         yield from varied.of_values(
             {line: line for line in LINES}, lambda line, files=files: tell(files, line)

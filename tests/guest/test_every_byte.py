@@ -14,14 +14,14 @@ from typing import Any
 
 import pytest
 import varied
-from guests import KERNEL, trees
+from guests import KERNEL, disks, trees
 from phony import Memory, files_of
 from test_boot import pe
 from test_boot_odd import bzimage
 from test_drivers import lz4_legacy
 
 import pipeline.guest
-from pipeline.guest import drivers, initramfs, kernels, sqlitefile, windows
+from pipeline.guest import drivers, initramfs, kernels, packages, sqlitefile, windows
 from pipeline.guest.boot import Configuration, uki
 from pipeline.guest.boot import bzimage as linux_file
 from pipeline.guest.boot.entries import Entry
@@ -133,7 +133,9 @@ def kernels_of_x86() -> Iterator[str]:
             "behind": linux_file.version(files, "/f", 16),
         }
 
-    return iter(every_field.table(structure, lambda reader: said_of(reader, tell)))
+    yield from every_field.table(structure, lambda reader: said_of(reader, tell))
+    long = {f"{length} characters": bzimage("6" * length) for length in (2, 3, 79, 80, 81)}
+    yield from varied.of_values(long, lambda raw: linux_file.version(files_of({"f": raw}), "/f"))
 
 
 @TABLES
@@ -227,6 +229,26 @@ def numbers_of_sqlite() -> Iterator[str]:
     )
 
 
+@TABLES
+def sizes() -> Iterator[str]:
+    """Files that are as large as is read, and one byte larger."""
+    rpm, initrd, hive = 16 * packages.LIMIT, initramfs.LARGEST, windows.LARGEST_HIVE
+    for size in (0, 512, rpm - 1, rpm, rpm + 1):
+        tree = {"var/lib/rpm/rpmdb.sqlite": disks.Sparse(size, b"SQLite")}
+        yield from varied.of_values({f"rpm {size}": tree}, lambda it: packages.read(files_of(it)))
+    for size in (initrd, initrd + 1, initrd + 2):
+        tree = {"f": disks.Sparse(size, b"text, and no archive")}
+        for offset in (0, 1):
+            ways = {f"initramfs {size} {offset}": tree}
+            yield from varied.of_values(ways, lambda it, offset=offset: listed(it, offset))
+    for size in (hive - 1, hive, hive + 1):
+        files = files_of({"Windows/System32/config/SOFTWARE": disks.Sparse(size)})
+        ways = {f"hive {size}": files}
+        yield from varied.of_values(
+            ways, lambda it: list(windows._hive(it, lambda *_: ["read"], "SOFTWARE", []))
+        )
+
+
 # ------------------------------------------------------------------------------ kernels and drivers
 
 LZOP = (
@@ -262,9 +284,14 @@ def lzop_headers() -> Iterator[str]:
 
 def names(raw: bytes, offset: int = 0, size: int | None = None) -> Any:
     """The names in an initramfs, or why there are none."""
+    return listed({"f": raw}, offset, size)
+
+
+def listed(tree: dict[str, Any], offset: int = 0, size: int | None = None) -> Any:
+    """The same of a tree's file /f."""
     found: list[str] = []
     try:
-        found.extend(initramfs.names(files_of({"f": raw}), "/f", offset, size))
+        found.extend(initramfs.names(files_of(tree), "/f", offset, size))
     except (initramfs.NotReadableError, TreeError) as error:
         return {
             "names": found,

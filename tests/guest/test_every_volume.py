@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -20,15 +21,25 @@ from guests import (
     facts,
     trees,
 )
+from phony import builder
 
-from pipeline.content.partition_types import EFI_SYSTEM
+from pipeline.content.lvm import LogicalVolume, Place
+from pipeline.content.partition_types import BIOS_BOOT, DYNAMIC_DISK, EFI_SYSTEM
 from pipeline.content.partitions import Partition, PartitionTable
+from pipeline.formats.base import Problem
+from pipeline.guest import facts as facts_of
 from pipeline.guest import (
+    firmware,
     fstab,
+    roots,
+    survey,
 )
 from pipeline.guest.survey import Survey, Volume
+from pipeline.guest.volumes import Volumes
+from pipeline.source import Source
 from tests import every_field
 
+disks = builder("guest_disks")
 HERE = Path(__file__).parent
 TABLES = varied.Tables(HERE / "said")
 STRUCTURES, compare = TABLES.made, TABLES.compare
@@ -276,6 +287,176 @@ def volumes() -> Iterator[str]:
     for label, changed in changes():
         said = varied.told(lambda changed=changed: facts(changed))
         yield f"{label}  {varied.otherwise(known, said)}".rstrip()
+
+
+def lvm_disks(directory: Path) -> Iterator[tuple[str, Path]]:
+    """Volume groups, whole, in pieces, and without their other half."""
+    (directory / "root").write_bytes(bytes(4 << 20))
+    ways: dict[str, dict[str, Any]] = {
+        "whole": {},
+        "in pieces": {"pieces": 3},
+        "half": {"whole": False},
+    }
+    for name, options in ways.items():
+        yield name, disks.lvm(directory / name, "vg", {"root": directory / "root"}, **options)
+
+
+@TABLES
+def surveys() -> Iterator[str]:
+    """What lies on a disk, from its bytes."""
+    with tempfile.TemporaryDirectory() as directory:
+        for name, path in lvm_disks(Path(directory)):
+            with Source.open(path) as source:
+                found = survey.survey(source)
+            more = [[x.device, x.pieces, x.mountable, x.opaque] for x in found.volumes]
+            yield from varied.of_values(
+                {name: found}, lambda it, more=more: {"found": it, "more": more}
+            )
+    places = {
+        "none": None,
+        "empty": (),
+        "one": ((0, 4),),
+        "joined": ((0, 4), (4, 2)),
+        "apart": ((0, 4), (5, 2)),
+        "behind": ((4, 2), (0, 4)),
+        "three": ((0, 4), (4, 2), (6, 1), (9, 1)),
+    }
+    for name, parts in places.items():
+        for physical in ("a", "b"):
+            at = None if parts is None else tuple(Place(physical, *part) for part in parts)
+            found = survey._pieces_on_disk(LogicalVolume("v", 10, None, None, at), {"a": 100})
+            yield f"{name} on {physical}  {found}"
+
+
+@TABLES
+def kinds_of_volumes() -> Iterator[str]:
+    """What a volume may hold, by what is known of it."""
+    kinds = (
+        None,
+        "ext4",
+        "xfs",
+        "vfat",
+        "ntfs",
+        "swap",
+        "crypto_LUKS",
+        "BitLocker",
+        "LVM2_member",
+        "iso9660",
+        "udf",
+        "zfs_member",
+        "linux_raid_member",
+    )
+    for kind in kinds:
+        for offset, spread in ((0, None), (None, None), (None, ((0, 1), (2, 3)))):
+            for partition, group in ((None, None), (1, None), (None, "vg")):
+                volume = Volume("/d", offset, 9, kind, partition, group=group, spread=spread)
+                said = (volume.pieces, volume.mountable, volume.opaque)
+                one = Survey(TABLE, (volume,), (), (), truncated=False)
+                alone = roots._placeless(Volumes(one, Disk((volume,), ({},))))
+                without = facts_of.without_appliance(one)
+                none = without and without["unknown"].get("systems", without["systems"])
+                hidden = fstab.hides_something(one)
+                yield f"{kind} {offset} {spread} {partition} {group}  {said} {hidden} {alone} {none}"
+    for truncated in (False, True):
+        for problems in ((), (Problem("rule", "detail"),)):
+            for kind in ("swap", "BitLocker"):
+                table = PartitionTable("mbr", problems=problems)
+                some = Survey(table, (Volume("/d", 0, 9, kind),), (), (), truncated=truncated)
+                found = facts_of.without_appliance(some)
+                said = found and (
+                    found["systems"],
+                    found["unknown"].get("systems"),
+                    found["swap_partitions"],
+                )
+                hidden = fstab.hides_something(some)
+                yield f"{truncated} {len(problems)} {kind}  {said} {some.encrypted != ()} {hidden}"
+
+
+@TABLES
+def last_on_disk() -> Iterator[str]:
+    """Which partition can grow, and which firmware starts a disk."""
+    for names in (
+        ("", "", ""),
+        ("", "", "extended"),
+        ("extended", "", ""),
+        ("Linux extended", "", ""),
+    ):
+        parts = tuple(
+            replace(part, type_name=name) for part, name in zip(PARTS[1:4], names, strict=True)
+        )
+        found = Survey(PartitionTable("mbr", parts), (), (), (), truncated=False)
+        ends = [found.is_last(Volume("/d", 0, 1, "ext4", number)) for number in (1, 2, 3, 4, 5)]
+        plain, grouped = Volume("/d", 0, 1, "ext4"), Volume("/d", 0, 1, "ext4", group="vg")
+        yield f"{names}  {ends} {found.is_last(plain)} {found.is_last(grouped)} {found.dynamic}"
+    for kind in ("0x42", "0x83", BIOS_BOOT, *DYNAMIC_DISK):
+        for bootable in (False, True):
+            part = replace(PARTS[0], type=kind, bootable=bootable)
+            for scheme in ("gpt", "mbr", "none"):
+                for code in (None, "grub", "syslinux", "windows", "unknown"):
+                    table = PartitionTable(scheme, (part,), boot_code=code)
+                    dynamic = Survey(table, (), (), (), truncated=False).dynamic
+                    yield f"{kind} {bootable} {scheme} {code}  {survey.boots_from_bios(table)} {dynamic}"
+    for listed in (
+        [],
+        ["/EFI/BOOT/BOOTX64.EFI"],
+        ["/efi/debian/grubx64.efi"],
+        ["/EFI/x/BOOTAA64.efi"],
+    ):
+        for table in (PartitionTable("gpt"), PartitionTable("mbr", boot_code="grub")):
+            yield f"{listed} {table.scheme}  {firmware.facts(table, listed)}"
+
+
+@TABLES
+def who_read_it() -> Iterator[str]:
+    """Which rung brought each volume, and so the system."""
+    base = pieces()
+    found = facts(base)
+    one = Survey(base.table, base.volumes, ("vg",), (), truncated=False)
+    ways: dict[str, dict[str, list[str]]] = {
+        "nobody": {},
+        "one": {"/dev/vg/root": ["direct"]},
+        "two": {"/dev/vg/root": ["direct", "appliance"], "/dev/sda1": ["direct"]},
+        "others": {"/dev/sda1": ["appliance"], "/dev/sda2": ["direct"]},
+    }
+    for name, rungs in ways.items():
+        for by in ("partition table", "inspect_os"):
+            for entries in (
+                found["filesystems"],
+                [dict(x, use=None) for x in found["filesystems"]],
+            ):
+                section = {**found, "found_by": by, "filesystems": entries}
+                said = facts_of.credited(section, one, rungs)
+                yield f"{name} {by}  {said['found_by']} {[x['read_by'] for x in said['filesystems']]}"
+
+
+class Inspected(Disk):
+    """A disk in which only libguestfs finds something."""
+
+    def inspect(self) -> list[Any]:
+        kinds = {volume.device: volume.type for volume in self.volumes}
+        points = {"/": "/dev/sda3", "/boot": "/dev/sda2", "/data": "/dev/sda1"}
+        return [{"root": "/dev/sda3", "mountpoints": points, "kinds": kinds}]
+
+
+@TABLES
+def inspected() -> Iterator[str]:
+    """What comes of libguestfs' own inspection, and of disks that nobody can look into."""
+    base = pieces()
+    opaque = tuple(replace(x, type="zfs_member") for x in base.volumes[:3])
+    root = {**base.trees[3], "etc/fstab": "tank/root / zfs defaults 0 0\n"}
+    guest = Inspected(opaque, ({}, base.trees[1], root), base.table)
+    yield from varied.of_values({"zfs": guest}, facts)
+    windows = Inspected(opaque, ({}, {}, {"Windows/System32/config/SOFTWARE": b"x"}), base.table)
+    yield from varied.of_values({"windows": windows}, facts)
+    broken = Inspected(opaque, ({}, "it cannot be read", root), base.table)
+    yield from varied.of_values({"boot that cannot be read": broken}, facts)
+    for clean in (None, False, True):
+        for kind in ("ext4", "vfat", "crypto_LUKS"):
+            for groups in ((), ("vg",)):
+                volume = Volume("/dev/sda1", 0, 9, kind, 1, clean=clean, detail="in use")
+                some = Survey(base.table, (volume,), groups, groups, truncated=False)
+                why = roots.reason_for_none(Volumes(some, Disk((volume,), ({},))))
+                yield f"{clean} {kind} {groups}  {why}"
 
 
 @pytest.mark.needs("zstd")

@@ -26,7 +26,7 @@ from mutations import Mutant, digest_of, place
 from rooms import CACHE, ROOT, Room
 
 LIMIT_CPU_S, LIMIT_WALL_S = 600, 3600.0  # for one test file
-BUDGET_S = 8.0  # of processor time for one mutant: dear tests that find nothing are not asked
+BUDGET_S = 30.0  # of processor time for one mutant: dear tests that find nothing are not asked
 LEARNED = 5  # times cheaper a test counts for each mutant that it noticed
 _FIXTURES = "fixtures"
 
