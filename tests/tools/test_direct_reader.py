@@ -342,6 +342,25 @@ def test_an_index_whose_root_was_a_leaf_is_read(tmp_path):
     assert found == names
 
 
+@pytest.mark.needs("mke2fs", "debugfs")
+@pytest.mark.parametrize("options", [(), ("-O", "^metadata_csum,^filetype", "-b", "1024")])
+def test_a_name_is_looked_up_in_its_directory_alone(options, tmp_path):
+    names = [f"file {number} \u00e4" for number in range(300)]
+    tree = {f"many/{name}": name for name in names} | {"many/below/file": "below", "file": "top"}
+    volume = builder("guest_disks").ext4(tmp_path / "v", 16, tree, ROOT_UUID, options=options)
+    with Source.open(volume) as source, client.open_reader(source) as reader:
+        opened = reader.mount(whole(source))
+
+        assert all(opened.stat("/many", names))
+        assert [opened.read(f"/many/{name}", 0, 99).decode() for name in names] == names
+        assert opened.read("/many/below/file", 0, 99) == b"below"
+        assert opened.stat("/many", ["file 0", "file", "\u00e4", "x" * 255]) == [None] * 4
+        with pytest.raises(TreeError):
+            opened.stat("/file", ["file"])
+        with pytest.raises(TreeError):
+            opened.read("/file/file", 0, 1)
+
+
 def disks_env() -> dict[str, str]:
     """Where programs for file systems are."""
     return {**os.environ, "PATH": builder("guest_disks").FORMAT_PATH}

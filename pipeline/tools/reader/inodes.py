@@ -59,7 +59,7 @@ class Inodes:
         block = pages.bytes_at(1024, 1024)
         self._pages = pages
         self._super = block
-        self._block = 1024 << u32(block, 0x18)
+        self._block = self.block_size = 1024 << u32(block, 0x18)
         self._incompatible, read_only = struct.unpack_from("<II", block, 0x60)
         self._inode_size = int.from_bytes(block[0x58:0x5A], "little")
         self._per_group = max(1, u32(block, 0x28))

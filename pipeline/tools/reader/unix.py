@@ -41,10 +41,14 @@ class UnixFiles:
             if self._look(parent) is None:
                 return None
             self._walked.add(parent)
-        entry = self._volume.get_file_entry_by_path(path)
+        entry = self._found(path)
         if entry is not None:
             self._require_sound(entry)
         return entry
+
+    def _found(self, path: str) -> Any | None:
+        """The library's entry of what is at a path, whose directory is sound."""
+        return self._volume.get_file_entry_by_path(path)
 
     def _entry(self, path: str) -> Any:
         entry = self._look(path)
