@@ -1,7 +1,8 @@
 """A child that is a copy of this process, with limits, and that is waited for without blocking.
 
 parent  fork ──> child: a group and a directory of its own, limits, a function, exit with its code
-        poll <──        processor time (SIGXCPU) or patience (its group is killed) used up: no code
+        poll <──        processor time (SIGXCPU) or patience used up, or nothing done for a while
+                        (its group is killed): no code
 """
 
 from __future__ import annotations
@@ -22,6 +23,8 @@ from pathlib import Path
 from rooms import CACHE
 
 POLL_S = 0.01
+STILL_S, STILL_CPU_S = 45.0, 0.5  # who does less than that waits for a lock, a pipe
+LOOK_S = 5.0
 MEMORY = 6 << 30  # of address space: a mutant may ask for any amount
 
 
@@ -38,7 +41,8 @@ class Forked:
 
     def __init__(self, main: Callable[[], int], cpu_s: int, wall_s: float) -> None:
         CACHE.mkdir(parents=True, exist_ok=True)
-        self._late = time.monotonic() + wall_s
+        self._moved = self._looked = time.monotonic()
+        self._late, self._used_s = self._moved + wall_s, 0.0
         self._work = Path(tempfile.mkdtemp(prefix="run-", dir=CACHE))
         sys.stdout.flush()
         self._pid = os.fork()
@@ -66,7 +70,7 @@ class Forked:
     def poll(self) -> Done | None:
         """How it ended; None: it still runs."""
         pid, status = os.waitpid(self._pid, os.WNOHANG)
-        late = pid == 0 and time.monotonic() > self._late
+        late = pid == 0 and (time.monotonic() > self._late or self._is_still())
         if pid == 0 and not late:
             return None
         with contextlib.suppress(ProcessLookupError):
@@ -78,6 +82,16 @@ class Forked:
         code = None if late else os.waitstatus_to_exitcode(status)
         return Done(None if code in (-signal.SIGXCPU, -signal.SIGKILL) else code, output)
 
+    def _is_still(self) -> bool:
+        """Whether its group has used next to no processor time for a while, however busy the machine."""
+        now = time.monotonic()
+        if now < self._looked + LOOK_S:
+            return False
+        self._looked, used_s = now, _processor_time_s(self._pid)
+        if abs(used_s - self._used_s) > STILL_CPU_S:
+            self._used_s, self._moved = used_s, now
+        return now > self._moved + STILL_S
+
     def wait(self) -> Done:
         """Wait for its end."""
         while (done := self.poll()) is None:
@@ -88,3 +102,14 @@ class Forked:
         """End it now."""
         self._late = 0.0
         self.wait()
+
+
+def _processor_time_s(group: int) -> float:
+    """What the processes of a group have used, and those that they have waited for (proc_pid_stat(5))."""
+    ticks = 0
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):
+            fields = path.read_text().rpartition(")")[2].split()  # from the third on
+            if int(fields[2]) == group:
+                ticks += sum(map(int, fields[11:15]))
+    return ticks / os.sysconf("SC_CLK_TCK")

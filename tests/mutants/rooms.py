@@ -71,7 +71,6 @@ ROOMS = {
                 "tests/schemas/test_profiles.py",
                 "tests/schemas/test_explain.py",
                 "tests/schemas/test_requirements.py",
-                "tests/schemas/test_same_answer.py",
                 "tests/schemas/test_schema_files.py",
             ),
         ),
