@@ -101,6 +101,22 @@ def test_positions_are_found_in_any_json(at, place):
     assert positions.locate(text, at) == place
 
 
+@pytest.mark.parametrize(
+    ("at", "place"),
+    [
+        ((), (2, 1)),
+        (("a", 1, 0), (2, 10)),
+        (("b", "c"), (2, 19)),
+        (("b", "d"), (2, 26)),
+        (("e",), (3, 1)),
+    ],
+)
+def test_positions_are_found_where_there_is_no_space(at, place):
+    text = '\n{"a":[1,[2]],"b":{"c":{},"d":[]},\n"e":""}'
+
+    assert positions.locate(text, at) == place
+
+
 def test_profiles_that_list_one_another_are_a_cycle(write):
     write(HEAD | {"allOf": [{"$ref": "mine.json"}]}, "other.json")
 
@@ -306,11 +322,11 @@ def test_two_thousand_entries_are_read_and_one_more_is_not(write, count):
     found.collect(address, library.open(address))
 
     assert library.problems == []
-    many.append({"$ref": "requirements/uefi-only.json"})
-    longer = Path(write(HEAD | {"allOf": many * 2, "x-target": TARGET})).as_uri()
-    second = requirements.Collector(library := requirements.Library())
-    second.collect(longer, library.open(longer))
-    assert library.problems == [f"{path}:1:1: its lists have more than 2000 entries"]
+    for more in (many[:1] * 2001, many * 2 + many[:1]):
+        longer = Path(write(HEAD | {"allOf": more, "x-target": TARGET})).as_uri()
+        second = requirements.Collector(library := requirements.Library())
+        second.collect(longer, library.open(longer))
+        assert library.problems == [f"{path}:1:1: its lists have more than 2000 entries"]
 
 
 def test_a_document_of_four_mebibytes_is_read_and_one_byte_more_is_not(write):

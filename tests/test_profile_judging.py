@@ -260,6 +260,14 @@ VERDICTS = [
     ([finding("warning", UNKNOWN)], "error", False, Verdict.ACCEPTED_WITH_ADVICE, 0),
     ([finding("warning", UNKNOWN)], "error", True, Verdict.UNDETERMINED, 7),
     ([finding("warning", UNKNOWN)], "warning", False, Verdict.UNDETERMINED, 0),
+    ([finding("error", UNKNOWN)], "warning", False, Verdict.UNDETERMINED, 0),
+    ([finding("warning", UNKNOWN)], "info", False, Verdict.UNDETERMINED, 0),
+    ([finding("info", UNKNOWN)], "info", False, Verdict.UNDETERMINED, 0),
+    ([finding("info", UNKNOWN)], "warning", False, Verdict.ACCEPTED_WITH_ADVICE, 0),
+    ([finding("warning", UNKNOWN)], "never", False, Verdict.ACCEPTED_WITH_ADVICE, 0),
+    ([finding("error", UNKNOWN)], "never", False, Verdict.UNDETERMINED, 0),
+    ([finding("error", fixed_by="convert")], "error", False, Verdict.REJECTED, 1),
+    ([finding("info", fixed_by="person")], "info", False, Verdict.REJECTED, 1),
     ([finding("error"), finding("error", UNKNOWN)], "error", True, Verdict.REJECTED, 1),
     ([finding("error", Status.WAIVED)], "error", True, Verdict.ACCEPTED_WITH_ADVICE, 0),
 ]
@@ -268,6 +276,37 @@ VERDICTS = [
 @pytest.mark.parametrize(("findings", "fail_on", "strict", "word", "code"), VERDICTS)
 def test_the_verdict(findings, fail_on, strict, word, code):
     assert profile.verdict(Judgement(tuple(findings)), fail_on, strict=strict) == (word, code)
+
+
+def test_only_errors_count_and_nothing_is_strict_where_nobody_asks():
+    unknown = Judgement((finding("error", UNKNOWN), finding("warning")))
+
+    assert profile.verdict(unknown) == (Verdict.UNDETERMINED, 0)
+    assert profile.verdict(Judgement((finding("warning"),))) == (Verdict.ACCEPTED_WITH_ADVICE, 0)
+
+
+def test_a_gate_says_that_it_is_one():
+    facts = samples.facts({"problems": [problem("backing-file")], "virtual_size": 200 << 30})
+
+    told = {item.rule: item.gate for item in judged(facts).findings}
+
+    assert told == {"backing-file": True, "virtual-size-limit": None}
+
+
+@pytest.mark.parametrize("result", [None, {}, {"container": None, "disk": {}}])
+def test_without_a_result_the_source_is_judged_in_its_place(result):
+    facts = samples.facts(of=samples.QCOW2) | ({} if result is None else {"result": result})
+
+    told = {item.rule: item.severity for item in judged(facts, subject="result").findings}
+
+    assert told == {"vhd-format": Severity.ERROR}
+
+
+def test_a_result_is_not_looked_at_where_the_source_is_judged():
+    facts = samples.facts(of=samples.QCOW2)
+    facts["result"] = {"container": samples.facts({"variant": "fixed"})["container"]}
+
+    assert {item.rule for item in judged(facts).findings} == {"vhd-format"}
 
 
 def test_the_result_is_judged_with_the_source_s_guest():

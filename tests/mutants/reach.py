@@ -13,7 +13,7 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -137,23 +137,20 @@ class Watch:
 def choose(
     mutant: Mutant, reaches: Sequence[Reach], tests: Tests, noticed: Mapping[str, int]
 ) -> list[Reach]:
-    """The tests to ask about a mutant, cheap ones first, and those that noticed many others.
+    """The tests to ask about a mutant: cheap ones first, and those that noticed many others.
 
     ``noticed``: how many, by the test.  A dear test that compares a whole text finds most of them, and
     would never be asked behind a hundred cheap ones.
     """
-
-    def price(each: Reach) -> float:
-        return each.cost_s / (1 + LEARNED * noticed.get(each.test, 0))
-
     around = place((ROOT / mutant.file).read_text(), mutant.start)
     if around.function and f"{mutant.file}:{around.function}" not in tests.imported:
         wanted: Lines = {mutant.file: around.lines}
-        asked = sorted((each for each in reaches if each.runs(wanted)), key=price)
+        asked = [each for each in reaches if each.runs(wanted)]
     else:  # those that run what speaks of the name, those that get into this file, or else all
         wanted = _speaking_of(around.names, tests.sources)
-        entering = [each for each in reaches if each.lines.get(mutant.file)] or reaches
-        asked = sorted(entering, key=lambda r: (not r.runs(wanted), price(r)))
+        asked = [each for each in reaches if each.lines.get(mutant.file)] or list(reaches)
+    price = _prices(asked, noticed)
+    asked.sort(key=lambda each: (not each.runs(wanted), price[each.test]))
     cost_s, kept = 0.0, asked[:1]
     for each in asked[1:]:
         cost_s += each.cost_s
@@ -161,7 +158,21 @@ def choose(
             break
         kept.append(each)
     files = [each.file for each in kept]
-    return sorted(kept, key=lambda each: (files.index(each.file), price(each)))
+    return sorted(kept, key=lambda each: (files.index(each.file), price[each.test]))
+
+
+def _prices(asked: Sequence[Reach], noticed: Mapping[str, int]) -> dict[str, float]:
+    """What tests are ordered by: their cost; less where one noticed much, more where it is one case of many.
+
+    A hundred cases of one test say about the same, and would be all that is asked.
+    """
+    worth = {each.test: each.cost_s / (1 + LEARNED * noticed.get(each.test, 0)) for each in asked}
+    cases = Counter[str]()
+    for test in sorted(worth, key=worth.__getitem__):
+        function = test.partition("[")[0]
+        cases[function] += 1
+        worth[test] *= cases[function]
+    return worth
 
 
 def _speaking_of(names: Sequence[str], sources: Sequence[str]) -> Lines:
