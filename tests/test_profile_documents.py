@@ -341,3 +341,17 @@ def test_every_reference_and_where_it_stands():
         (("allOf", 1, "$dynamicRef"), "#b"),
         (("properties", "p", "items", 0, "$ref"), "c"),
     ]
+
+
+def test_only_references_become_addresses():
+    ours = "imgprep:requirements/uefi-only.json"
+    address = (SCHEMAS / "requirements" / "uefi-only.json").as_uri()
+    document = {"$comment": ours, "$ref": ours, "title": ours, "allOf": [{"$ref": ours}, ours, 7]}
+
+    assert requirements._with_addresses(document) == {
+        "$comment": ours,
+        "$ref": address,
+        "title": ours,
+        "allOf": [{"$ref": address}, ours, 7],
+    }
+    assert requirements._with_addresses({"$ref": 7}) == {"$ref": 7}

@@ -178,6 +178,14 @@ def test_the_gate_can_use_a_cloud_s_words():
     assert (own.vendor_code, cloud.vendor_code) == (None, "111")
 
 
+def test_the_gate_of_a_cloud_speaks_of_nothing_else_that_the_cloud_refuses():
+    facts = samples.facts({"virtual_size": 1 << 50, "problems": [problem("backing-file")]})
+
+    found = profile.gate(facts, profile.load("rackspace"))
+
+    assert [item.rule for item in found] == ["backing-file"]
+
+
 @pytest.mark.parametrize(
     ("status", "stopped"), [("fail", True), ("waived", False), ("unknown", False)]
 )

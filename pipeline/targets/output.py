@@ -165,7 +165,7 @@ def _nobody_was_faster(path: Path) -> Iterator[None]:
 
 
 def _sync_directory(path: Path) -> None:
-    directory = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    directory = os.open(path, os.O_RDONLY)
     try:
         os.fsync(directory)
     finally:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import struct
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -93,6 +94,28 @@ def test_what_is_compared() -> None:
     ):
         assert comparison.compare(Bytes(b""), {**facts, "virtual_size": 4}, disk) is None
     assert comparison.compare(Bytes(b""), {"format": "raw", "virtual_size": None}, disk) is None
+
+
+def test_the_last_block_of_a_vhd_may_end_behind_its_disk() -> None:
+    """What stands there is nobody's: the disk ends before it."""
+    size = BLOCK + 1536
+    footer = b"conectix" + struct.pack(">IIQ", 2, 0x10000, 512) + bytes(16)
+    footer = (footer + struct.pack(">QQ", size, size)).ljust(512, b"\0")
+    header = b"cxsparse" + struct.pack(">QQIII", (1 << 64) - 1, 1536, 0x10000, 2, BLOCK)
+    bat = struct.pack(">2I", 4 + 1 + 4096, 4).ljust(512, b"\0")
+    last = b"\xff" * 512 + b"b" * 1536 + b"?" * (BLOCK - 1536)
+    vhd = footer + header.ljust(1024, b"\0") + bat + last + b"\xff" * 512 + b"a" * BLOCK + footer
+    source = MemoryDisk(size, {0: b"a" * BLOCK, BLOCK: b"b" * 1536})
+    facts = {"format": "vhd", "variant": "dynamic", "virtual_size": size}
+
+    found = comparison.compare(Bytes(vhd), facts, source)
+
+    assert found is not None
+    assert found.see(0, vhd) is None
+    assert found.missing() is None
+    at = 2048 + 512 + 1535
+    said = f"between {BLOCK} and {size} of the disk it differs from the source"
+    assert found.see(0, vhd[:at] + b"!" + vhd[at + 1 :]) == said
 
 
 # --- artifact

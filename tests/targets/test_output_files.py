@@ -303,6 +303,9 @@ def test_a_descriptor_of_at_most_a_mebibyte(tmp_path: Path, sectors: int, change
 def test_the_ids_of_a_vhdx(tmp_path: Path) -> None:
     path = tmp_path / "d"
     before = handmade.patched(handmade_vhdx.vhdx(), MIB + 77, b"spent")
+    for at in vhdx.HEADERS:
+        before = handmade.patched(before, at + 80, b"\xff")  # behind what is looked at
+    before = handmade.patched(before, vhdx.HEADERS[0] + 16, b"\xff")  # no part of its age
     path.write_bytes(before)
 
     identifiers.replace(path, "vhdx", ONE)
