@@ -330,8 +330,11 @@ def name(text: str, parent: int = 5) -> bytes:
     return resident(0x30, head + text.encode("utf-16-le"))
 
 
-def ntfs() -> bytes:
-    """Clusters of 512 bytes, records of 1 KiB; a file in pieces, one in two records, hiberfil.sys."""
+def ntfs(*, apart: bool = False) -> bytes:
+    """Clusters of 512 bytes, records of 1 KiB; a file in pieces, one in two records, hiberfil.sys.
+
+    ``apart``: other records tell the last runs of the MFT and of the bitmap, which is of 600 bytes.
+    """
     used = {0, *range(8, 8 + 2 * NTFS_RECORDS), 30, *range(40, 48), *range(56, 64)}
     used |= {70, 71, 75, *range(100, 109), 120, 121, 130}
     state = resident(0x70, bytes(8) + b"\3\1\0\0")
@@ -346,6 +349,14 @@ def ntfs() -> bytes:
         record(7, name("hiberfil.sys"), in_runs(0x80, ((100, 9),), 4608)),
         record(8, in_runs(0x80, ((120, 2), (130, 1)), 0, lowest=9), base=7 | 1 << 48),
     ]
+    if apart:
+        used.add(31)
+        size = NTFS_RECORDS * 1024
+        parts[0] = record(0, name("$MFT"), in_runs(0x80, ((8, 2 * NTFS_RECORDS - 2),), size))
+        parts[4] = record(4, in_runs(0x80, ((22 + 2, 2),), 0, lowest=16), base=1 << 48)
+        parts[5] = record(5, in_runs(0x80, ((31, 1),), 0, lowest=1), base=6 | 1 << 48)
+        parts[6] = record(6, name("$Bitmap"), in_runs(0x80, ((30, 1),), 600))
+        used -= {70, 71, 75}
     image = bytearray(NTFS_CLUSTERS * 512)
     boot = b"\xeb\x52\x90NTFS    " + struct.pack("<HB", 512, 1)
     boot = boot.ljust(40, b"\0") + struct.pack("<QQQ", NTFS_CLUSTERS, NTFS_MFT, NTFS_MIRROR)

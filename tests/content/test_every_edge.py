@@ -15,7 +15,7 @@ import pytest
 import vhd_files
 from handmade import MIB, Memory, le32, le64, patched
 
-from pipeline.content import allocation, disk, lvm, xfs_log
+from pipeline.content import allocation, disk, fat_label, lvm, xfs_log
 from pipeline.content.partition_types import GPT_NAMES
 from pipeline.source import Extent, Reader
 from tests import every_field
@@ -226,6 +226,12 @@ def places() -> Cases:
             f"NTFS, clusters of {n}": Memory(superblocks._ntfs()).also(13, bytes([n]))
             for n in (0, 1, 2, 127, 128, 129, 0xF4, 0xFF)
         },
+        "NTFS, clusters of 64 KiB": _far_mft(),
+        **{f"XFS of {n} bytes": Memory(superblocks._xfs()[:n]) for n in (100, 124, 125, 511)},
+        **{
+            f"RAID in {n} bytes": Memory(at(n, ((n & ~0xFFFF) - 0x10000, le32(0xA92B4EFC))))
+            for n in (128 * KIB, 128 * KIB + 512, 192 * KIB - 512)
+        },
         **{
             f"NTFS, records of {n}": Memory(superblocks._ntfs()).also(64, bytes([n & 0xFF]))
             for n in (0, 1, 2, 128, 129, -7, -8, -9, -11, -16, -17, -127)
@@ -258,7 +264,9 @@ def places() -> Cases:
             for n in (0xEF, 0xF0, 0xFF)
         },
         **{
-            f"FAT of {n} sectors": Memory(superblocks._FAT16).also(32, le32(n))
+            f"FAT of {n} sectors": Memory(superblocks._FAT16)
+            .also(32, le32(n))
+            .also(514, b"\xff\x7f")
             for n in (4150, 4151, 4149, 4148, 4147)
         },
         **{
@@ -276,6 +284,14 @@ def places() -> Cases:
             for n in (0, 512, 1024, 1536, 2048)
         },
     }
+
+
+def _far_mft() -> Memory:
+    """Clusters of 128 sectors, and so the MFT at 512 KiB."""
+    whole = superblocks._ntfs()
+    record = whole[superblocks._RECORD : superblocks._RECORD + 1024]
+    image = whole[:512].ljust(520 * KIB, b"\0")
+    return Memory(patched(patched(image, 515 * KIB, record), 13, bytes([128])))
 
 
 def handmade_swap() -> bytes:
@@ -374,6 +390,10 @@ def groups() -> Cases:
                 "type",
             )
         },
+        **{
+            f"a bare {word}": written('id = "x"', f"id = {word}")
+            for word in ("word", "Word", "^", "]")
+        },
         "a comment": written('id = "x"', '# id = "\n id = "x"'),
         "an empty list": written('["READ", "VISIBLE"]', "[]"),
         "a list that does not end": written('["READ", "VISIBLE"]', '["READ"'),
@@ -435,6 +455,10 @@ def logs() -> Cases:
         **{f"at {n}": log(record(place=n)) for n in (1, 3)},
         "over the ring's end": Memory(record(place=14)[512:] + old * 13 + record(place=14)[:512]),
         "no record": Memory(new * 3 + old * 5),
+        **{
+            f"a record of {n} blocks": log(record(size=1 << 18, length=512 * n, blocks=n))
+            for n in (511, 512, 513)
+        },
         **{f"{n} blocks": log(record(), 0, n) for n in (0, 1, 2)},
     }
 
@@ -488,6 +512,14 @@ def test_as_many_pieces_as_an_allocation_may_have(count: int) -> None:
     assert sum(allocation.of(pieces, 256)["data"]) > 0 or count == 0
     with pytest.raises(allocation.TooScattered, match="more than 20000 pieces"):
         allocation.of([Extent(0, 1, "data")] * 20_001, 256)
+
+
+def test_a_label_s_first_byte_may_stand_for_another() -> None:
+    for first, becomes in ((0x04, b"\x04"), (0x05, b"\xe5"), (0x06, b"\x06")):
+        entry = bytes([first]) + b"BC        \x08"
+        image = Memory(superblocks._FAT16).also(65 * 512, entry)
+
+        assert fat_label.root_label(image.read(0, 512), image.read) == becomes + b"BC        "
 
 
 def test_volumes_tell_all_of_themselves() -> None:

@@ -186,7 +186,7 @@ def _superblock(volume: Reader) -> tuple[Geometry, int]:
     uuid = raw[248:264] if version == 5 and incompatible & 0x4 else raw[32:48]
     require(512 <= size <= 65536 and size == 1 << raw[120], "its block size is not possible")
     require(sector <= size and 0 < group_blocks <= 1 << raw[124], "its group size is not possible")
-    require(raw[124] < 32 and (1 << raw[124]) >> 1 < group_blocks, "its group size contradicts")
+    require((1 << raw[124]) >> 1 < group_blocks, "its group size contradicts")
     require(group_blocks * size >= _SMALLEST_GROUP, "its groups are smaller than mkfs makes them")
     require(groups == -(-blocks // group_blocks), "its number of groups contradicts its size")
     words = f"it says that it has {blocks * size} bytes, in a place of {volume.size}"

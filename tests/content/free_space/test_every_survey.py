@@ -12,7 +12,7 @@ from handmade import MIB, Memory
 from made_volumes import KIB
 
 from tests import every_field
-from tests.content.free_space.test_every_witness import tell
+from tests.content.free_space.test_every_witness import _data_at, tell
 from tests.content.test_every_edge import _LINUX, _gpt, _mbr
 from tests.content.test_every_superblock import _RING
 
@@ -201,6 +201,13 @@ def exts() -> Cases:
             )
         ),
         **{f"checksums of kind {n}": field(0x175, n, "<B", made.SUMMED) for n in (0, 1, 2)},
+        "a bitmap in the last block": put(
+            Memory(_EXT),
+            (2048 + 64, struct.pack("<I", 168)),
+            (168 * KIB, _EXT[129 * KIB : 130 * KIB]),
+            (168 * KIB, bytes([_EXT[129 * KIB] & 0xFE])),
+            (168 * KIB + 4, bytes([_EXT[129 * KIB + 4] | 0x80])),
+        ),
         "an old revision": field(0x4C, 0),
     }
 
@@ -287,8 +294,22 @@ def ntfses() -> Cases:
         changed = whole.also(at, data)
         return changed.also(made.NTFS_MIRROR * 512, changed.read(made.NTFS_MFT * 512, 4096))
 
+    def from_second(number: int) -> Memory:
+        """The data of a system file begins with its second cluster."""
+        at = made.NTFS_MFT * 512 + 1024 * number + _data_at(number)
+        (last,) = struct.unpack("<Q", whole.read(at + 24, 8))
+        return both(at + 16, struct.pack("<QQ", 1, last + 1))
+
     return {
         "sound": whole,
+        **{f"file {n} from its second cluster": from_second(n) for n in (0, 2, 6)},
+        "told by other records": Memory(made.ntfs(apart=True)),
+        **{
+            f"{name} not told by record {n}": Memory(made.ntfs(apart=True)).also(
+                made.NTFS_MFT * 512 + 1024 * n + 32, b"\x77"
+            )
+            for n, name in ((4, "MFT"), (5, "bitmap"))
+        },
         **{
             f"sectors of {n}": whole.also(11, struct.pack("<H", n))
             for n in (128, 256, 1024, 4096, 8192)
@@ -342,6 +363,9 @@ def xfses() -> Cases:
     def field(at: int, data: bytes, version: int = 5) -> Memory:
         return made.xfs_mend(version)(Memory(made.xfs(version, _RING)).also(at, data))
 
+    def fields(*parts: tuple[int, bytes]) -> Memory:
+        return made.xfs_mend(5)(put(Memory(made.xfs(5, _RING)), *parts))
+
     one = {n: struct.pack(">I", n) for n in (*range(12), 20, 40, 255, 256)}
     return {
         "sound": field(0, b"X"),
@@ -375,8 +399,12 @@ def xfses() -> Cases:
             for a, b in ((5, 6), (4, 6), (255, 6), (5, 255))
         },
         **{f"a list of {n}": field(512 + 48, one[n]) for n in (0, 1, 3, 255)},
-        "reverse map": field(212, one[2]).also(512 + 24, one[9]),
-        "reference counts": field(212, one[4]).also(512 + 88, one[9]),
+        **{
+            f"blocks of 1 << {n}": fields((4, struct.pack(">I", 1 << n)), (120, bytes([n])))
+            for n in (8, 9, 16, 17)
+        },
+        "reverse map": fields((212, one[2]), (512 + 24, one[9])),
+        "reference counts": fields((212, one[4]), (512 + 88, one[9])),
         **{
             f"a tree's block at {n}": field(4096 + 56 + 8 * ((4096 - 56) // 12), one[n])
             for n in (0, 1, 5, 255, 256)
