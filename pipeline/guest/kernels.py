@@ -54,7 +54,7 @@ def kernels(files: Files, configuration: Configuration | None) -> tuple[Kernel, 
     found = {kernel.version: kernel for kernel in here}
     entries = configuration.entries if configuration else ()
     default = configuration.default_entry if configuration else None
-    for entry in sorted(entries, key=lambda entry: entry is not default):
+    for entry in entries:
         if entry.kernel and (kernel := _of_entry(files, entry, names)):
             found.setdefault(kernel.version, kernel)
             if entry is default:

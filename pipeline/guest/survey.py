@@ -12,6 +12,7 @@ start dozens of programs in it).
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
@@ -110,15 +111,16 @@ def survey(reader: Reader, table: PartitionTable | None = None) -> Survey:
     groups: list[str] = []
     incomplete: list[str] = []
     members = _members(reader, pieces)
+    known = _groups(reader, pieces[:MAX_VOLUMES])
+    present = Counter(group.name for group in known.values())
     for volume in pieces[:MAX_VOLUMES]:
         volumes.append(volume)
-        if volume.type == "LVM2_member" and volume.offset is not None:
-            group = lvm.parse(reader, volume.offset)
-            if group is not None and group.name not in groups:
-                groups.append(group.name)
-                volumes.extend(_logical(reader, group, members))
-                if group.physical_volumes > len(members):
-                    incomplete.append(group.name)
+        group = known.get(volume.device)
+        if group is not None and group.name not in groups:
+            groups.append(group.name)
+            volumes.extend(_logical(reader, group, members))
+            if group.physical_volumes > present[group.name]:
+                incomplete.append(group.name)
     truncated = len(pieces) > MAX_VOLUMES or len(volumes) > MAX_VOLUMES
     kept = tuple(volumes[:MAX_VOLUMES])
     return Survey(table, kept, tuple(groups), tuple(incomplete), truncated)
@@ -218,6 +220,17 @@ def _pieces_on_disk(
         else:
             found.append((at, place.length))
     return tuple(found)
+
+
+def _groups(reader: Reader, pieces: list[Volume]) -> dict[str, lvm.VolumeGroup]:
+    """The volume group of each physical volume, by its device."""
+    found = {}
+    for piece in pieces:
+        if piece.type == "LVM2_member" and piece.offset is not None:
+            group = lvm.parse(reader, piece.offset)
+            if group is not None:
+                found[piece.device] = group
+    return found
 
 
 def _members(reader: Reader, pieces: list[Volume]) -> dict[str, int]:

@@ -159,7 +159,7 @@ NOBODY_KNOWS = "which boot entry starts shows only when GRUB runs: "
     ("text", "reason"),
     [
         (f"for d in (hd*,gpt*); do\n{ENTRY % 'E'}done\n", f"{NOBODY_KNOWS}a loop goes over (hd*,gpt*)"),
-        (f"for d in hd*; do\n{ENTRY % 'E'}done\n{ENTRY % 'F'}", f"{NOBODY_KNOWS}a loop goes over hd*"),
+        (f"for d in hd* cd*; do\n{ENTRY % 'E'}done\n{ENTRY % 'F'}", f"{NOBODY_KNOWS}a loop goes over hd*"),
         (f"set default=2\n{ENTRY % 'E'}for d in hd*; do\nsubmenu x {{\n{ENTRY % 'S'}}}\ndone\n{ENTRY % 'F'}",
          f"{NOBODY_KNOWS}a loop goes over hd*"),
         (f"set default=G\nfor d in hd*; do\n{ENTRY % '$d'}done\n{ENTRY % 'F'}",

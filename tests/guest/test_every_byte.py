@@ -138,12 +138,18 @@ def kernels_of_x86() -> Iterator[str]:
     yield from varied.of_values(long, lambda raw: linux_file.version(files_of({"f": raw}), "/f"))
 
 
+def at_another_place(program: bytes, at: int) -> bytes:
+    """The same program with its PE header there."""
+    return program[:60] + at.to_bytes(4, "little") + bytes(at - 64) + program[128:]
+
+
 @TABLES
 def programs_of_windows() -> Iterator[str]:
     """The processor in a PE header, and the first bytes of hiberfil.sys."""
     heads = {
         f"{machine:#x}": trees.pe(machine) for machine in (0x014C, 0x8664, 0xAA64, 0x01C4, 0x1234)
     }
+    heads |= {f"at {at}": at_another_place(trees.pe(), at) for at in (64, 129, 132, 140)}
     yield from varied.of_values(
         heads,
         lambda it: windows._arch(files_of({"Windows/System32/cmd.exe": it, "hiberfil.sys": it})),
@@ -325,6 +331,12 @@ def parts_of_an_initramfs() -> Iterator[str]:
     yield from varied.of_values(
         {f"packed {n}": packed[:n] for n in range(0, len(packed), 3)}, names
     )
+    most = initramfs._LZ4_BLOCK + initramfs._LZ4_BLOCK // 255 + 16
+    blocks = {
+        f"a block of {n}": packed + n.to_bytes(4, "little") + bytes(40)
+        for n in (1, 41, most, most + 1)
+    }
+    yield from varied.of_values(blocks, names)
     whole = bytes(100) + one + two
     ends = (0, 1, len(one), len(one) + len(two), len(whole), len(whole) + 1)
     yield from varied.of_values(
@@ -445,6 +457,7 @@ def kernels_in_boot() -> Iterator[str]:
         "gone": (Entry("a", "/boot/gone"), Entry("b", "/boot/vmlinuz-6.3")),
         "chain": (Entry("a", None), Entry("b", "/boot/vmlinuz-6.3")),
         "unified": (Entry("a", "/boot/u.efi", unified=True, said_version="u"),),
+        "stub": (Entry("a", "/boot/vmlinuz-linux", unified=True),),
         "arch": (Entry("a", "/boot/vmlinuz-linux", "", ("/boot/initramfs-linux.img",)),),
     }
     for default in (None, 0, -1):

@@ -82,7 +82,7 @@ def other_loaders() -> Iterator[str]:
     legacy = (
         "# comment\ndefault=1\ntimeout 5\ntitle One\nroot (hd0,0)\n"
         "kernel --no-mem-option /a root=LABEL=a ro\n"
-        "initrd /i more\ntitle Xen\nkernel /xen-4.gz\nmodule /b root=LABEL=b\ninitrd /j\n"
+        "initrd /i more\ntitle #2 Xen\nkernel /xen-4.gz\nmodule /b root=LABEL=b\ninitrd /j\n"
     )
     syslinux = (
         "DEFAULT two extra\nPROMPT 1\nAPPEND root=LABEL=all\nLABEL one\nKERNEL ../vmlinuz\n"
@@ -91,7 +91,12 @@ def other_loaders() -> Iterator[str]:
         "APPEND -\n"
         "INCLUDE more.cfg\n"
     )
-    for path, text in (("boot/grub/menu.lst", legacy), ("boot/extlinux/extlinux.conf", syslinux)):
+    alone = "DEFAULT /boot/k a b\nAPPEND root=LABEL=c\nLABEL one\nLINUX /boot/one\n"
+    for path, text in (
+        ("boot/grub/menu.lst", legacy),
+        ("boot/extlinux/extlinux.conf", syslinux),
+        ("extlinux.conf", alone),
+    ):
         tree = {
             path: text,
             "boot/grub/default": "0\n#",

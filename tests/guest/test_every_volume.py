@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 import tempfile
 from collections.abc import Iterator
 from dataclasses import replace
@@ -299,6 +300,18 @@ def lvm_disks(directory: Path) -> Iterator[tuple[str, Path]]:
     }
     for name, options in ways.items():
         yield name, disks.lvm(directory / name, "vg", {"root": directory / "root"}, **options)
+    other = disks.lvm(directory / "other", "other", {"root": directory / "root"}).read_bytes()
+    whole = (directory / "whole").read_bytes()
+    for name, group in (("whole", other), ("in pieces", other), ("half", other), ("whole", whole)):
+        entries = (struct.pack("<B3xB3xII", 0, 0x8E, at << 11, 16 << 11) for at in (1, 17))
+        table = (bytes(446) + b"".join(entries)).ljust(510, b"\0") + b"\x55\xaa"
+        parts = [
+            (directory / name).read_bytes().ljust(16 << 20, b"\0"),
+            group.ljust(16 << 20, b"\0"),
+        ]
+        path = directory / f"{name} beside {'itself' if group == whole else 'another'}"
+        path.write_bytes(table.ljust(1 << 20, b"\0") + b"".join(parts))
+        yield path.name, path
 
 
 @TABLES
