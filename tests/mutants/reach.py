@@ -28,6 +28,7 @@ from rooms import CACHE, ROOT, Room
 LIMIT_CPU_S, LIMIT_WALL_S = 600, 3600.0  # for one test file
 BUDGET_S = 30.0  # of processor time for one mutant: dear tests that find nothing are not asked
 LEARNED = 5  # times cheaper a test counts for each mutant that it noticed
+TABLE = 10  # so many a kept table (test_every_*.py) counts for before it has noticed any
 _FIXTURES = "fixtures"
 
 Lines = Mapping[str, frozenset[int]]
@@ -166,7 +167,11 @@ def _prices(asked: Sequence[Reach], noticed: Mapping[str, int]) -> dict[str, flo
 
     A hundred cases of one test say about the same, and would be all that is asked.
     """
-    worth = {each.test: each.cost_s / (1 + LEARNED * noticed.get(each.test, 0)) for each in asked}
+    counts = {
+        each.test: TABLE * ("/test_every_" in each.test) + noticed.get(each.test, 0)
+        for each in asked
+    }
+    worth = {each.test: each.cost_s / (1 + LEARNED * counts[each.test]) for each in asked}
     cases = Counter[str]()
     for test in sorted(worth, key=worth.__getitem__):
         function = test.partition("[")[0]
