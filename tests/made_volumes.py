@@ -9,6 +9,7 @@ from __future__ import annotations
 import struct
 import zlib
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 
 import google_crc32c
 from handmade import Memory
@@ -174,6 +175,102 @@ def crc16(data: bytes, state: int = 0xFFFF) -> int:
         for _ in range(8):
             state = state >> 1 ^ (0xA001 if state & 1 else 0)
     return state
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Where an empty ext file system keeps its metadata: what tells one way of it from another."""
+
+    groups: int = 40
+    block: int = KIB
+    per_group: int = 64  # blocks
+    last: int = 40  # blocks of the last group
+    ratio: int = 1  # blocks a cluster
+    sparse: bool = True
+    backups: tuple[int, int] | None = None  # of sparse_super2
+    reserved: int = 0
+    meta_from: int | None = None  # the first group of blocks of descriptors that is a meta group
+    descriptor: int = 32
+
+    @property
+    def first(self) -> int:
+        """The first block of group 0."""
+        return int(self.block == KIB and self.ratio == 1)
+
+    @property
+    def blocks(self) -> int:
+        """Blocks in all."""
+        return self.first + self.per_group * (self.groups - 1) + self.last
+
+    @property
+    def per_block(self) -> int:
+        """Descriptors a block."""
+        return self.block // self.descriptor
+
+    def copied(self, group: int) -> bool:
+        """Whether a group has a superblock."""
+        if self.backups is not None:
+            return group in (0, *self.backups)
+        powers = {base**n for base in (3, 5, 7) for n in range(1, 8)}
+        return not self.sparse or group in {0, 1, *powers}
+
+    def descriptors(self, group: int) -> list[int]:
+        """The blocks of descriptors that stand in a group, by their number."""
+        meta = group // self.per_block
+        if self.meta_from is not None and meta >= self.meta_from:
+            place = group % self.per_block
+            return [meta] if place in (0, 1, self.per_block - 1) else []
+        every = -(-self.groups // self.per_block)
+        count = every if self.meta_from is None else self.meta_from
+        return [*range(count + self.reserved)] if self.copied(group) else []
+
+
+def ext_empty(layout: Layout) -> bytes:
+    """An ext file system without files: bitmaps and a table of 8 inodes behind each group's base."""
+    size, per_group = layout.block, layout.per_group
+    image = bytearray(layout.blocks * size)
+    told: list[bytes] = []
+    free = 0
+    for group in range(layout.groups):
+        start = layout.first + group * per_group
+        count = layout.last if group == layout.groups - 1 else per_group
+        at = start + (KIB // size - layout.first if group == 0 else 0)
+        at += layout.copied(group) + len(layout.descriptors(group))
+        clusters = -(-count // layout.ratio)
+        used = -(-(at + 3 - start) // layout.ratio)
+        free += clusters - used
+        padding = [*range(clusters, 8 * size)]
+        image[at * size : (at + 1) * size] = bits([*range(used), *padding], size)
+        told.append(
+            struct.pack("<IIIHH", at, at + 1, at + 2, clusters - used, 8).ljust(
+                layout.descriptor, b"\0"
+            )
+        )
+    for group in range(layout.groups):
+        start = layout.first + group * per_group
+        at = start + (KIB // size - layout.first if group == 0 else 0) + layout.copied(group)
+        for index, number in enumerate(layout.descriptors(group)):
+            part = b"".join(told[number * layout.per_block : (number + 1) * layout.per_block])
+            image[(at + index) * size : (at + index) * size + len(part)] = part
+    shift = size.bit_length() - 11
+    head = struct.pack(
+        "<11I", 8 * layout.groups, layout.blocks, 0, free * layout.ratio, 0, layout.first, shift,
+        shift + layout.ratio.bit_length() - 1, per_group, per_group // layout.ratio, 8,
+    )  # fmt: skip
+    head = head.ljust(0x38, b"\0") + struct.pack("<HH", 0xEF53, 1)
+    features = (
+        0x200 if layout.backups is not None else 0,
+        2 | (0x10 if layout.meta_from is not None else 0) | (0x80 if layout.descriptor > 32 else 0),
+        (1 if layout.sparse else 0) | (0x200 if layout.ratio > 1 else 0),
+    )
+    head = head.ljust(0x4C, b"\0") + struct.pack("<I", 1)
+    head = head.ljust(0x58, b"\0") + struct.pack("<HHIII", 128, 0, *features) + UUID
+    head = head.ljust(0xCE, b"\0") + struct.pack("<H", layout.reserved)
+    head = head.ljust(0xFE, b"\0") + struct.pack("<H", layout.descriptor)
+    head = head.ljust(0x104, b"\0") + struct.pack("<I", layout.meta_from or 0)
+    head = head.ljust(0x24C, b"\0") + struct.pack("<2I", *(layout.backups or (0, 0)))
+    image[1024 : 1024 + len(head)] = head
+    return bytes(image)
 
 
 # ---------------------------------------------------------------------------------------------- FAT

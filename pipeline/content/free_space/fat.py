@@ -210,9 +210,8 @@ def look(volume: Reader, effort: Effort) -> FatMap:
 
 def _geometry(volume: Reader) -> Geometry:
     raw = exactly(volume, 0, 512, "boot sector")
-    sector, factor, reserved, copies, root, total = struct.unpack_from("<HBHBHH", raw, 11)
-    medium, table_sectors = struct.unpack_from("<BH", raw, 21)
-    total = total or struct.unpack_from("<I", raw, 32)[0]
+    sector, factor, reserved, copies, root = struct.unpack_from("<HBHBH", raw, 11)
+    (table_sectors,) = struct.unpack_from("<H", raw, 22)
     wide = table_sectors == 0
     require(sector in (512, 1024, 2048, 4096), "its sector size is not possible")
     require(factor > 0 and not factor & (factor - 1), "its cluster size is not possible")
@@ -221,25 +220,35 @@ def _geometry(volume: Reader) -> Geometry:
     info = 0
     if wide:
         (table_sectors,) = struct.unpack_from("<I", raw, 36)
-        flags, version = struct.unpack_from("<HH", raw, 40)
-        require(not flags & 0x80, "only one of its tables is in use")
-        require(version == 0, "its version is unknown")
-        (place,) = struct.unpack_from("<H", raw, 48)
-        require(place in (0, 0xFFFF) or place < reserved, "its FSInfo lies outside")
-        info = 0 if place == 0xFFFF else place * sector
-        (backup,) = struct.unpack_from("<H", raw, 50)
-        require(0 < backup < reserved, "it has no copy of its boot sector")
-        copy = exactly(volume, backup * sector, 512, "boot sector's copy")
-        same = raw[11:28] + raw[32:52] == copy[11:28] + copy[32:52]  # but for where it lies
-        require(same, "its boot sector and the copy differ")
-    words = f"it says that it has {total * sector} bytes, in a place of {volume.size}"
-    require(total * sector <= volume.size, words)
+        info = _wide(volume, raw, sector, reserved)
+    return _fitting(volume.size, raw, wide, table_sectors, info)
+
+
+def _wide(volume: Reader, raw: bytes, sector: int, reserved: int) -> int:
+    """Where FSInfo is; raises ``KeptError`` when what only FAT32 has is in doubt."""
+    flags, version = struct.unpack_from("<HH", raw, 40)
+    require(not flags & 0x80, "only one of its tables is in use")
+    require(version == 0, "its version is unknown")
+    place, backup = struct.unpack_from("<HH", raw, 48)
+    require(place in (0, 0xFFFF) or place < reserved, "its FSInfo lies outside")
+    require(0 < backup < reserved, "it has no copy of its boot sector")
+    copy = exactly(volume, backup * sector, 512, "boot sector's copy")
+    same = raw[11:28] + raw[32:52] == copy[11:28] + copy[32:52]  # but for where it lies
+    require(same, "its boot sector and the copy differ")
+    return 0 if place == 0xFFFF else place * sector
+
+
+def _fitting(size: int, raw: bytes, wide: bool, table_sectors: int, info: int) -> Geometry:
+    """The numbers of the boot sector, when they fit each other and a volume of ``size`` bytes."""
+    sector, factor, reserved, _, root, total = struct.unpack_from("<HBHBHH", raw, 11)
+    total = total or struct.unpack_from("<I", raw, 32)[0]
+    words = f"it says that it has {total * sector} bytes, in a place of {size}"
+    require(total * sector <= size, words)
     data = (reserved + 2 * table_sectors) * sector + -(-root * 32 // sector) * sector
     require(data < total * sector, "its tables lie outside")
     clusters = (total * sector - data) // (factor * sector)
     bits = 32 if wide else 12 if clusters < 4085 else 16
-    name = raw[54:62]
-    require(wide or name == b"FAT%d   " % bits, "its boot sector contradicts itself")
+    require(wide or raw[54:62] == b"FAT%d   " % bits, "its boot sector contradicts itself")
     require(0 < clusters < 0x0FFFFFF5, "its number of clusters is not possible")
     require((clusters + 2) * bits <= table_sectors * sector * 8, "its tables are too short")
     return Geometry(
@@ -249,7 +258,7 @@ def _geometry(volume: Reader) -> Geometry:
         data,
         factor * sector,
         clusters,
-        medium,
+        raw[21],
         info,
         bool(raw[65 if wide else 37] & 3),
     )

@@ -212,6 +212,37 @@ def exts() -> Cases:
     }
 
 
+LAYOUTS = {
+    "plain": made.Layout(),
+    "not sparse": made.Layout(sparse=False),
+    "sparse_super2": made.Layout(backups=(1, 39)),
+    "sparse_super2 of one": made.Layout(backups=(7, 0)),
+    "reserved": made.Layout(reserved=3),
+    "meta_bg": made.Layout(meta_from=0),
+    "meta_bg from the second": made.Layout(meta_from=1),
+    "meta_bg, reserved": made.Layout(meta_from=1, reserved=2),
+    "meta_bg, not sparse": made.Layout(meta_from=0, sparse=False),
+    "wide": made.Layout(descriptor=64),
+    "wide, meta_bg": made.Layout(descriptor=64, meta_from=0, groups=34),
+    "blocks of 2 KiB": made.Layout(block=2 * KIB, groups=5),
+    "blocks of 2 KiB, meta_bg": made.Layout(
+        block=2 * KIB, groups=70, per_group=16, last=16, meta_from=0
+    ),
+    "blocks of 4 KiB": made.Layout(block=4 * KIB, groups=3, last=33),
+    "clusters of two": made.Layout(ratio=2, groups=5, last=39),
+    "clusters of four": made.Layout(ratio=4, groups=5, last=37),
+    "clusters of four, blocks of 4 KiB": made.Layout(ratio=4, block=4 * KIB, groups=3, last=38),
+    "one group": made.Layout(groups=1),
+    "8 blocks": made.Layout(groups=4, per_group=8, last=8),
+    "the last is all metadata": made.Layout(groups=3, last=3),
+}
+
+
+def layouts() -> Cases:
+    """Ext file systems that keep their metadata in other places."""
+    return {name: Memory(made.ext_empty(layout)) for name, layout in LAYOUTS.items()}
+
+
 def _moved() -> tuple[tuple[int, bytes], ...]:
     """The bitmap of group 1 lies at block 40, in group 0; where it was is free, and counted."""
     block = _EXT[67 * KIB : 68 * KIB]
@@ -427,6 +458,7 @@ def xfses() -> Cases:
 GROUPS: dict[str, Callable[[], Cases]] = {
     "edge-disks": disks,
     "edge-ext": exts,
+    "edge-layouts": layouts,
     "edge-fat": fats,
     "edge-ntfs": ntfses,
     "edge-xfs": xfses,
