@@ -60,3 +60,28 @@ def test_old_pages_go():
     pages.read(99 * PAGE, 1)
 
     assert disk.reads == 101
+
+
+def test_half_as_many_pages_as_are_kept_are_read_at_once():
+    for count, reads in ((31, 31), (32, 32), (33, 1)):
+        disk = Counting(bytes(64 * PAGE))
+
+        PagedReader(disk).read(0, count * PAGE)
+
+        assert disk.reads == reads
+
+
+def test_the_page_that_was_used_last_stays_longest():
+    # given as many pages as are kept, of which the first one was used again
+    disk = Counting(bytes(100 * PAGE))
+    pages = PagedReader(disk)
+    for number in (*range(64), 0):
+        pages.read(number * PAGE, 1)
+    assert disk.reads == 64
+    # when another one comes, then the second one goes
+    pages.read(64 * PAGE, 1)
+    for number in (0, 64, *range(2, 64)):
+        pages.read(number * PAGE, 1)
+    assert disk.reads == 65
+    pages.read(PAGE, 1)
+    assert disk.reads == 66

@@ -11,11 +11,12 @@ from pathlib import Path
 from typing import Any
 
 import handmade
+import made_volumes
 import pytest
 import vhd_files
 from handmade import MIB, Memory, le32, le64, patched
 
-from pipeline.content import allocation, disk, fat_label, lvm, xfs_log
+from pipeline.content import allocation, disk, fat_label, lvm, ntfs_log, xfs_log
 from pipeline.content.partition_types import GPT_NAMES
 from pipeline.source import Extent, Reader
 from tests import every_field
@@ -227,6 +228,10 @@ def places() -> Cases:
             for n in (0, 1, 2, 127, 128, 129, 0xF4, 0xFF)
         },
         "NTFS, clusters of 64 KiB": _far_mft(),
+        **{
+            f"NTFS, a record of {n} bytes": _recorded(n)
+            for n in (128, 256, 512, 4096, 65536, 131072)
+        },
         **{f"XFS of {n} bytes": Memory(superblocks._xfs()[:n]) for n in (100, 124, 125, 511)},
         **{
             f"RAID in {n} bytes": Memory(at(n, ((n & ~0xFFFF) - 0x10000, le32(0xA92B4EFC))))
@@ -284,6 +289,15 @@ def places() -> Cases:
             for n in (0, 512, 1024, 1536, 2048)
         },
     }
+
+
+def _recorded(size: int) -> Memory:
+    """An NTFS whose records have so many bytes, as the logarithm or in clusters says."""
+    whole = superblocks._ntfs()
+    record = whole[superblocks._RECORD : superblocks._RECORD + min(size, 256)]
+    exponent = bytes([(1 - size.bit_length()) & 0xFF])
+    image = patched(whole[:512], 64, exponent).ljust(8 * 512 + 4 * size, b"\0")
+    return Memory(patched(image, 8 * 512 + 3 * size, record))
 
 
 def _far_mft() -> Memory:
@@ -463,6 +477,87 @@ def logs() -> Cases:
     }
 
 
+def tell_replay(reader: Reader) -> Mapping[str, Any]:
+    """Whether an NTFS' log has something to replay, by its record in the MFT."""
+    record = reader.read(made_volumes.NTFS_MFT * 512 + 2048, 1024)
+    return {"clean": ntfs_log.clean(record, 512, reader.read)}
+
+
+def replays() -> Cases:
+    """Logs of NTFS, and records that tell where they are."""
+    whole = made_volumes.ntfs()
+    log, record = made_volumes.NTFS_LOG * 512, made_volumes.NTFS_MFT * 512 + 2048
+    data = record + whole[record : record + 1024].index(struct.pack("<I", 0x80), 56)
+
+    def page(
+        clients: int,
+        flags: int,
+        *,
+        lsn: int = 0,
+        size: int = 1024,
+        area: int = 48,
+        mark: bytes = b"RSTR",
+    ) -> bytes:
+        head = (mark + struct.pack("<HHQIIH", 30, 9, 0, size, size, area)).ljust(area, b"\0")
+        return (head + struct.pack("<QHHHH", lsn, 1, 0xFFFF, clients, flags)).ljust(size, b"\0")[
+            :size
+        ]
+
+    def logged(*pages: bytes) -> Memory:
+        return Memory(whole).also(log, b"".join(pages))
+
+    closed, open_ = page(0xFFFF, 0), page(0, 0)
+    return {
+        "empty": Memory(whole),
+        "closed": logged(closed, closed),
+        "open": logged(open_, open_),
+        **{f"flags {n}": logged(page(0, n), page(0, n)) for n in (1, 2, 3, 4)},
+        **{f"clients {n:x}": logged(page(n, 0), page(n, 0)) for n in (1, 0xFFFE)},
+        **{
+            f"first {a}, second {b}": logged(page(0xFFFF, 0, lsn=a), page(0, 0, lsn=b))
+            for a, b in ((1, 0), (0, 1), (1, 1), (256, 255))
+        },
+        **{
+            f"pages of {n}": logged(page(0, 0, size=n), page(0xFFFF, 0, lsn=1, size=n))
+            for n in (511, 512, 513, 2048, 4096)
+        },
+        **{
+            f"a page that says {n}": logged(
+                page(0, 0).replace(struct.pack("<I", 1024), struct.pack("<I", n))
+            )
+            for n in (0, 511, 1 << 16, (1 << 16) + 1)
+        },
+        **{
+            f"area at {n}": logged(page(0xFFFF, 0, area=n), page(0xFFFF, 0, area=n))
+            for n in (29, 30, 494, 495)
+        },
+        **{
+            f"mark {mark!r}": logged(page(0xFFFF, 0, mark=mark), page(0xFFFF, 0, mark=mark))
+            for mark in (b"CHKD", b"RCRD", b"\xff\xff\xff\0")
+        },
+        "only the second": logged(page(0xFFFF, 0, mark=b"BAAD"), closed),
+        **{
+            f"a record's {name}": Memory(whole).also(data + at, new)
+            for name, at, new in (
+                ("end", 0, b"\xff" * 4),
+                ("other kind", 0, b"\x90"),
+                ("resident", 8, b"\0"),
+                ("length of 23", 4, le32(23)),
+                ("length of 24", 4, le32(24)),
+                ("hole", 64, b"\x01"),
+                ("wide step", 64, b"\x31"),
+                ("no run", 64, b"\0"),
+                ("runs behind the end", 32, b"\xff\x7f"),
+            )
+        },
+        "no record": Memory(whole).also(record, b"BAAD"),
+        **{
+            f"attributes from {n}": Memory(whole).also(record + 20, struct.pack("<H", n))
+            for n in (0, 960, 961)
+        },
+    }
+
+
 def tell_cells(reader: Reader) -> Mapping[str, Any]:
     """A disk as long as the reader, of which every third KiB is data."""
     size = reader.size
@@ -489,6 +584,7 @@ GROUPS: dict[str, tuple[Callable[[], Cases], Callable[[Any], Mapping[str, Any]]]
     "edge-fats": (fats, tell_disk),
     "edge-groups": (groups, tell_group),
     "edge-logs": (logs, tell_log),
+    "edge-replays": (replays, tell_replay),
     "edge-cells": (cells, tell_cells),
 }
 STRUCTURES = tuple(GROUPS)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import itertools
 import struct
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +17,9 @@ import pytest
 from handmade import Memory
 from made_volumes import KIB
 
-from pipeline.content import free_space
+from pipeline.content import filesystems, free_space
 from pipeline.content.free_space import FreeSpace
-from pipeline.content.free_space.base import Span, clipped
+from pipeline.content.free_space.base import Effort, KeptError, Span, clipped
 from tests import every_field
 from tests.content.test_every_superblock import _RING
 from tests.every_field import Field, Structure, run
@@ -379,12 +379,57 @@ VOLUMES = {
         cuts=(16 * KIB - 1, 16 * KIB, 4095),
     ),
 }
-STRUCTURES = VOLUMES
+WHOLE = ("ext2", "uninit", "summed", "fat12", "fat16", "fat32", "ntfs", "xfs-5", "swap")
+STEPS = (
+    1,
+    2,
+    7,
+    8,
+    9,
+    16,
+    20,
+    21,
+    40,
+    41,
+    64,
+    80,
+    100,
+    120,
+    121,
+    160,
+    200,
+    272,
+    300,
+    301,
+    400,
+    1000,
+)
+
+
+def efforts() -> Iterator[str]:
+    """What of each file system is told for efforts of every size; the same result comes once."""
+    for name in WHOLE:
+        volume = Memory(VOLUMES[name].data)
+        look = free_space._LOOK[filesystems.signature(volume, 0, volume.size) or ""]
+        last = ""
+        for most in STEPS:
+            try:
+                found = look(volume, Effort(most))
+                told = f"{found.free} in {found.runs}, up to {found.end}"
+            except KeptError as error:
+                told = str(error)
+            if told != last:
+                yield f"{name}, {most}: {told}"
+            last = told
+
+
+STRUCTURES = (*VOLUMES, "efforts")
 
 
 def compare(name: str) -> None:
     """One file system with the table that is stored."""
-    every_field.check(HERE / "said", name, every_field.table(STRUCTURES[name], tell))
+    lines = efforts() if name == "efforts" else every_field.table(VOLUMES[name], tell)
+    every_field.check(HERE / "said", name, lines)
 
 
 @pytest.mark.parametrize("name", STRUCTURES)
