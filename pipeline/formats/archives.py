@@ -185,13 +185,8 @@ def _zip(head: bytes) -> bool:
         return len(head) == 22 + int.from_bytes(head[20:22], "little")  # an empty archive
     if head[:4] in (b"PK\x07\x08", b"PK00"):  # of an archive that was split, or might have been
         head = head[4:]
-    version, method = head[4:6], int.from_bytes(head[8:10], "little")
-    return (
-        head[:4] == b"PK\x03\x04"
-        and len(head) >= 30
-        and int.from_bytes(version, "little") & 0xFF <= 63
-        and method <= 99
-    )
+    version, method = int.from_bytes(head[4:5]), int.from_bytes(head[8:10], "little")
+    return head[:4] == b"PK\x03\x04" and len(head) >= 30 and version <= 63 and method <= 99
 
 
 _TESTED = {

@@ -329,6 +329,7 @@ def raw() -> Mapping[str, Reader | bytes]:
         "8 bits, nearly": b"a" * 95 + eight,
         **{f"UTF-16, {n}": b"\xff\xfe" + ("a" * n).encode("utf-16-le") for n in (7, 8, 9)},
         "UTF-16, big-endian": b"\xfe\xff" + ("ab" * 9).encode("utf-16-be"),
+        "UTF-16, of another half": b"\xff\xfe" + ("Ā" * 9).encode("utf-16-le"),
         "UTF-16, odd": b"\xff\xfe" + ("ab" * 9).encode("utf-16-le") + b"x",
         "UTF-16, Greek": b"\xff\xfe" + greek * 9,
         "UTF-16, control": b"\xff\xfe" + "a\0".encode("utf-16-le") * 9,
@@ -375,7 +376,7 @@ def names() -> Mapping[str, Reader | bytes]:
         "c.vhd.raw": handmade.qcow2(),
         **{
             f"{name}, disk.{suffix}": data
-            for suffix in ("vhd", "dmg", "raw")
+            for suffix in ("vhd", "dmg", "raw", "bz2", "xz")
             for name, data in {
                 "a disk": disk,
                 "a text": b"just a text",

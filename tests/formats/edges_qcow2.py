@@ -254,6 +254,7 @@ def entries() -> Mapping[str, Reader]:
         },
         **{f"garbage {n}": _packs(n) for n in range(5)},
         "garbage of 128 KiB": _stored(COMPRESSED | 256 << 53 | 5 << 17, bits=17),
+        "garbage of 256 KiB in front of the tables": _in_front(),
         "packed nothing": _stored(COMPRESSED | _DATA).also(_DATA, b"\3\0"),
         **{
             f"zstd {magic.hex()}": _stored(COMPRESSED | _DATA, compression=1, incompatible=8).also(
@@ -262,6 +263,15 @@ def entries() -> Mapping[str, Reader]:
             for magic in (b"\x28\xb5\x2f\xfd", b"\x28\xb5\x2f\xfe")
         },
     }
+
+
+def _in_front() -> Reader:
+    """Compressed data in the second cluster, of 128 KiB; the tables begin in the seventh."""
+    refs, block, l1, l2 = (number << 17 for number in (6, 7, 8, 9))
+    head = bytearray(handmade.qcow2(bits=17, clusters=0)[:112])
+    struct.pack_into(">QQ", head, 40, l1, refs)
+    parts = {0: bytes(head), refs: be64(block), block: b"\0\1" * 10, l1: be64(l2)}
+    return vhd_files.MemoryDisk(10 << 17, parts | {l2: be64(COMPRESSED | 511 << 53 | 1 << 17)})
 
 
 def _packed(data: bytes) -> bytes:
