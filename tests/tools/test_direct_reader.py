@@ -275,14 +275,33 @@ def test_traps_are_answered_as_by_the_appliance(tmp_path):
         files = Files(tree)
         begin = time.monotonic()
 
-        for path in ("/etc/machine-id", "/etc/hostname", "/etc/passwd", "/etc/cloud/cloud.cfg"):
+        for path in ("/etc/passwd", "/etc/cloud/cloud.cfg", "/etc/network/interfaces"):
             assert files.text(path) is None
+        nodes = ("machine-id", "hostname", "adjtime")  # FIFO, character device, block device
+        assert {item.kind for item in tree.stat("/etc", nodes)} == {"other"}
+        assert [files.text(f"/etc/{name}") for name in nodes] == [None] * 3
         assert files.entry("/etc/shadow").size == 1 << 40
         assert files.read("/etc/shadow", 4096) == bytes(4096)
         assert files.names("/etc/ssh") == ["sshd_config"]
         with pytest.raises(TreeError):
             tree.names("/no/such/directory")
         assert time.monotonic() - begin < 30
+
+
+@pytest.mark.needs("mke2fs", "debugfs")
+def test_a_directory_with_a_slash_in_a_name_is_not_listed(tmp_path):
+    disks = builder("guest_disks")
+    path = disks.ext4(tmp_path / "volume", 16, {"etc/hostname": "guest\n"}, ROOT_UUID)
+    disks.tool(
+        "debugfs", "-w", "-R", "mknod /etc/hosts c 1 5", path
+    )  # of the very name, in the root
+    with Source.open(path) as source, client.open_reader(source) as reader:
+        tree = reader.mount(whole(source))
+
+        with pytest.raises(UnableError, match="slash"):
+            tree.names("/")
+        assert tree.names("/etc") == ["hostname"]
+        assert tree.read("/etc/hostname", 0, 100) == b"guest\n"
 
 
 @pytest.mark.needs("mke2fs", "debugfs")

@@ -106,11 +106,19 @@ def test_the_guest_was_read_all_the_same(looked_at):
 
 
 @pytest.mark.parametrize(
-    "path", ["/etc/machine-id", "/etc/hostname", "/etc/passwd", "/etc/cloud/cloud.cfg"]
+    ("path", "kind"),
+    [
+        ("/etc/machine-id", "other"),
+        ("/etc/hostname", "other"),
+        ("/etc/adjtime", "other"),
+        ("/etc/passwd", "link"),
+        ("/etc/cloud/cloud.cfg", "link"),
+    ],
 )
-def test_fifos_devices_and_loops_are_not_read(looked_at, path):
+def test_fifos_devices_and_loops_are_not_read(looked_at, path, kind):
     begin = time.monotonic()
 
+    assert looked_at.files.entry(path, follow=False).kind == kind
     assert looked_at.files.text(path) is None
     assert time.monotonic() - begin < 5
 

@@ -63,6 +63,8 @@ def listing(entries: Any) -> Iterator[str]:
             name = entry.name
         except OSError:  # no UTF-8
             continue
+        if "/" in name:
+            raise UnableError("a name in the directory has a slash")  # the kernel lists none of it
         if name:
             yield name
 
