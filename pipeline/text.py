@@ -41,7 +41,9 @@ def clean(text: str | bytes, limit: int = 400) -> str:
     """``text`` with every character that could steer a terminal or a line written as an escape."""
     if isinstance(text, bytes):
         text = text.decode("utf-8", "backslashreplace")
-    shown = "".join(_visible(character) for character in text[: limit + 1])
+    shown = text[: limit + 1]
+    if not shown.isprintable():
+        shown = "".join(_visible(character) for character in shown)
     return shown[: limit - 1] + "…" if len(shown) > limit else shown
 
 
