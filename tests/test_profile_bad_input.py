@@ -93,6 +93,7 @@ def test_what_is_no_json_has_the_place_of_the_mistake(write, text, place):
         (("b", "c\n", 0, "d"), (3, 22)),
         (("b", "absent"), (3, 3)),
         (("twice",), (4, 3)),
+        (("absent", "a"), (1, 1)),
     ],
 )
 def test_positions_are_found_in_any_json(at, place):
@@ -387,6 +388,30 @@ def test_a_reference_into_a_document_that_has_no_such_place(write):
     said = refused(with_requirement(write, {"allOf": [{"$ref": "#/$defs/none"}]}))
 
     assert "'#/$defs/none' refers to nothing" in said
+
+
+@pytest.mark.parametrize(
+    "schema",
+    [
+        {
+            "$defs": {"a": {"$ref": "#/$defs/b"}, "b": {}, "c": {"$ref": "#/$defs/b"}},
+            "not": {"minProperties": 99},
+        },
+        {"$defs": {"b": {"$ref": "#/$defs/a"}, "a": {}}, "not": {"minProperties": 99}},
+        {
+            "$defs": {"x": {"$dynamicAnchor": "x"}},
+            "not": {"$dynamicRef": "#x", "minProperties": 99},
+        },
+    ],
+)
+def test_what_refers_to_what_is_beside_it_is_no_cycle(write, schema):
+    assert profile.load(with_requirement(write, schema))
+
+
+def test_only_patterns_are_asked_whether_they_are_good_ones(write):
+    texts = {"const": "(a+)+", "title": "(a+)+b", "$comment": "a*b*c*", "default": "(a|b)*"}
+
+    assert profile.load(with_requirement(write, {"properties": {"guest": {"not": texts}}}))
 
 
 def test_two_branches_that_refer_to_the_same_are_no_cycle(write):

@@ -270,6 +270,19 @@ def test_the_first_place_where_a_text_is_missing_is_told_for_each_that_asks(writ
         assert said.endswith("/a.json: there is no such file, and nothing built in of that name")
 
 
+def test_a_text_that_a_group_misses_is_told_at_its_place_in_the_group(write):
+    lists = [listed("uefi-only"), {"$ref": "a.json"}]
+    group = write({"allOf": lists, "x-advice": [{"$ref": "b.json"}]}, "group.json")
+    mine = write({"allOf": [listed("iso-image"), {"$ref": "group.json"}], "x-target": TARGET})
+
+    told = profile.lint(mine)
+
+    text = Path(group).read_text()
+    for line, name in zip(told, ("a", "b"), strict=True):
+        column = text.index(f'"$ref": "{name}.json"') + 1
+        assert line.startswith(f"{group}:1:{column}: ")
+
+
 def test_targets_imports_and_notes_of_another_shape_are_each_told(write):
     content = {
         "allOf": [listed("uefi-only")],
@@ -317,7 +330,7 @@ TWO = {"address": "https://example.org/two", "date": "2026-02-02"}
 )
 def test_where_a_value_is_from(sources, expected):
     values = {
-        name: {"maximum": 1} | ({"x-source": source} if source else {})
+        name: {"maximum": 1} | ({"x-source": json.loads(json.dumps(source))} if source else {})
         for name, source in zip("ab", sources, strict=True)
     }
 

@@ -212,6 +212,16 @@ def test_findings_are_ordered_by_severity_and_then_what_was_seen_before_what_was
     assert [rule for rule, _ in other] == [rule for rule, _ in plain]  # a waiver moves nothing
 
 
+def test_warnings_come_before_what_is_only_told():
+    facts = samples.facts({"virtual_size": 160 << 30}, of=samples.QCOW2)
+
+    found = judged(facts)
+
+    order = [item.rule for item in profile.load("rackspace").requirements]
+    assert order.index("vhd-format") < order.index("virtual-size-ambiguous")
+    assert [item.rule for item in found.findings] == ["virtual-size-ambiguous", "vhd-format"]
+
+
 def test_a_schema_that_fails_on_what_is_not_known_is_no_failure():
     facts = samples.facts({"virtual_size": None, "unknown": {"virtual_size": "cut short"}})
 
@@ -328,13 +338,16 @@ def test_the_result_is_judged_with_the_source_s_guest():
 
 
 def test_one_piece_more_than_twenty_is_told():
-    for count, told in ((20, 20), (21, 21)):
+    for count, told in ((20, 20), (45, 21), (21, 21)):
         problems = [problem("vhd-bat", f"entry {n}", offset=n, length=0) for n in range(count)]
         findings = judged({"container": samples.TAP_VHD | {"problems": problems}}).findings
         evidence = [item for item in findings if item.rule == "vhd-bat"]
         assert len(evidence) == told
         assert evidence[0].range == ByteRange(0, 0)
-    assert evidence[-1].message.count("and 1 more of the same kind") == 1
+        if count > 20:
+            more = f"and {count - 20} more of the same kind"
+            assert evidence[-1].message.count(more) == 1
+            assert (evidence[-1].observed, evidence[-1].range) == (more, None)
 
 
 def test_evidence_belongs_to_its_own_rule():

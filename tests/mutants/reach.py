@@ -13,6 +13,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import time
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -129,10 +130,15 @@ class Watch:
     @pytest.hookimpl(wrapper=True)
     def pytest_runtest_protocol(self, item: pytest.Item) -> Iterator[None]:
         """What a test costs, with its fixtures and the processes that it starts."""
-        before = sum(os.times()[:4])
+        before = _used_s()
         result = yield
-        self._cost_s[item.nodeid] = sum(os.times()[:4]) - before
+        self._cost_s[item.nodeid] = _used_s() - before
         return result
+
+
+def _used_s() -> float:
+    """Processor time of this process, to the microsecond, and of its children that have ended."""
+    return time.process_time() + sum(os.times()[2:4])
 
 
 def choose(
@@ -149,7 +155,8 @@ def choose(
         asked = [each for each in reaches if each.runs(wanted)]
     else:  # those that run what speaks of the name, those that get into this file, or else all
         wanted = _speaking_of(around.names, tests.sources)
-        asked = [each for each in reaches if each.lines.get(mutant.file)] or list(reaches)
+        near = (each for each in reaches if each.lines.get(mutant.file) or each.runs(wanted))
+        asked = list(near) or list(reaches)
     price = _prices(asked, noticed)
     asked.sort(key=lambda each: (not each.runs(wanted), price[each.test]))
     cost_s, kept = 0.0, asked[:1]

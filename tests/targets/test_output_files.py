@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import hashlib
 import os
 from collections.abc import Sequence
@@ -97,6 +98,36 @@ def test_the_disk_is_told_to_begin_only_where_the_page_cache_is_used(
     os.close(handle)
 
     assert asked == [(0, behind), (3 * behind, behind)]
+
+
+def test_the_way_past_the_page_cache_is_one(tmp_path: Path) -> None:
+    """A file system that refuses it has none."""
+    handle = os.open(tmp_path / "f", os.O_RDWR | os.O_CREAT)
+    found = file_writer._open_direct(handle)
+    if found is not None:
+        flags = fcntl.fcntl(found, fcntl.F_GETFL)
+        assert flags & os.O_DIRECT
+        assert flags & os.O_ACCMODE == os.O_WRONLY
+        os.close(found)
+    os.close(handle)
+    assert file_writer._open_direct(handle) is None
+
+
+def test_the_disk_begins_to_work_whenever_enough_is_written(monkeypatch: Any) -> None:
+    monkeypatch.setattr(writing, "BEHIND", 10)
+    begun: list[int] = []
+    opened: Any = SimpleNamespace(grid=(0, 4), size=99)
+    writer: Any = SimpleNamespace(begin_writeback=begun.append)
+    work = writing._Work(opened, writer, None)
+
+    counts = []
+    for length in (4, 5, 1, 3, 6, 1, 25):
+        work._hand_over(0, length, memoryview(b""))
+        counts.append(len(begun))
+
+    assert begun == [0, 10, 20]
+    assert counts == [0, 0, 1, 1, 1, 2, 3]
+    assert work._written == 45
 
 
 def test_which_bytes_go_past_the_page_cache(tmp_path: Path, monkeypatch: Any) -> None:

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
+import shutil
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 from uuid import UUID
 
 import pytest
 
-from pipeline.errors import UsageError
+from pipeline.errors import EnvironmentFailed, ImgprepError, ToolError, UsageError
 from pipeline.formats.vhd_layout import Piece
 from pipeline.model import Target
-from pipeline.targets import (
-    choice,
-)
+from pipeline.targets import choice, qemu
 from pipeline.targets.linear import FixedVhd, LinearLayout, Raw
 from pipeline.targets.qemu import QemuFile
 from pipeline.targets.tap_vhd import TapVhd
@@ -78,6 +78,28 @@ def test_how_qemu_is_told_what_to_write() -> None:
     assert isinstance(choice.driver(Target(format="vhd", suffix="")), TapVhd)
 
 
+@pytest.mark.parametrize(
+    ("format_", "most"),
+    [
+        ("vhd", 2040 * GIB),
+        ("vhdx", 64 << 40),
+        ("vdi", (0x1FFFFF8) * MIB * 16),
+        ("qcow2", 2 << 50),
+        ("raw", None),
+        ("vmdk", None),
+    ],
+)
+def test_the_largest_disk_that_a_format_holds(format_: str, most: int | None) -> None:
+    target = Target(format=format_, suffix="", size_multiple=1024)
+
+    choice.require_holds(target, most or 1 << 60)
+    if most is not None:
+        choice.require_holds(target, most - 1023)
+        with pytest.raises(UsageError, match=f"and a {format_} holds at most") as error:
+            choice.require_holds(target, most + 1)
+        assert error.value.code == "target-impossible"
+
+
 @pytest.mark.parametrize(("variant", "words"), [(None, "zip, which"), ("x", "zip (x), which")])
 def test_what_nobody_makes(variant: str | None, words: str) -> None:
     target = Target(format="zip", variant=variant, suffix="")
@@ -108,9 +130,11 @@ def container(**changes: Any) -> Any:
     [
         ({}, True),
         ({"format": "vhd"}, False),
+        ({"format": "qcow2"}, False),
         ({"problems": [{}]}, False),
         ({"virtual_size": None}, False),
         ({"virtual_size": MIB + 1}, False),
+        ({"virtual_size": MIB - 1}, False),
         ({"variant": "any"}, True),
     ],
 )
@@ -163,6 +187,7 @@ def test_a_dynamic_vhd_that_need_not_be_rewritten(changes: Any, conforms: bool) 
         ({}, "x", True),
         ({}, "y", False),
         ({"format": "raw"}, None, False),
+        ({"format": "luks"}, None, False),
         ({"problems": [{}]}, None, False),
         ({"virtual_size": None}, None, False),
         ({"virtual_size": 513}, None, False),
@@ -173,6 +198,77 @@ def test_what_qemu_need_not_rewrite(changes: Any, variant: str | None, conforms:
 
     target = Target(format="qcow2", variant=variant, suffix="")
     assert QemuFile().conforms(seen, target) is conforms
+
+
+# --- what qemu-img writes
+
+MEASURED = SimpleNamespace(required=5000)
+
+
+@pytest.mark.parametrize(
+    ("driver", "format_", "free", "fits"),
+    [
+        (QemuFile(), "qcow2", 4999, False),
+        (QemuFile(), "qcow2", 5000, True),
+        (QemuFile(), "qcow2", 5001, True),
+        (QemuFile(), "vdi", 0, True),
+        (QemuFile(compress=True), "qcow2", 0, True),
+    ],
+)
+def test_room_for_what_qemu_img_can_measure(
+    tmp_path: Path, monkeypatch: Any, driver: QemuFile, format_: str, free: int, fits: bool
+) -> None:
+    monkeypatch.setattr(qemu.qemu_img, "measure", lambda *_, **__: MEASURED)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _path: SimpleNamespace(free=free))
+    target, made = Target(format=format_, suffix=""), SimpleNamespace(cancellation=None)
+    args: Any = (None, target, made, tmp_path)
+
+    if fits:
+        driver._require_space(*args)
+        return
+    with pytest.raises(EnvironmentFailed, match=r"4\.882 KiB free, the output needs 4\.883"):
+        driver._require_space(*args)
+
+
+@pytest.mark.parametrize(
+    ("code", "free", "raised"),
+    [
+        ("tool-failed", (1 << 20) - 1, "no-space"),
+        ("tool-failed", 1 << 20, "conversion-failed"),
+        ("tool-killed", 0, "no-space"),
+        ("tool-missing", 0, "tool-missing"),
+    ],
+)
+def test_why_qemu_img_wrote_nothing(
+    tmp_path: Path, monkeypatch: Any, code: str, free: int, raised: str
+) -> None:
+    def convert(*_: Any, **__: Any) -> None:
+        raise ToolError(code, "it said so", hint="do so")
+
+    monkeypatch.setattr(qemu.qemu_img, "convert", convert)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _path: SimpleNamespace(free=free))
+    made: Any = SimpleNamespace(disk=SimpleNamespace(size=1), cancellation=None)
+
+    with pytest.raises(ImgprepError) as error:
+        QemuFile()._write(None, Target(format="vdi", suffix=""), made, tmp_path / "a")  # type: ignore[arg-type]
+
+    assert error.value.code == raised
+
+
+def test_how_far_qemu_img_is_is_told_in_bytes(tmp_path: Path, monkeypatch: Any) -> None:
+    def convert(*_: Any, on_progress: Any, **__: Any) -> None:
+        for part in (0.0, 0.25, 1.0):
+            on_progress(part)
+
+    monkeypatch.setattr(qemu.qemu_img, "convert", convert)
+    told: list[tuple[int, int]] = []
+    made: Any = SimpleNamespace(
+        disk=SimpleNamespace(size=1001), cancellation=None, progress=lambda *at: told.append(at)
+    )
+
+    QemuFile()._write(None, Target(format="vdi", suffix=""), made, tmp_path / "a")  # type: ignore[arg-type]
+
+    assert told == [(0, 1001), (250, 1001), (1001, 1001)]
 
 
 # --- linear
