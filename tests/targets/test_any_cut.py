@@ -5,6 +5,7 @@ Blocks, pages and windows are a few bytes here, so that every cut meets every ed
 
 from __future__ import annotations
 
+import hashlib
 import io
 import itertools
 import os
@@ -116,12 +117,23 @@ class Strict(MemoryDisk):
 
 
 class Anywhere(MemoryDisk):
-    """A disk whose bytes lie in its file a thousand further on, but for every fifth."""
+    """A disk whose bytes lie in its file a thousand further on, but for one now and then."""
+
+    every = 5
 
     def places(self, offset: int, length: int) -> Iterator[Place]:
         assert 0 <= offset <= offset + length <= self.size
-        for at in range(offset, offset + length):
-            yield Place(at, 1, None if at % 5 == 0 else at + 1000)
+        at, end = offset, offset + length
+        while at < end:
+            stop = at + 1 if at % self.every == 0 else min(end, at - at % self.every + self.every)
+            yield Place(at, stop - at, None if at % self.every == 0 else at + 1000)
+            at = stop
+
+
+class Nearly(Anywhere):
+    """Nearly all of it lies there."""
+
+    every = 61
 
 
 PARTS = st.lists(
@@ -365,27 +377,101 @@ def test_what_can_be_moved(offset: int, length: int, at: int, most: int) -> None
 
 
 @quick
-@given(st.integers(0, 40), st.integers(0, 60), st.sampled_from([None, 8, 100]))
-def test_what_goes_past_the_page_cache(offset: int, length: int, run: int | None) -> None:
-    asked: list[tuple[int, int, bytes]] = []
-    data = pattern(length)
+@given(
+    st.integers(0, 40),
+    st.integers(0, 60),
+    st.sampled_from([None, 8, 100]),
+    st.sampled_from([99, 3, 8, 13, 30]),
+)
+def test_what_goes_past_the_page_cache(
+    offset: int, length: int, run: int | None, most: int
+) -> None:
+    """``most``: bytes that a system call takes."""
+    asked: list[tuple[int, int, int]] = []
+    data, out = pattern(length), bytearray(offset + length)
+
+    def pwrite(handle: int, part: Any, at: int) -> int:
+        asked.append((handle, at, len(part)))
+        count = min(most, len(part))
+        out[at : at + count] = part[:count]
+        return count
+
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(os, "pwrite", lambda h, d, at: asked.append((h, at, bytes(d))) or len(d))
+        patch.setattr(os, "pwrite", pwrite)
         writer = FileWriter.__new__(FileWriter)
         writer._handle, writer._direct = 1, 2
 
         writer.write(memoryview(data), offset, run=run)
 
-    pages = (offset + length) // 8 - -(-offset // 8)
-    direct = pages >= 1 and (run or pages * 8) >= 16
-    assert b"".join(part for _, _, part in asked) == data
-    assert [at for _, at, _ in asked] == [
-        offset + sum(len(p) for _, _, p in asked[:n]) for n in range(len(asked))
-    ]
-    assert [part for handle, _, part in asked if handle == 2] == (
-        [data[-offset % 8 :][: pages * 8]] if direct else []
-    )
-    assert direct or len(asked) == bool(length)
+    assert bytes(out) == bytes(offset) + data
+    low, pages = -(-offset // 8) * 8, (offset + length) // 8 - -(-offset // 8)
+    past = [(at, count) for handle, at, count in asked if handle == 2]
+    if pages < 1 or (run or pages * 8) < 16:
+        assert past == []
+        return
+    assert past[0] == (low, pages * 8)
+    assert all(not at % 8 and not count % 8 for at, count in past)
+    assert writer._direct == 2
+
+
+class Copying:
+    """A mover between two pieces of memory; the file begins a thousand before the disk."""
+
+    reads_nothing = False
+
+    def __init__(self, disk: MemoryDisk, out: bytearray) -> None:
+        self.disk, self.out = disk, out
+
+    def move(self, at: int, offset: int, length: int) -> int:
+        count = min(length, 24)
+        self.out[offset : offset + count] = self.disk.read(at - 1000, count)
+        return count
+
+    def close(self) -> None: ...
+
+
+@settings(max_examples=80, deadline=None)
+@given(
+    st.lists(
+        st.tuples(
+            st.sampled_from(["literal", "source", "source", "zero"]),
+            st.integers(1, 70),
+            st.integers(0, 9).map(lambda n: 8 * n),
+        ),
+        max_size=5,
+    ),
+    st.lists(st.tuples(st.integers(1, 40), st.booleans()), max_size=6),
+    st.sampled_from([0, 8, 24]),
+    st.sampled_from([8, 40, 64]),
+    st.booleans(),
+)
+def test_everything_is_written(
+    parts: list[tuple[str, int, int]],
+    runs: list[tuple[int, bool]],
+    first: int,
+    step: int,
+    checksum: bool,
+) -> None:
+    disk = holding(laid(runs))
+    opened = LaidOut(Mixed(parts), Nearly(disk.size, disk.data))  # type: ignore[arg-type]
+    opened.grid = (first, step)
+    whole, out, told = opened.read(0, opened.size), bytearray(opened.size), list[Any]()
+
+    def pwrite(_handle: int, data: Any, at: int) -> int:
+        out[at : at + len(data)] = data
+        return len(data)
+
+    writer = FileWriter.__new__(FileWriter)
+    writer._handle, writer._direct = 1, 2
+    writer._movers, writer._refused = [Copying(disk, out)], set()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "pwrite", pwrite)
+        work = writing._Work(opened, writer, hashlib.sha256() if checksum else None)
+        work.run(2, Cancellation(), lambda *at: told.append(at))
+
+    assert bytes(out) == whole
+    assert work.digest == (hashlib.sha256(whole).hexdigest() if checksum else None)
+    assert told[-1] == (len(whole), len(whole))
 
 
 @quick

@@ -95,6 +95,15 @@ def test_data_that_the_vhd_leaves_out_is_found():
     )
 
 
+def test_the_place_is_told_to_four_mebibytes():
+    disk = bytearray(12 << 20)
+    disk[7 << 20] = 1
+
+    told = DiskComparison([], len(disk), Bytes(bytes(disk))).missing()
+
+    assert told == f"the source's data at {4 << 20} of the disk is not in it"
+
+
 def test_a_disk_rounded_up_ends_with_zeros():
     disk, vhd = made()
     comparison = compare(Bytes(vhd), CONTAINER, Bytes(disk.data[: 4 * BLOCK + 512]))

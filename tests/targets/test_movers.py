@@ -266,6 +266,14 @@ def test_blocks_are_shared_only_where_the_first_page_can_be(
     assert path.read_bytes() == bytes(MIB)
 
 
+def test_the_number_of_the_system_call_that_shares_blocks():
+    """_IOW(0x94, 13, struct file_clone_range of 32 bytes), linux/fs.h and asm-generic/ioctl.h."""
+    write, size, kind, number = 1 << 30, movers._CLONE_RANGE.size << 16, 0x94 << 8, 13
+
+    assert write | size | kind | number == movers._FICLONERANGE
+    assert (movers._CLONE_RANGE.size, movers.PAGE) == (32, 4096)
+
+
 def test_places_that_lie_nowhere_are_put_together():
     places = [Place(0, 5, None), Place(5, 5, None), Place(10, 5, 70), Place(15, 5, 75)]
 

@@ -171,6 +171,20 @@ def test_a_full_disk_is_known_before_the_first_byte(
     os.close(handle)
 
 
+def test_what_a_signal_interrupted_is_asked_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    asked: list[tuple[int, ...]] = []
+
+    def fallocate(*arguments: int) -> int:
+        asked.append(arguments)
+        ctypes.set_errno(errno.EINTR)
+        return -1 if len(asked) < 3 else 0
+
+    monkeypatch.setattr(file_writer, "_fallocate", fallocate)
+
+    assert file_writer._reserved(7, 100, 20)
+    assert asked == [(7, 0, 100, 20)] * 3
+
+
 def refusal(number: int) -> Any:
     def fallocate(*_: int) -> int:
         ctypes.set_errno(number)
