@@ -21,7 +21,7 @@ import msgspec
 from pipeline import defaults, profile
 from pipeline.errors import UsageError
 from pipeline.model import JsonObject
-from pipeline.paragraphs import beside, labelled, wrapped
+from pipeline.paragraphs import beside, hanging, labelled, wrapped
 from pipeline.profile import templates
 from pipeline.profile.requirements import SCHEMAS, Requirement, Template
 from pipeline.profile_text import filled, source_words, value_words
@@ -205,14 +205,15 @@ def text(explanation: Explanation) -> str:
 
 
 def _error_lines(found: ErrorExplanation) -> Iterator[str]:
-    yield f"{found.name}: {found.title} (error, exit code {found.exit_code})"
+    yield from hanging(f"{found.name}: {found.title} (error, exit code {found.exit_code})", "  ")
     yield ""
     yield from wrapped(found.explanation)
     yield from labelled("to do", found.remedy)
 
 
 def _note_lines(found: NoteExplanation) -> Iterator[str]:
-    yield f"{found.name}: {found.note.title} (to be known; no image passes or fails it)"
+    title = f"{found.name}: {found.note.title} (to be known; no image passes or fails it)"
+    yield from hanging(title, "  ")
     yield ""
     yield from wrapped(found.note.text)
     yield from labelled("source", source_words(found.note.source))
@@ -221,7 +222,7 @@ def _note_lines(found: NoteExplanation) -> Iterator[str]:
 
 def _rule_lines(found: RuleExplanation) -> Iterator[str]:
     own = found.template
-    yield f"{found.name}: {found.title} (requirement, {own.severity})"
+    yield from hanging(f"{found.name}: {found.title} (requirement, {own.severity})", "  ")
     yield ""
     yield from wrapped(found.description)
     yield ""
@@ -242,7 +243,7 @@ def _rule_lines(found: RuleExplanation) -> Iterator[str]:
     whose = " with the requirement's own limit, which profiles replace" if with_limits else ""
     for ending, cases in (("pass", found.passes), ("fail", found.fails)):
         yield ""
-        yield f"  Facts that make it {ending}{whose}:"
+        yield from wrapped(f"Facts that make it {ending}{whose}:")
         asked = (*own.needs, *filter(None, (own.path,)))
         for case in dict.fromkeys(_case_in_words(case, asked) for case in cases):
             yield from wrapped(case, "    ")

@@ -113,11 +113,11 @@ def _require_output(context: Context, path: Path) -> None:
     if os.path.lexists(path):
         context.source.require_other(path)
         if context.job.options.if_exists != "replace" or not path.is_file():
-            way = "" if context.job.destination else ", or give --force to replace it"
+            way = "" if context.job.destination else ", or --force to replace it"
             raise UsageError(
                 "output-exists",
                 f"{str(path)!r} exists",
-                hint=f"remove it, give another {option}{way}",
+                hint=f"remove it, or give another {option}{way}",
             )
     if not os.access(directory, os.W_OK | os.X_OK):
         raise EnvironmentFailed(

@@ -163,8 +163,14 @@ def test_an_object_as_a_list():
     facts = {"a": {"b": {"one": 1, "two": [True, None]}, "c": "x", "d": {}}}
 
     assert templates.fill("{a.b:list}; {a.c:list}; {a.d:list}", facts) == (
-        "one 1, two yes, none; x; none"
+        "one 1; two yes, none; x; none"
     )
+
+
+def test_what_holds_commas_is_listed_with_semicolons():
+    facts = {"files": ["/etc/a, line 3: x", "/etc/b, line 1: y"]}
+
+    assert templates.fill("{files:list}", facts) == "/etc/a, line 3: x; /etc/b, line 1: y"
 
 
 def test_every_text_in_a_value_is_cleaned():

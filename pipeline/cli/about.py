@@ -39,9 +39,9 @@ def profiles(
         None, metavar="[FILE]", help="The file for 'profiles lint'.", show_default=False
     ),
     markdown: bool = typer.Option(False, "--markdown", help="Show it as a page of Markdown."),
-    json: opt.Json = False,
+    json: opt.AsJson = False,
 ) -> None:
-    """List the profiles, show one, or check one of your own: imgprep profiles lint FILE."""
+    """List the profiles, show one, or check ('lint') one of your own."""
     from pipeline import profile_text
 
     if name == "lint" and file is not None:
@@ -117,7 +117,9 @@ def explain(
     typer.echo("\n".join(explanations.text(item) for item in explanations.explain(name)), nl=False)
 
 
-def config(ctx: typer.Context, config: settings.ConfigFile = None, json: opt.Json = False) -> None:
+def config(
+    ctx: typer.Context, config: settings.ConfigFile = None, json: opt.AsJson = False
+) -> None:
     """Show which settings hold here, and where each comes from.
 
     Options come above IMGPREP_* variables, those above .imgprep.toml in the working directory or --config.
@@ -154,7 +156,7 @@ def doctor(
     launch: bool = typer.Option(
         True, "--launch/--no-launch", help="Try to start the appliance (10-20 s without KVM)."
     ),
-    json: opt.Json = False,
+    json: opt.AsJson = False,
 ) -> None:
     """Check this machine, and say what to do.
 
@@ -169,8 +171,9 @@ def doctor(
     if json:
         typer.echo(json_module.dumps([asdict(check) for check in checks], indent=2))
     else:
+        column = max(len(check.name) for check in checks) + 4
         for check in checks:
-            _show(check)
+            _show(check, column)
     if any(check.status == "error" for check in checks):
         raise typer.Exit(ENVIRONMENT_FAILED)
 
@@ -186,8 +189,8 @@ def _directories() -> dict[str, Path]:
 _MARKS = {"ok": "✓", "warning": "!", "error": "✗"}
 
 
-def _show(check: Diagnosis) -> None:
-    lines = [*beside(f"{_MARKS[check.status]} {check.name}", clean(check.found), 25)]
+def _show(check: Diagnosis, column: int) -> None:
+    lines = [*beside(f"{_MARKS[check.status]} {check.name}", clean(check.found), column)]
     if check.remedy:
         lines += wrapped(f"for {check.needed_for}; to do: {clean(check.remedy, 2000)}", "    ")
     typer.echo("\n".join(lines))

@@ -202,7 +202,7 @@ def do(
     _run(how, tasks, out, Audience(quiet, events, verbose, log), background=background)
 
 
-def status(directory: Directory, json: opt.Json = False) -> None:
+def status(directory: Directory, json: opt.AsJson = False) -> None:
     """Show what became of every image of a batch; it may be at work."""
     from pipeline.batch import summary
     from pipeline.batch.ledger import read_ledger

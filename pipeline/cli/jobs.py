@@ -76,7 +76,7 @@ def check(
     events: opt.Events = None,
     color: opt.ColorMode = opt.Color.AUTO,
 ) -> None:
-    """Judge each IMAGE by the requirements of one cloud, of several, or of all.
+    """Judge each IMAGE by the requirements of one cloud or more.
 
     Lists every finding at once: what was seen, what is expected, what to do. Changes nothing. With several
     images or profiles each image is looked at once, and a table tells who takes what.

@@ -98,7 +98,7 @@ def cleanup(
         False, "--force", help="Also of uploads that seem to be running: they then send it again."
     ),
     job_dir: opt.JobDir = None,
-    json: opt.Json = False,
+    json: opt.AsJson = False,
     config: settings.ConfigFile = None,
     verbose: opt.Verbose = 0,
     log: opt.Log = None,

@@ -145,9 +145,9 @@ GuestMode = Annotated[
     typer.Option(
         "--guest",
         envvar="IMGPREP_GUEST",
-        help="Look at the system inside: auto (directly, by a virtual machine what cannot be read so), "
-        "require (fail if it cannot be read), direct (never a virtual machine), appliance (always one), "
-        "off (requirements on it stay unknown).",
+        help="How to look at the system inside: auto (read it directly, and by a virtual machine only what "
+        "that cannot read), require (the same, and fail if it cannot be read), direct (never a virtual "
+        "machine), appliance (always one), off (requirements on it stay unknown).",
     ),
 ]
 FailOnLevel = Annotated[
@@ -194,6 +194,8 @@ Baseline = Annotated[
     ),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Write the JSON report to stdout.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Write JSON to stdout.")]
+"""Of commands that make no report."""
 Verbose = Annotated[
     int,
     typer.Option(

@@ -40,7 +40,10 @@ def convert(
     reports: opt.Reports,
     color: opt.ColorMode = opt.Color.AUTO,
 ) -> None:
-    """Show an old report anew, as any kind; without --report as the readable summary."""
+    """Show an old report anew, as any kind.
+
+    Without --report as the readable summary.
+    """
     del color
     found = _read(report)
     out = output.parse(reports, json=False)

@@ -28,10 +28,11 @@ from pipeline.source import Reader
 from pipeline.text import clean, counted
 
 # The creators for which every release of qemu takes the size in bytes, and those for which every one
-# takes the geometry, as those programs themselves do (block/vpc.c); for any other, VirtualBox and Azure
-# among them, it depends on the release.  The largest geometry says only "large".
+# takes the geometry, as those programs themselves do (block/vpc.c); for any other, VirtualBox, Azure and
+# Virtual Server among them, it depends on the release: qemu 10 takes the bytes, qemu 9 the geometry.  The
+# largest geometry says only "large".
 _SIZED_BY_BYTES = frozenset({b"win ", b"qem2", b"d2v ", b"CTXS", b"tap\0"})
-_SIZED_BY_GEOMETRY = frozenset({b"vpc ", b"vs  ", b"qemu"})
+_SIZED_BY_GEOMETRY = frozenset({b"vpc ", b"qemu"})
 _MAX_CHS_SIZE = vhd.MAX_CHS_SECTORS * vhd.SECTOR
 _COOKIES = (vhd.FOOTER_COOKIE, vhd.JOURNAL_COOKIE)
 _SHOWN = 16  # bytes of a field that a sentence shows

@@ -65,7 +65,9 @@ def _listed(value: Any) -> str:
     if isinstance(value, Mapping):
         value = [f"{name} {plain(item)}" for name, item in value.items()]
     items = value if isinstance(value, list | tuple) else [value]
-    return ", ".join(plain(item) for item in items) or "none"
+    words = [plain(item) for item in items]
+    between = "; " if any(", " in word for word in words) else ", "
+    return between.join(words) or "none"
 
 
 def plain(value: Any) -> str:
@@ -107,7 +109,7 @@ FORMATS: Mapping[str, Callable[[Any], str]] = {
     "size": _as_size,  # bytes, in both units
     "count": _as_count,  # thousands separated
     "day": _as_day,  # of seconds since 1970: 2026-01-02
-    "list": _listed,  # a, b, c; of an object: name value, name value
+    "list": _listed,  # a, b, c; with commas in them a; b; of an object: name value, name value
     "quoted": _as_quoted,  # 'text'
 }
 

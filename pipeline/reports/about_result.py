@@ -95,13 +95,20 @@ def _only_of_result(report: JsonObject) -> Iterator[str]:
             yield f"{clean(item['message'], 1000)}  [{item['rule']}]"
 
 
-def _stage_of(report: JsonObject) -> str:
-    """How far the artifact came: what is made while it is sent is not made before it is stored."""
+def is_made(report: JsonObject) -> bool:
+    """Whether there is an artifact: what is made while it is sent is not made before it is stored."""
     options = report["job"]["options"]
-    if options.get("dry_run"):
+    if not report["artifact"] or options.get("dry_run"):
+        return False
+    kept = report["job"]["destination"] is None or options.get("keep")
+    return bool(report["receipt"] or kept)
+
+
+def _stage_of(report: JsonObject) -> str:
+    """How far the artifact came."""
+    if report["job"]["options"].get("dry_run"):
         return "would be"
-    streamed = report["job"]["destination"] and not options.get("keep")
-    return "planned" if streamed and not report["receipt"] else "made"
+    return "made" if is_made(report) else "planned"
 
 
 def _noun(name: str) -> str:
@@ -212,16 +219,31 @@ _PLACEHOLDER = re.compile(r"\{(\w+)\}")
 
 def _next_of_check(report: JsonObject, source: str) -> str:
     job, guest = report["job"], report["facts"].get("guest") or {}
+    if _is_upload(report):
+        return _next_of_dry_run(report, source)
     if guest.get("status") == "failed":
         return "imgprep doctor"
     if guest.get("status") == "skipped" and job["options"].get("guest") == "off":
         return f"imgprep check {source} --guest require{kept(job, *JUDGING)}"
     if job["destination"]:  # a dry run
-        where, name = _quoted(job["destination"]), job["options"].get("name")
-        named = f" --name {_quoted(name)}" if name else ""
-        return f"imgprep run {source} {where}{named}{kept(job, *JUDGING, 'create')}"
+        return _next_of_dry_run(report, source)
     stem = clean(PurePath(job["source"]).stem)
     return f"imgprep run {source} {shlex.quote(f'{stem}-out/')}{kept(job, *JUDGING)}"
+
+
+def _next_of_dry_run(report: JsonObject, source: str) -> str:
+    job = report["job"]
+    command = "upload" if _is_upload(report) else "run"
+    where, name = job["destination"], job["options"].get("name")
+    named = f" --name {_quoted(name)}" if name else ""
+    is_directory = urlsplit(where).scheme in ("", "file")  # which is made anyway
+    options = JUDGING if is_directory else (*JUDGING, "create")
+    return f"imgprep {command} {source} {_quoted(where)}{named}{kept(job, *options)}"
+
+
+def _is_upload(report: JsonObject) -> bool:
+    """Whether the file is stored as it is; nobody looks at the system inside then."""
+    return any(stage["name"] == "adopt" for stage in report["stages"])
 
 
 JUDGING = ("profile", "unpack", "allow_device", "strict", "fail_on", "allow", "format")

@@ -59,9 +59,7 @@ def _row(report: JsonObject, summary: Summary) -> Row:
         image=", ".join(image[key] for key in ("format", "disk", "guest") if key in image),
         reasons=reasons[:MOST_REASONS],
         more=max(len(reasons) - MOST_REASONS, 0),
-        not_judged=()
-        if summary.stopped
-        else tuple(group.reason.rstrip(".") for group in summary.unknown),
+        not_judged=tuple(group.reason.rstrip(".") for group in summary.unknown),
         converted=tuple(line.rule for line in summary.repaired),
         target=""
         if summary.stopped
@@ -75,8 +73,6 @@ def _reasons(summary: Summary) -> tuple[tuple[str, str], ...]:
     if summary.error:
         return ((summary.error[1], summary.error[3]),)
     failed = [(line.title, line.rule) for line in summary.failed if line.severity != "info"]
-    if summary.stopped:
-        return tuple(failed)
     count = sum(len(group.rules) for group in summary.unknown)
     not_judged = [(f"{count} not judged", summary.unknown[0].rules[0])] if count else []
     return (*failed, *not_judged)

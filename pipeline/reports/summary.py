@@ -92,7 +92,7 @@ class Summary:
     repaired: tuple[Line, ...]  # what the conversion fixes …
     repair_title: str  # … or has fixed
     waived: tuple[Line, ...]
-    unknown: tuple[Unknown, ...]
+    unknown: tuple[Unknown, ...]  # none of an image that goes no further
     result: tuple[tuple[str, str], ...]  # label and value: what was made, and where it is
     stages: tuple[tuple[str, str], ...]
     error: tuple[str, str, str, str] | None  # title, message, hint, code
@@ -123,7 +123,7 @@ def summarize(report: JsonObject) -> Summary:
         repaired=tuple(_lines(filter(is_repairable, failed))) if repair != "none" else (),
         repair_title=REPAIR_TITLES.get(repair, ""),
         waived=tuple(_lines(item for item in findings if item["status"] == "waived")),
-        unknown=tuple(_unknown(findings)),
+        unknown=() if stopped(report) else tuple(_unknown(findings)),
         result=tuple(about_result.rows(report)),
         stages=tuple(_stages(report["stages"])),
         error=_error(error) if error else None,
@@ -160,9 +160,7 @@ def _repair(report: JsonObject) -> Repair:
     target = ((report.get("profile") or {}).get("target") or {}).get("format")
     if stopped(report) or (wanted is not None and wanted != target):
         return "none"
-    if report["artifact"]:
-        return "will" if report["job"]["options"].get("dry_run") else "done"
-    return "will"
+    return "done" if about_result.is_made(report) else "will"
 
 
 def _error(error: JsonObject) -> tuple[str, str, str, str]:

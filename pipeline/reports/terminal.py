@@ -130,7 +130,7 @@ def _pairs(title: str, pairs: Sequence[tuple[str, str]], width: int) -> Iterator
     yield []
     yield [(title, "bold")]
     for label, value in pairs:
-        if value.count(" ") < 2 or "://" in value:
+        if value.count(" ") < 2:
             yield [(f"  {label:<10}", "dim"), (value, "")]  # may be copied: never broken
         else:
             yield from _wrapped(label, value, width)
@@ -165,14 +165,14 @@ def _repaired(summary: Summary, width: int) -> Iterator[StyledLine]:
 
 
 def _not_judged(summary: Summary, width: int) -> Iterator[StyledLine]:
-    for unknown in () if summary.stopped else summary.unknown:
+    for unknown in summary.unknown:
         yield []
         verb = "was" if len(unknown.rules) == 1 else "were"
         yield [(f"? {unknown.count} {verb} not judged", "yellow")]
         yield from _wrapped("because", unknown.reason, width)
         if len(unknown.rules) <= MOST_RULES:
             yield from _wrapped("these", ", ".join(unknown.rules), width)
-    if any(len(unknown.rules) > MOST_RULES for unknown in summary.unknown) and not summary.stopped:
+    if any(len(unknown.rules) > MOST_RULES for unknown in summary.unknown):
         yield from _wrapped("", "every report (--report, --json) names them", width)
 
 

@@ -149,6 +149,13 @@ def test_the_shell_completes_what_has_names(imgprep):
     assert {"qcow2", "qcow2-compressed"} == completed(imgprep, "convert", "x", "y", "--format", "q")
 
 
+@pytest.mark.parametrize("command", [(), ("report",)])
+def test_the_list_of_commands_is_not_cut(imgprep, command):
+    told = imgprep(*command, "--help", COLUMNS="80").stdout.split("Commands:")
+
+    assert "..." not in told[-1]
+
+
 @pytest.mark.parametrize(
     "command", [("explain",), ("profiles",), ("profiles", "rackspace"), ("doctor", "--no-launch")]
 )

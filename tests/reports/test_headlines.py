@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 
 from pipeline import reports
+from pipeline.model import ErrorRecord, Options, StageRecord, StageStatus
 from tests import samples
 from tests.made_reports import bad, good, healthy, summary
 from tests.samples import problem
@@ -88,3 +89,39 @@ def test_the_next_command_keeps_what_was_asked_for():
         *("--guest", "require", "--unpack", "--strict", "--fail-on", "warning"),
         *("--allow", "machine-id=ours"),
     ]
+
+
+@pytest.mark.parametrize(
+    ("destination", "stages", "expected"),
+    [
+        ("out", ("check",), "imgprep run disk.qcow2 out"),
+        ("s3://images/", ("check",), "imgprep run disk.qcow2 s3://images/ --create"),
+        ("out", ("check", "adopt"), "imgprep upload disk.qcow2 out"),
+    ],
+)
+def test_after_a_dry_run_the_same_without_it_comes_next(destination, stages, expected):
+    options = Options(dry_run=True, create=True, guest="off" if "adopt" in stages else "auto")
+    found = samples.report(samples.facts(of=samples.QCOW2), options=options)
+    planned = replace(
+        found,
+        job={**found.job, "source": "disk.qcow2", "destination": destination},
+        stages=tuple(StageRecord(name, StageStatus.DONE, 0.1) for name in stages),
+    )
+
+    assert summary(planned).splitlines()[-1] == f"next: {expected}"
+
+
+@pytest.mark.parametrize("kind", ["github", "markdown", "html", "terminal"])
+def test_of_what_goes_no_further_the_rest_is_not_told(kind):
+    text = summary(bad()) if kind == "terminal" else reports.render(kind, bad())
+
+    assert any(item.status == "unknown" for item in bad().findings)
+    assert "not judged" not in text.lower()
+
+
+def test_what_was_not_stored_was_not_fixed():
+    made = {"format": "vhd", "virtual_size": 10 << 30, "size": 1 << 20}
+    error = ErrorRecord("object-differs", "the store failed", "it is another", "choose")
+    found = replace(healthy(), artifact=made, error=error)
+
+    assert "will fix" in summary(replace(found, job={**found.job, "destination": "out"}))

@@ -16,7 +16,7 @@ from pipeline.model import (
 )
 from pipeline.reports import whole
 from tests import samples
-from tests.made_reports import ALL, bad, failed, good, hostile, summary
+from tests.made_reports import ALL, bad, failed, good, healthy, hostile, summary
 
 
 @pytest.fixture(params=ALL.values(), ids=ALL)
@@ -216,7 +216,7 @@ def test_markdown_tells_what_is_wrong_and_what_to_do():
     text = reports.render("markdown", bad())
 
     assert text.startswith("# ❌ disk.qcow2: rejected\n")
-    for part in ("## Errors", "`backing-file`", "bytes 4096-4103", "to do:", "## Not judged"):
+    for part in ("## Errors", "`backing-file`", "bytes 4096-4103", "to do:", "## Allowed"):
         assert part in text
     assert "agreed in case 4711" in text
 
@@ -263,5 +263,13 @@ def test_github_annotations_name_file_and_severity():
     lines = reports.render("github", bad()).splitlines()
 
     commands = [line.split(" ")[0] for line in lines]
-    assert commands == ["::error", "::warning", "::notice", "::warning", "::error"]
+    assert commands == ["::error", "::warning", "::notice", "::error"]
     assert all("file=disk.qcow2,title=" in line for line in lines)
+
+
+def test_github_annotates_what_was_not_judged_once_a_reason():
+    lines = reports.render("github", healthy()).splitlines()
+
+    (line,) = (line for line in lines if "not judged:" in line.lower())
+    assert line.startswith("::warning file=disk.qcow2,title=")
+    assert "machine-id" in line

@@ -85,6 +85,16 @@ def test_a_name_may_be_written_in_capitals():
     assert explain.explain("ISO-IMAGE") == explain.explain("iso-image")
 
 
+def test_every_explanation_keeps_to_the_width(monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+
+    for name in (*profile.rules(), *explain.error_catalogue()):
+        for found in explain.explain(name):
+            lines = explain.text(found).splitlines()
+            wide = [line for line in lines if len(line) > 80 and max(map(len, line.split())) < 60]
+            assert wide == []
+
+
 def test_without_a_name_everything_is_listed():
     text = explain.index_text()
 
