@@ -194,6 +194,16 @@ def test_what_only_grub_can_see_is_unknown(text, reason):
     assert all(rule.endswith("?") for rule in findings({GRUB_CFG: text}))
 
 
+def test_a_device_that_grub_searches_for_is_told_as_one():
+    search = f"search --no-floppy --fs-uuid --set=root {ROOT}\n"
+    text = f"menuentry E {{\n{search}{LINE % f'($root)/boot/vmlinuz-{KERNEL}'}}}\n"
+
+    (entry,) = facts({GRUB_CFG: text})["boot"]["entries"]
+
+    assert entry["kernel"] == f"(…)/boot/vmlinuz-{KERNEL}"
+    assert findings({GRUB_CFG: text}) == set()
+
+
 def test_a_kernel_that_a_loop_names_and_that_is_not_there_is_missing():
     text = f"for v in gone; do\nmenuentry $v $v {{\n{LINE % '/boot/vmlinuz-$2'}}}\ndone\n"
 

@@ -203,7 +203,7 @@ def _entry(words: list[str], body: Sequence[Statement], shell: Interpreter, path
         guess="",
     )
     inner.with_arguments(_arguments(words), body)
-    title = clean(title.replace(UNKNOWN, "…"), 200)
+    title = clean(_shown(title), 200)
     kernel, initramfs = sure.kernel or maybe.kernel, sure.initramfs or maybe.initramfs
     options = [word for word in kernel[1:] if UNKNOWN not in word]
     if _doubtful(sure, maybe) or inner.steps > MAX_COMMANDS:
@@ -211,12 +211,17 @@ def _entry(words: list[str], body: Sequence[Statement], shell: Interpreter, path
         return Entry(title, None, source=path, id=name, doubt=doubt)
     return Entry(
         title,
-        kernel[0] if kernel else None,
+        _shown(kernel[0]) if kernel else None,
         " ".join(_quoted(word) for word in options),
-        tuple(initramfs),
+        tuple(map(_shown, initramfs)),
         path,
         name,
     )
+
+
+def _shown(path: str) -> str:
+    """A path on a device that GRUB will search for: ``(…)/vmlinuz``."""
+    return path.replace(UNKNOWN, "…")
 
 
 @dataclass
