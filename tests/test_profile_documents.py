@@ -153,6 +153,22 @@ def test_the_safety_group_is_a_profile_of_the_gates_and_their_advice():
     assert set(found.documents) == {found.address, *(r.address for r in found.requirements)}
 
 
+def test_a_gate_may_be_listed_as_what_it_is(write):
+    found = loaded(write, listed("backing-file", severity="error", vendor_code="7"))
+
+    assert seen(found, "backing-file") == (False, ("allOf", 0), "7")
+
+
+@pytest.mark.parametrize("name", ["a.json", "z.json"])
+def test_a_requirement_may_have_any_name(write, name):
+    words = json.loads((SCHEMAS / "requirements" / "uefi-only.json").read_text())
+    write(words, name)
+    mine = write({"allOf": [{"$ref": name}], "x-target": TARGET})
+
+    assert profile.lint(mine) == ()
+    assert profile.load(mine).requirement(name.removesuffix(".json")) is not None
+
+
 # --- an alias of one's own -----------------------------------------------------------------------
 
 

@@ -103,8 +103,6 @@ class Library:
     def follow(self, base: str, reference: str, at: Steps = ()) -> str | None:
         """The address of the document that ``reference``, at a place of ``base``, means; opened."""
         address, _ = urldefrag(urljoin(base, reference))
-        if address.startswith(BUILT_IN):
-            address = _built_in_address(address)
         return address if self.open(address, (base, at)) is not None else None
 
     def note(self, address: str, at: Steps, message: str) -> None:

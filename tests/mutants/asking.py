@@ -40,7 +40,7 @@ class Tests:
 
     def __init__(self, room: Room, serve: Callable[[Tests], None]) -> None:
         self._serve = serve
-        self.sources = room.sources
+        self.sources, self.budget_s = room.sources, room.budget_s
         self._session: pytest.Session | None = None
         self._functions: Functions = {}
         self.imported: set[str] = set()  # functions that run while modules are imported

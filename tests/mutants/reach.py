@@ -27,7 +27,6 @@ from mutations import Mutant, digest_of, place
 from rooms import CACHE, ROOT, Room
 
 LIMIT_CPU_S, LIMIT_WALL_S = 600, 3600.0  # for one test file
-BUDGET_S = 30.0  # of processor time for one mutant: dear tests that find nothing are not asked
 LEARNED = 5  # times cheaper a test counts for each mutant that it noticed
 TABLE = 10  # so many a kept table (test_every_*.py) counts for before it has noticed any
 _FIXTURES = "fixtures"
@@ -162,7 +161,7 @@ def choose(
     cost_s, kept = 0.0, asked[:1]
     for each in asked[1:]:
         cost_s += each.cost_s
-        if cost_s > BUDGET_S:
+        if cost_s > tests.budget_s:
             break
         kept.append(each)
     files = [each.file for each in kept]

@@ -270,6 +270,41 @@ def test_a_new_file_gets_its_name_at_the_end(
     assert [item.name for item in tmp_path.iterdir()] == ["out"]
 
 
+def test_what_somebody_put_in_the_place_of_the_temporary_file_is_not_followed(
+    tmp_path: Path, monkeypatch: Any
+) -> None:
+    real, victim = os.open, tmp_path / "victim"
+    victim.write_bytes(b"precious")
+
+    def open_(name: Any, flags: int, mode: int = 0o777, **more: Any) -> int:
+        if flags & os.O_TMPFILE == os.O_TMPFILE:
+            raise OSError(errno.EOPNOTSUPP, "no nameless files")
+        return real(name, flags, mode, **more)
+
+    monkeypatch.setattr(os, "open", open_)
+    with Beside(tmp_path, "job") as beside:
+        (beside.directory() / "out").symlink_to(victim)
+        with (
+            pytest.raises(EnvironmentFailed),
+            output.new_file(tmp_path / "out", beside, overwrite=False),
+        ):
+            pytest.fail("it was opened")
+    assert victim.read_bytes() == b"precious"
+
+
+def test_what_moves_bytes_is_closed_once(tmp_path: Path) -> None:
+    closed: list[int] = []
+    handle = os.open(tmp_path / "f", os.O_RDWR | os.O_CREAT)
+    writer = file_writer.FileWriter(handle)
+    writer._movers = [SimpleNamespace(close=lambda n=n: closed.append(n)) for n in range(2)]  # type: ignore[misc]
+
+    writer.close()
+    writer.close()
+
+    os.close(handle)
+    assert closed == [0, 1]
+
+
 @pytest.mark.parametrize(
     ("number", "code"),
     [(errno.ENOSPC, "no-space"), (errno.EDQUOT, "no-space"), (errno.EIO, "output-unwritable")],

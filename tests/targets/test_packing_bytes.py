@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import tarfile
 import zlib
 from pathlib import Path
@@ -181,12 +182,27 @@ def packed(path: Path, notebook: MemoryNotebook, members: int) -> list[tuple[int
         stream,
         path,
         notebook=notebook,
-        key="k",
+        key="".join(("the ", "content")),  # as it is after a kill: equal, and another object
         threads=1,
         cancellation=Cancellation(),
         progress=lambda *at: told.append(at),
     )
     return told
+
+
+def test_a_member_holds_four_mebibytes_packed_as_gzip_packs_them() -> None:
+    rng = random.Random(1)
+    words = [rng.randbytes(rng.randrange(2, 4)) for _ in range(40)]
+    text = b"".join(rng.choice(words) for _ in range(30_000))
+    bodies = []
+    for level in range(1, 10):
+        packer = zlib.compressobj(level, zlib.DEFLATED, -15)
+        bodies.append(packer.compress(text) + packer.flush())
+
+    assert [
+        level for level, body in enumerate(bodies, 1) if packing.member(text)[10:-8] == body
+    ] == [6]
+    assert packing.BLOCK == 4 * MIB
 
 
 def test_what_is_told_and_noted_while_it_is_packed(tmp_path: Path) -> None:
@@ -197,7 +213,11 @@ def test_what_is_told_and_noted_while_it_is_packed(tmp_path: Path) -> None:
     total = 66 * packing.BLOCK - 5
     assert told == [(min(n * packing.BLOCK, total), total) for n in range(1, 67)]
     one = len(packing.member(bytes(packing.BLOCK)))
-    assert notebook.load("pack") == {"key": "k", "members": 64, "offset": 64 * one}
+    assert notebook.load("pack") == {
+        "key": "the content",
+        "members": 64,
+        "offset": 64 * one,
+    }
     assert path.stat().st_mode & 0o777 == 0o600
     whole = path.read_bytes()
     path.write_bytes(whole + b"rest of a longer one")

@@ -9,11 +9,13 @@ from typing import Any
 from uuid import UUID
 
 import pytest
+from vhd_files import MemoryDisk
 
 from pipeline.errors import EnvironmentFailed, ImgprepError, ToolError, UsageError
 from pipeline.formats.vhd_layout import Piece
 from pipeline.model import Target
 from pipeline.targets import choice, qemu
+from pipeline.targets.artifact import open_artifact
 from pipeline.targets.linear import FixedVhd, LinearLayout, Raw
 from pipeline.targets.qemu import QemuFile
 from pipeline.targets.tap_vhd import TapVhd
@@ -198,6 +200,30 @@ def test_what_qemu_need_not_rewrite(changes: Any, variant: str | None, conforms:
 
     target = Target(format="qcow2", variant=variant, suffix="")
     assert QemuFile().conforms(seen, target) is conforms
+
+
+def test_the_map_of_a_disk_is_asked_for_before_its_blocks() -> None:
+    asked: list[bool] = []
+
+    def view(*, map_first: bool = False) -> MemoryDisk:
+        asked.append(map_first)
+        return MemoryDisk(BLOCK, {0: b"x"})
+
+    made: Any = SimpleNamespace(
+        disk=SimpleNamespace(view=view),
+        unique_id=ONE,
+        timestamp=7,
+        zero_scan=True,
+        cancellation=None,
+        progress=None,
+    )
+
+    planned = TapVhd().make(VHD, made)
+    with open_artifact(planned, made.disk) as opened:
+        assert opened.read(0, 8) == b"conectix"
+
+    assert planned.suffix == ".vhd"
+    assert asked == [True, True]
 
 
 # --- what qemu-img writes
