@@ -8,7 +8,7 @@ import pytest
 
 from pipeline import profile
 from pipeline.errors import UsageError
-from pipeline.profile import patterns, positions, requirements
+from pipeline.profile import patterns, positions, requirements, templates
 
 HEAD = {"$schema": profile.DIALECT, "title": "My cloud", "description": "for a test only"}
 TARGET = {"format": "raw", "suffix": ".img"}
@@ -243,6 +243,21 @@ def test_lint_tells_each_case_that_comes_out_wrong(write, tmp_path):
     assert [line.removeprefix(f"{own}:") for line in found] == [
         "29:7: x-cases: this case shall pass, and does not",
         "36:7: x-cases: this case shall fail, and does not",
+    ]
+
+
+def test_lint_tells_what_is_wrong_with_a_sentence(write):
+    schema = {"properties": {"guest": {"properties": {"distro": {"not": {"const": "y"}}}}}}
+    words = FINDING | {"message": "It is {guest.distro:hex}.", "remedy": "Use { another."}
+    mine = with_requirement(write, schema)
+    own = write(requirement(schema) | {"x-finding": words}, "requirements/own.json")
+
+    found = [line.removeprefix(f"{own}:").partition(": ")[2] for line in profile.lint(mine)]
+
+    known = ", ".join(sorted(templates.FORMATS))
+    assert found == [
+        f"x-finding.message: {{guest.distro:hex}} names the unknown format 'hex' (known: {known})",
+        "x-finding.remedy: a brace in 'Use { another.' is not part of a {path} or {path:format}",
     ]
 
 
