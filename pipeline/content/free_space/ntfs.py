@@ -192,6 +192,8 @@ class NtfsMap:
         require(mine is not None and not mine.resident and mine.lowest == 0, "its MFT is damaged")
         assert mine is not None
         runs = list(mine.runs)
+        least = (_BITMAP + 1) * self.geometry.record
+        require(mine.size >= least, f"its MFT has {mine.size} bytes, too few for its system files")
         needed = -(-mine.size // self.geometry.cluster)
         require(mine.size <= MAX_MFT, f"its MFT has {mine.size} bytes, more than are read")
         while effort.thorough and sum(count for _, count in runs) < needed:

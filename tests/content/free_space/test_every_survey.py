@@ -334,6 +334,12 @@ def ntfses() -> Cases:
     return {
         "sound": whole,
         **{f"file {n} from its second cluster": from_second(n) for n in (0, 2, 6)},
+        **{
+            f"an MFT of {n} bytes": both(
+                made.NTFS_MFT * 512 + _data_at(0) + 48, struct.pack("<Q", n)
+            )
+            for n in (0, 7167, 7168, 9216, 9217, 16 << 30, (16 << 30) + 1)
+        },
         "told by other records": Memory(made.ntfs(apart=True)),
         **{
             f"{name} not told by record {n}": Memory(made.ntfs(apart=True)).also(
@@ -434,6 +440,21 @@ def xfses() -> Cases:
             f"blocks of 1 << {n}": fields((4, struct.pack(">I", 1 << n)), (120, bytes([n])))
             for n in (8, 9, 16, 17)
         },
+        "reference counts, and where a reverse map would be": fields(
+            (212, one[4]), (512 + 24, one[9])
+        ),
+        "inode counts, and where reference counts would be": fields(
+            (212, one[8]), (512 + 88, one[9])
+        ),
+        **{
+            f"a list from {a} to {b} that wraps": fields(
+                (512 + 40, struct.pack(">II", a, b)),
+                (1536 + 36 + 4 * 118, struct.pack(">I", 10)),
+                (1536 + 36, struct.pack(">I", 11)),
+            )
+            for a, b in ((118, 0), (119, 0), (118, 119))
+        },
+        **{f"a list of {n} words": field(512 + 48, struct.pack(">I", n)) for n in (119, 120)},
         "reverse map": fields((212, one[2]), (512 + 24, one[9])),
         "reference counts": fields((212, one[4]), (512 + 88, one[9])),
         **{
