@@ -37,7 +37,8 @@ class Row:
     reasons: tuple[tuple[str, str], ...]  # title and rule of the gravest, errors first
     more: int  # reasons that are not in the row
     not_judged: tuple[str, ...]  # why something could not be judged
-    converted: tuple[str, ...]  # rules that the conversion meets
+    converted: tuple[str, ...]  # rules that the conversion meets …
+    repair: str  # … or has met: "imgprep will fix", "imgprep fixed"
     target: str  # format and size of what would be made
     options: str  # of the command, as whoever asked gave them, but the profile
 
@@ -61,6 +62,7 @@ def _row(report: JsonObject, summary: Summary) -> Row:
         more=max(len(reasons) - MOST_REASONS, 0),
         not_judged=tuple(group.reason.rstrip(".") for group in summary.unknown),
         converted=tuple(line.rule for line in summary.repaired),
+        repair=summary.repair_title.removesuffix(" during conversion"),
         target=""
         if summary.stopped
         else _target((report.get("profile") or {}).get("target") or {}),

@@ -282,4 +282,11 @@ def _fstab(guest: Mapping[str, Any]) -> tuple[tuple[str, ...], ...]:
 def _pairs(found: Any) -> tuple[tuple[str, ...], ...]:
     if not isinstance(found, Mapping):
         return ()
-    return tuple((clean(str(key)), templates.plain(value)) for key, value in sorted(found.items()))
+    return tuple((clean(str(key)), _words(value)) for key, value in sorted(found.items()))
+
+
+def _words(value: Any) -> str:
+    """A value in a cell: an object as ``name: value; name: value``."""
+    if not isinstance(value, Mapping):
+        return templates.plain(value)
+    return "; ".join(f"{clean(str(name))}: {templates.plain(item)}" for name, item in value.items())

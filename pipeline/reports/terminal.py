@@ -234,7 +234,7 @@ def _row(row: matrix.Row, name: str, names: int, width: int) -> Iterator[StyledL
     indent = " " * (names + 2)
     reasons = [f"{title} [{rule}]" for title, rule in row.reasons]
     reasons += [f"and {row.more} more"] if row.more else []
-    converted = f"imgprep will fix: {', '.join(row.converted)}" if row.converted else ""
+    converted = f"{row.repair}: {', '.join(row.converted)}" if row.converted else ""
     for text in ("" if fits else shown, "; ".join(reasons), converted):
         pieces = textwrap.wrap(
             text, width - len(indent), break_long_words=False, break_on_hyphens=False

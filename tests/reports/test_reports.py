@@ -259,6 +259,13 @@ def test_html_is_one_page_that_loads_nothing(report):
     assert report.verdict in page.text
 
 
+def test_html_shows_no_raw_json_of_cloud_init():
+    text = reports.render("html", good())
+
+    assert "final: scripts_vendor" in text
+    assert "{&#34;" not in text
+
+
 def test_github_annotations_name_file_and_severity():
     lines = reports.render("github", bad()).splitlines()
 

@@ -10,6 +10,7 @@ from pipeline import reports
 from pipeline.model import to_json
 from pipeline.reports import matrix, terminal
 from tests import samples
+from tests.made_reports import stored
 
 
 @pytest.fixture(scope="module")
@@ -28,12 +29,19 @@ def test_a_row_tells_the_cloud_its_verdict_and_what_becomes_of_the_image(found):
 
     assert (old.profile, old.verdict) == ("rackspace-2014", "rejected")
     assert old.reasons == (("The disk is larger than the cloud accepts", "virtual-size-limit"),)
-    assert old.converted == ("vhd-format",)
+    assert (old.converted, old.repair) == (("vhd-format",), "imgprep will fix")
     assert old.target == "dynamic vhd, disk 100 GiB"
     assert (new.verdict, new.reasons, new.more) == ("accepted", (), 0)
     assert (other.source, other.verdict) == ("b.vhd", "undetermined")
     assert "not judged" in other.reasons[0][0]
     assert matrix.not_judged((old, new, other)) == ("off",)
+
+
+def test_of_what_is_stored_the_table_says_that_it_was_fixed():
+    (row,) = matrix.rows([to_json(stored())])
+
+    assert row.repair == "imgprep fixed"
+    assert "imgprep fixed: vhd-format" in reports.render("html", [stored(), stored()])
 
 
 def test_the_sentence_counts_who_takes_each_image(found):
