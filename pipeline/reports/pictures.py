@@ -110,7 +110,7 @@ def _blocks(disk: Mapping[str, Any], total: int) -> Iterator[Block]:
     at = 0
     for part in parts if total else ():
         start, end = min(part["start"], total), min(part["start"] + part["size"], total)
-        if start > at and 100 * (start - at) / total >= _LEAST:
+        if 100 * (start - at) / total >= _LEAST:
             yield _gap(at, start, total)
         kind = clean(str(part.get("content") or part.get("type_name") or "nothing known"), 60)
         name = f"partition {part['number']}: {kind}, {size(part['size'])}"
@@ -120,7 +120,7 @@ def _blocks(disk: Mapping[str, Any], total: int) -> Iterator[Block]:
         label = f"{part['number']} {kind}"
         yield Block(100 * start / total, width, label, f"{name}{told}", "partition", filled)
         at = max(at, end)
-    if parts and total > at and 100 * (total - at) / total >= _LEAST:
+    if parts and total and 100 * (total - at) / total >= _LEAST:
         yield _gap(at, total, total)
 
 

@@ -73,7 +73,6 @@ ROOMS = {
                 "tests/test_profile_rackspace.py",
                 "tests/schemas/test_profiles.py",
                 "tests/schemas/test_explain.py",
-                "tests/schemas/test_requirements.py",
                 "tests/schemas/test_schema_files.py",
             ),
             budget_s=12.0,

@@ -581,7 +581,8 @@ def several() -> Iterator[str]:
                 {"format": "qcow2", "virtual_size": 900},
                 {"format": "vmdk", "variant": "streamOptimized", "virtual_size": 900},
                 {"format": "raw", "virtual_size": 500},
-                {"format": "vhd", "variant": "fixed", "virtual_size": 500},
+                {"format": "vhd", "variant": "fixed", "virtual_size": 1000},
+                {"format": "vhdx", "variant": "fixed", "virtual_size": 1000},
                 {"format": "vhd", "variant": "fixed", "packing": "tar.gz", "virtual_size": 500},
             )
         ],
