@@ -15,7 +15,7 @@ from pipeline.tools.reader.child import UnableError
 pytestmark = [
     pytest.mark.appliance,
     pytest.mark.slow,
-    pytest.mark.timeout(600),
+    pytest.mark.timeout(3600),  # against hangs alone: on a busy machine all of it takes long
     pytest.mark.needs(
         *("qemu-nbd", "qemu-system-x86_64", "supermin", "mke2fs", "debugfs", "zstd", "sfdisk"),
         *("mkfs.xfs", "mkfs.vfat", "mcopy", "mkfs.btrfs", "mkswap", "cryptsetup"),
