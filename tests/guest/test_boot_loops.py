@@ -45,6 +45,10 @@ LOOPS = [
     ("for i in a b; do for j in 1 2; do echo $i$j; continue 2; done; done; echo end", "a1 b1 end"),
     ("for i in a b; do for j in 1 2; do echo $i$j; break; done; done", "a1 b1"),
     ("for i in a b; do break 9; done; echo end", "end"),
+    (
+        "for i in a b; do for j in 1 2; do for k in x; do true; done; echo $i$j; break 2; done; done",
+        "a1",
+    ),
     ("function f { for i in a b; do echo $i; return; done; }\nf; echo end", "a end"),
     ("function f { break; echo f; }\nfor i in a b; do f; echo $i; done", "f a f b"),
     ("break; return; continue; echo end", "end"),

@@ -63,6 +63,16 @@ def test_a_separate_file_of_entries_is_judged_like_grub_cfg_itself():
     assert found == set()
 
 
+def test_the_module_blscfg_alone_puts_nothing_into_the_menu():
+    entries = {"boot/loader/entries/a.conf": "title B\nlinux /b\n"}
+
+    found = boot.configuration(
+        files_of({GRUB_CFG: "insmod blscfg\nmenuentry A { linux /a; }\n", **entries})
+    )
+
+    assert [entry.title for entry in found.entries] == ["A"]
+
+
 # --------------------------------------------------------------------------------------- GRUB legacy
 
 TWO = "title A\nroot (hd0,0)\nkernel /a root=UUID=1\ntitle B\nkernel --type=linux\t/b\troot=UUID=2 ro\n"

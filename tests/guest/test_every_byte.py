@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 import varied
 from guests import KERNEL, disks, trees
+from lzallright import LZOCompressor
 from phony import Memory, files_of
 from test_boot import pe
 from test_boot_odd import bzimage
@@ -347,6 +348,20 @@ def parts_of_an_initramfs() -> Iterator[str]:
         },
         lambda where: names(whole, *where),
     )
+
+
+@TABLES
+def blocks_of_lzo() -> Iterator[str]:
+    """Blocks that are stored and packed ones, with each checksum."""
+    plain = trees.cpio(["a", "b/c.ko"], {"a": 500})
+    packed = bytes(LZOCompressor().compress(plain))
+    for flags in (0, 0x1, 0x2, 0x3, 0x100, 0x200, 0x300, 0x303):
+        head = LZOP[:17] + flags.to_bytes(4, "big") + LZOP[21:]
+        for name, data in (("stored", plain), ("packed", packed)):
+            for sums in range(5):
+                block = struct.pack(">II", len(plain), len(data)) + bytes(4 * sums) + data
+                found = names(head + block + bytes(4))
+                yield f"{name} {flags:#x} {sums}  {found.get('names')} {'error' in found}"
 
 
 class Counting(Memory):

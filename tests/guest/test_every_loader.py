@@ -77,6 +77,23 @@ def grub_menu() -> Iterator[str]:
 
 
 @TABLES
+def depths() -> Iterator[str]:
+    """Blocks within blocks, as deep as is looked at and deeper."""
+    ways = {
+        "if": ("if true; then\n", "fi\n"),
+        "for": ("for a in b; do\n", "done\n"),
+        "while": ("until true; do\n", "done\n"),
+        "submenu": ("submenu a {\n", "}\n"),
+    }
+    for name, (start, end) in ways.items():
+        for count in (1, 6, 7, 8, 9, 15, 16, 17):
+            inner = "menuentry in { linux /in; }\nelse\nmenuentry or { linux /or; }\n"
+            text = start * count + inner + end * count + "menuentry out { linux /out; }\n"
+            found = boot.configuration(varied.files_of({GRUB_CFG: text}))
+            yield f"{count} {name}  {found and [x.title for x in found.entries]}"
+
+
+@TABLES
 def other_loaders() -> Iterator[str]:
     """GRUB legacy and extlinux."""
     legacy = (

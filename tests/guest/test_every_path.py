@@ -265,6 +265,7 @@ def lacking() -> Iterator[str]:
         (),
         ("/0",),
         ("/gone",),
+        ("/z", "/k"),
         ("/0", "/gone", "/1"),
         tuple(f"/gone{n}" for n in range(12)),
         ("/k", "/k"),

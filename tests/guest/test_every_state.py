@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from guests import (
     Link,
     trees,
 )
+from phony import Memory
 
 from pipeline.guest import (
     databases,
@@ -155,6 +157,14 @@ def identities() -> Iterator[str]:
         yield from varied.of_values(
             ways, lambda it: linux.architecture(varied.files_of({"bin/ls": it}))
         )
+    scripts = {
+        "a script": b"#!/bin/sh\n" + b"x" * 40,
+        "zeros": bytes(64),
+        "above": b"\x7fEMF" + bytes(60),
+    }
+    yield from varied.of_values(
+        scripts, lambda it: linux.architecture(varied.files_of({"bin/ls": it}))
+    )
     yield from varied.of_values(
         {"first of them": 0},
         lambda _: linux.architecture(varied.files_of({"bin/sh": b"#!", "bin/ls": trees.elf()})),
@@ -279,6 +289,20 @@ def left_over() -> Iterator[str]:
         "etc/apt/apt.conf.d/80",
         "etc/apt/sources.list",
     )
+
+
+class Flat(Memory):
+    """A tree whose directories have no size, as FAT's and those of some network file systems."""
+
+    def _entry(self, path: str) -> Any:
+        found = super()._entry(path)
+        return replace(found, size=0) if found and found.kind == "directory" else found
+
+
+@TABLES
+def directories_without_size() -> Iterator[str]:
+    """What is left over where no directory has a size."""
+    yield from varied.of_values({"left": Files(Flat(LEFT))}, leftovers.facts)
 
 
 @TABLES

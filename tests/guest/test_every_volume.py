@@ -420,6 +420,23 @@ def last_on_disk() -> Iterator[str]:
 
 
 @TABLES
+def loaders_of_efi() -> Iterator[str]:
+    """Each file of an EFI system partition otherwise."""
+    names = (
+        "EFI/BOOT/BOOTX64.EFI",
+        "EFI/debian/shimx64.efi",
+        "EFI/debian/grub.cfg",
+        "boot/x/a.efi",
+        "zoo/x/b.efi",
+    )
+    tree: dict[str, Any] = dict.fromkeys(names, "x")
+    yield from varied.of_tree(tree, lambda files: {"loaders": firmware.efi_loaders(files)})
+    for count in (15, 16, 17):
+        many = varied.files_of({f"efi/{n:02}/a.efi": "x" for n in range(count)})
+        yield f"{count} vendors  {len(firmware.efi_loaders(many))}"
+
+
+@TABLES
 def who_read_it() -> Iterator[str]:
     """Which rung brought each volume, and so the system."""
     base = pieces()

@@ -154,7 +154,11 @@ def choose(
         asked = [each for each in reaches if each.runs(wanted)]
     else:  # those that run what speaks of the name, those that get into this file, or else all
         wanted = _speaking_of(around.names, tests.sources)
-        near = (each for each in reaches if each.lines.get(mutant.file) or each.runs(wanted))
+        near = (
+            each  # one that runs none of the room's lines looks at its constants
+            for each in reaches
+            if not each.lines or each.lines.get(mutant.file) or each.runs(wanted)
+        )
         asked = list(near) or list(reaches)
     price = _prices(asked, noticed)
     asked.sort(key=lambda each: (not each.runs(wanted), price[each.test]))
