@@ -197,6 +197,7 @@ def test_root_on_a_kernel_line(line, root):
         "if true; then\n" * 500,
         "submenu x {\n" * 100,
         "a\\",
+        "menuentry x { module; linux; initrd; }\nsource\n.\nconfigfile\nset\nunset\nfunction\n",
         "$" * 1000 + "{" * 1000,
         "set a=$a$a$a$a\n" * 300 + "menuentry $a { linux $a }",
     ],

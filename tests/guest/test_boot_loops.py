@@ -187,6 +187,7 @@ NOBODY_KNOWS = "which boot entry starts shows only when GRUB runs: "
          NOBODY_KNOWS_E),
         (f"for d in hd*; do default=$d; done\n{ENTRY % 'E'}",
          "/boot/grub/grub.cfg: its default is set to what shows only when GRUB runs"),
+        ("menuentry E {\nwhile true; do true; done\nlinux /a\n}\n", NOBODY_KNOWS_E),
         ("for d in hd*; do r=$d; done\nlinux /$r\n",
          "/boot/grub/grub.cfg: what grub.cfg starts shows only when GRUB runs"),
     ],

@@ -63,6 +63,16 @@ def test_a_separate_file_of_entries_is_judged_like_grub_cfg_itself():
     assert found == set()
 
 
+def test_what_is_saved_beside_a_grub_cfg_of_its_own_place_counts():
+    place = "boot/efi/EFI/fedora"
+    menu = (
+        "load_env\nset default=$saved_entry\nmenuentry A { linux /a; }\nmenuentry B { linux /b; }\n"
+    )
+
+    assert default({f"{place}/grub.cfg": menu, f"{place}/grubenv": "saved_entry=B\n"})[0] == "B"
+    assert default({f"{place}/grub.cfg": menu, "boot/grub/grubenv": "saved_entry=B\n"})[0] == "B"
+
+
 def test_the_module_blscfg_alone_puts_nothing_into_the_menu():
     entries = {"boot/loader/entries/a.conf": "title B\nlinux /b\n"}
 

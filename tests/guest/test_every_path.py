@@ -88,6 +88,7 @@ PATHS = (
     "etc/a",
     "//etc//./a",
     "/etc/../etc/a",
+    "/usr/share/../share/x",
     "/../etc/a",
     "/etc/link",
     "/etc/up",

@@ -13,7 +13,7 @@ from guests import (
     Link,
     trees,
 )
-from phony import Memory
+from phony import Memory, builder
 
 from pipeline.guest import (
     databases,
@@ -25,6 +25,7 @@ from pipeline.guest import (
 )
 from pipeline.guest.tree import Files
 
+Fifo = builder("guest_disks").Fifo
 HERE = Path(__file__).parent
 TABLES = varied.Tables(HERE / "said")
 STRUCTURES, compare = TABLES.made, TABLES.compare
@@ -59,6 +60,8 @@ def package_managers() -> Iterator[str]:
         ({"usr/share/rpm/Packages": "x"}, None),
         ({"usr/lib/sysimage/rpm/Packages.db": "x"}, None),
         ({"var/lib/rpm/other": "x"}, None),
+        ({"var/lib/rpm/rpmdb.sqlite": None}, None),
+        ({"var/lib/rpm/rpmdb.sqlite": Fifo()}, None),
     )
 
     def tell(files: Files) -> Any:

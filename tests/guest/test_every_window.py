@@ -9,10 +9,11 @@ from typing import Any
 
 import pytest
 import varied
-from guests import trees
-from phony import Directory, builder, files_of
+from guests import Disk, facts, trees
+from phony import Directory, Memory, builder, files_of
 
 from pipeline.guest import databases, windows
+from pipeline.guest.survey import Volume
 from tests import every_field
 
 HERE = Path(__file__).parent
@@ -153,6 +154,28 @@ def files_of_windows() -> Iterator[str]:
         yield f"{label}  {varied.otherwise(known, tell(hives, files))}".rstrip()
     for head in (b"hibr", b"HIBR", b"wake", b"\0\0\0\0", b"hib", b"hibrx", b"x"):
         yield f"{head!r}  {tell(hives, {**FILES, 'hiberfil.sys': head})['hibernated']}"
+
+
+class Tree(Memory):
+    """A volume with a Windows on it, whose hives are real ones."""
+
+    def hive(self, path: str, wanted: Any) -> Any:
+        return read({"SYSTEM": SYSTEM, "SOFTWARE": SOFTWARE}, path, wanted)
+
+
+class WindowsDisk(Disk):
+    """A disk with that volume."""
+
+    def mount(self, device: str, kind: str) -> Memory:
+        return Tree(FILES)
+
+
+@TABLES
+def windows_section() -> Iterator[str]:
+    """All that the section says of a Windows."""
+    volume = Volume("/dev/sda1", 0, 1 << 30, "ntfs", 1, clean=True)
+    guest = WindowsDisk((volume,), (FILES,))
+    yield from every_field.otherwise({}, varied.told(lambda: facts(guest))).split("; ")
 
 
 @pytest.mark.parametrize("name", STRUCTURES)
