@@ -317,6 +317,21 @@ def test_targets_imports_and_notes_of_another_shape_are_each_told(write):
         assert words in told
 
 
+def test_keys_that_an_import_or_a_note_does_not_have_are_told(write):
+    source = {"address": "https://example.org/one", "date": "2026-01-01"}
+    content = {
+        "allOf": [listed("uefi-only")],
+        "x-target": TARGET,
+        "x-import": {"s3": {"command": "import {path}", "source": source, "colour": 1}},
+        "x-explain": [{"title": "A title", "text": "Ten letters.", "source": source, "taste": 1}],
+    }
+
+    told = "\n".join(profile.lint(write(content)))
+
+    assert "x-import: Object contains unknown field `colour` - at `$[...]`" in told
+    assert "x-explain: Object contains unknown field `taste` - at `$[0]`" in told
+
+
 # --- whose source a value brings -----------------------------------------------------------------
 
 ONE = {"address": "https://example.org/one", "date": "2026-01-01"}
