@@ -393,6 +393,17 @@ CHANGES: dict[str, dict[str, Any]] = {
         "receipt": SENT | {"url": "s3://b/disk.tar.gz"},
         "profile.import_command": IMPORT,
     },
+    "imported with a dot in its name": CLEAN
+    | {
+        "artifact": MADE,
+        "receipt": SENT | {"url": "s3://b/disk.v2.vhd"},
+        "profile.import_command": IMPORT,
+    },
+    **{
+        f"accepted, guest skipped by {word}": CLEAN
+        | {"job.options.guest": word, "facts.guest": {"status": "skipped", "reason": "it is"}}
+        for word in ("auto", "require")
+    },
     "stored by no profile": CLEAN | {"receipt": SENT, "job.profile": None},
     "the usual options": CLEAN
     | {"job.options.fail_on": "error", "job.profile": "rackspace", "job.options.strict": False},
