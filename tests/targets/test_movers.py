@@ -266,6 +266,12 @@ def test_blocks_are_shared_only_where_the_first_page_can_be(
     assert path.read_bytes() == bytes(MIB)
 
 
+def test_only_shared_blocks_are_worth_while_where_the_bytes_were_read_anyway():
+    kinds = (movers.Clone, movers.Mapped, movers.InKernel)
+
+    assert [kind.reads_nothing for kind in kinds] == [True, False, False]
+
+
 def test_the_number_of_the_system_call_that_shares_blocks():
     """_IOW(0x94, 13, struct file_clone_range of 32 bytes), linux/fs.h and asm-generic/ioctl.h."""
     write, size, kind, number = 1 << 30, movers._CLONE_RANGE.size << 16, 0x94 << 8, 13

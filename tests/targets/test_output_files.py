@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import fcntl
 import hashlib
@@ -238,6 +239,13 @@ def test_room_for_the_data(
     assert f"({data} bytes of data)" in error.value.message
 
 
+def _has_nameless_files(directory: Path) -> bool:
+    with contextlib.suppress(OSError):
+        os.close(os.open(directory, os.O_RDWR | os.O_TMPFILE))
+        return True
+    return False
+
+
 @pytest.mark.parametrize("nameless", [True, False])
 @pytest.mark.parametrize("there", [True, False])
 def test_a_new_file_gets_its_name_at_the_end(
@@ -256,6 +264,8 @@ def test_a_new_file_gets_its_name_at_the_end(
     with Beside(tmp_path, "job") as beside:
         with output.new_file(path, beside, overwrite=True) as handle:
             os.write(handle, b"new")
+            if nameless and _has_nameless_files(tmp_path):
+                assert [item.name for item in tmp_path.iterdir()] == ["out"] * there
             assert not there or path.read_bytes() == b"old"
             assert there or not path.exists()
         assert path.read_bytes() == b"new"

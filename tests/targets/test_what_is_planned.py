@@ -71,6 +71,12 @@ def test_who_makes_a_format(name: str) -> None:
     assert recipe.driver.planned is (name in ("vhd", "vhd-fixed", "raw"))
 
 
+def test_a_format_that_was_read_from_a_file_is_the_same_word() -> None:
+    read = Target(format="".join(("qcow", "2")), suffix="")
+
+    assert choice.driver(read) is choice.FORMATS["qcow2"].driver
+
+
 def test_how_qemu_is_told_what_to_write() -> None:
     told = {name: recipe.driver for name, recipe in choice.FORMATS.items()}
 
