@@ -139,7 +139,7 @@ def _opened(path: Path, beside: Beside) -> tuple[int, Path | None]:
 
 def _link(handle: int, path: Path, beside: Beside, *, overwrite: bool) -> None:
     """Give a nameless file its name; one that is there is replaced at once or not at all."""
-    descriptors = os.open("/proc/self/fd", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    descriptors = os.open("/proc/self/fd", os.O_RDONLY)
     try:
         if overwrite and path.exists():
             temporary = beside.directory() / path.name
