@@ -380,6 +380,7 @@ def test_the_names_of_patterns_are_patterns_and_other_names_are_not(write):
         ("a*b*c*", "more than 2 repetitions"),
         ("(a{1,32}){1,32}", None),
         ("(a{1,33}){1,33}", "repeats what repeats"),
+        ("(a{1,8}){1,8}", None),
         ("(ab|cd)*", "chooses itself"),
         ("(ab|cd)", None),
         ("(?=a)", "looks ahead"),
