@@ -419,12 +419,13 @@ class Copying:
 
     reads_nothing = False
 
-    def __init__(self, disk: MemoryDisk, out: bytearray) -> None:
-        self.disk, self.out = disk, out
+    def __init__(self, disk: MemoryDisk, out: bytearray, at: list[int]) -> None:
+        self.disk, self.out, self.at = disk, out, at
 
     def move(self, at: int, offset: int, length: int) -> int:
         count = min(length, 24)
         self.out[offset : offset + count] = self.disk.read(at - 1000, count)
+        self.at.extend(range(offset, offset + count))
         return count
 
     def close(self) -> None: ...
@@ -456,20 +457,24 @@ def test_everything_is_written(
     opened = LaidOut(Mixed(parts), Nearly(disk.size, disk.data))  # type: ignore[arg-type]
     opened.grid = (first, step)
     whole, out, told = opened.read(0, opened.size), bytearray(opened.size), list[Any]()
+    brought: list[int] = []
 
     def pwrite(_handle: int, data: Any, at: int) -> int:
         out[at : at + len(data)] = data
+        brought.extend(range(at, at + len(data)))
         return len(data)
 
     writer = FileWriter.__new__(FileWriter)
     writer._handle, writer._direct = 1, 2
-    writer._movers, writer._refused = [Copying(disk, out)], set()
+    writer._movers, writer._refused = [Copying(disk, out, brought)], set()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(os, "pwrite", pwrite)
+        patch.setattr(writing, "SHORT_HOLE", 16)  # no two runs in one page, as it is otherwise
         work = writing._Work(opened, writer, hashlib.sha256() if checksum else None)
         work.run(2, Cancellation(), lambda *at: told.append(at))
 
     assert bytes(out) == whole
+    assert len(brought) == len(set(brought))  # none of them twice
     assert work.digest == (hashlib.sha256(whole).hexdigest() if checksum else None)
     assert told[-1] == (len(whole), len(whole))
 
