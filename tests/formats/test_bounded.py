@@ -33,7 +33,7 @@ class Asked:
         (SIZE, [(SIZE - 1, 1), (SIZE - TAIL, TAIL), (SIZE - 5, 99)], [(SIZE - TAIL, TAIL)]),
         (SIZE, [(SIZE - TAIL - 1, 1), (SIZE - TAIL - 1, 2)],
          [(SIZE - TAIL - 1, 1), (SIZE - TAIL - 1, 2)]),
-        (SIZE, [(-1, 5), (SIZE, 1), (0, 0), (5, -1)], []),
+        (SIZE, [(-1, 5), (SIZE, 1), (SIZE + 1, 1), (0, 0), (5, -1)], []),
         (100, [(0, 1000), (99, 1)], [(0, 100)]),
     ],
 )  # fmt: skip

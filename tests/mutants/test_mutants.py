@@ -61,7 +61,7 @@ def test_nearly_every_mutant_of_a_sample_is_noticed(room: str) -> None:
     seed = os.environ.get("SEED") or time.strftime("%Y-%m-%d")  # another sample every day
     print(f"SEED={seed}")
     done = subprocess.run(
-        [sys.executable, HERE / "run.py", "--room", room, "--sample", "40", "--seed", seed],
+        [sys.executable, HERE / "run.py", "--room", room, "--sample", "100", "--seed", seed],
         capture_output=True,
         text=True,
         timeout=3500,
