@@ -151,3 +151,23 @@ def test_no_two_test_files_have_one_name():
     names = [path.name for path in (ROOT / "tests").rglob("test_*.py")]
 
     assert sorted({name for name in names if names.count(name) > 1}) == []
+
+
+def test_tests_that_share_a_launch_go_to_one_worker(tmp_path):
+    group = "pytestmark = pytest.mark.xdist_group('one')"
+    case = (
+        "@pytest.mark.parametrize('n', range(6))\ndef test_it(n, worker_id):\n    print(worker_id)"
+    )
+    (tmp_path / "test_shared.py").write_text(f"import pytest\n{group}\n{case}\n")
+
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "-n", "2", "--dist", "loadgroup", "-v", "-c", "/dev/null"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=240,
+    )
+
+    workers = re.findall(r"^\[(gw\d)\]", done.stdout, re.MULTILINE)
+    assert len(workers) == 6, done.stdout + done.stderr
+    assert len(set(workers)) == 1
