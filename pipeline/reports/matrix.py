@@ -62,7 +62,7 @@ def _row(report: JsonObject, summary: Summary) -> Row:
         more=max(len(reasons) - MOST_REASONS, 0),
         not_judged=tuple(group.reason.rstrip(".") for group in summary.unknown),
         converted=tuple(line.rule for line in summary.repaired),
-        repair=summary.repair_title.removesuffix(" during conversion"),
+        repair=summary.repair,
         target=""
         if summary.stopped
         else _target((report.get("profile") or {}).get("target") or {}),

@@ -33,10 +33,7 @@ VERDICTS: Mapping[str, str] = {
 Repair = Literal["will", "done", "none"]
 """Whether the conversion will fix what it can fix, has fixed it, or has nothing to do with it."""
 
-REPAIR_TITLES: Mapping[Repair, str] = {
-    "will": "imgprep will fix during conversion",
-    "done": "imgprep fixed during conversion",
-}
+REPAIRS: Mapping[Repair, str] = {"will": "imgprep will fix", "done": "imgprep fixed"}
 
 
 @dataclass(frozen=True)
@@ -90,7 +87,7 @@ class Summary:
     judged: str  # how many requirements came out how
     failed: tuple[Line, ...]  # errors first
     repaired: tuple[Line, ...]  # what the conversion fixes …
-    repair_title: str  # … or has fixed
+    repair: str  # … or has fixed: "imgprep fixed"
     waived: tuple[Line, ...]
     unknown: tuple[Unknown, ...]  # none of an image that goes no further
     result: tuple[tuple[str, str], ...]  # label and value: what was made, and where it is
@@ -100,6 +97,11 @@ class Summary:
     started: str
     finished: str
     version: str
+
+    @property
+    def repair_title(self) -> str:
+        """What stands above the requirements that a conversion meets."""
+        return f"{self.repair} during conversion"
 
 
 def summarize(report: JsonObject) -> Summary:
@@ -121,7 +123,7 @@ def summarize(report: JsonObject) -> Summary:
         judged=_counts(report, repair),
         failed=tuple(_lines(item for item in failed if not is_repairable(item))),
         repaired=tuple(_lines(filter(is_repairable, failed))) if repair != "none" else (),
-        repair_title=REPAIR_TITLES.get(repair, ""),
+        repair=REPAIRS.get(repair, ""),
         waived=tuple(_lines(item for item in findings if item["status"] == "waived")),
         unknown=() if stopped(report) else tuple(_unknown(findings)),
         result=tuple(about_result.rows(report)),

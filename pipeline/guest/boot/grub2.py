@@ -68,7 +68,7 @@ def configurations(files: Files) -> list[Configuration]:
     for path in (*_PLACES, *vendors):
         text = files.text(path, CONFIG_LIMIT)
         if text is not None and not _points_elsewhere(text):
-            found.append(_configuration(files, path, text))
+            found.append(_Reading(files, path).configuration(text))
     return found
 
 
@@ -86,10 +86,6 @@ def environment(files: Files, beside: str = "") -> dict[str, str]:
             if sign and not line.startswith("#"):
                 found[key] = value
     return found
-
-
-def _configuration(files: Files, path: str, text: str) -> Configuration:
-    return _Reading(files, path).configuration(text)
 
 
 class _Reading:

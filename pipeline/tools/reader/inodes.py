@@ -59,7 +59,7 @@ class Inodes:
         block = pages.bytes_at(1024, 1024)
         self._pages = pages
         self._super = block
-        self._block = self.block_size = 1024 << u32(block, 0x18)
+        self.block_size = 1024 << u32(block, 0x18)
         self._incompatible, read_only = struct.unpack_from("<II", block, 0x60)
         self._inode_size = int.from_bytes(block[0x58:0x5A], "little")
         self._per_group = max(1, u32(block, 0x28))
@@ -94,7 +94,7 @@ class Inodes:
     def _raw(self, number: int) -> bytes:
         group, index = divmod(number - 1, self._per_group)
         table = _wide(self._group(group), 0x08, 0x28, 4)
-        at = table * self._block + index * self._inode_size
+        at = table * self.block_size + index * self._inode_size
         raw = self._pages.bytes_at(at, self._inode_size)
         if len(raw) < 128:
             raise UnableError(f"inode {number} lies behind the end")
@@ -103,7 +103,7 @@ class Inodes:
     def _maps(self) -> BlockMaps:
         """For a file system without checksums; its journal is not for files either."""
         if self._block_maps is None:
-            found = BlockMaps(self._pages, self._block, u32(self._super, 0))
+            found = BlockMaps(self._pages, self.block_size, u32(self._super, 0))
             tables = [*self._tables()]
             first, end = u32(self._super, 0x14), _wide(self._super, 4, 0x150, 4)
             found.set_zones(Zones(first, end, tables))
@@ -115,9 +115,9 @@ class Inodes:
 
     def _tables(self) -> Iterator[Run]:
         """The blocks of superblocks, group descriptors, bitmaps and inode tables."""
-        per_table = -(-self._per_group * self._inode_size // self._block)
+        per_table = -(-self._per_group * self._inode_size // self.block_size)
         reserved = int.from_bytes(self._super[0xCE:0xD0], "little")
-        described = -(-self._groups() * self._descriptor // self._block)
+        described = -(-self._groups() * self._descriptor // self.block_size)
         for number in range(self._groups()):
             raw = self._group(number)
             block, inode, table = (_wide(raw, at, at + 0x20, 4) for at in (0, 4, 8))
@@ -144,8 +144,8 @@ class Inodes:
             return
         for number in range(entry.number_of_extents):
             offset, length, _flags = entry.get_extent(number)
-            for at in range(offset, offset + length, self._block):
-                block = self._pages.bytes_at(at, self._block)
+            for at in range(offset, offset + length, self.block_size):
+                block = self._pages.bytes_at(at, self.block_size)
                 if not _directory_fits(block, seed):
                     raise UnableError(f"the checksum of a directory's block at {at} is wrong")
 
@@ -158,7 +158,7 @@ class Inodes:
         for index in range(int.from_bytes(node[2:4], "little")):
             child = node[12 + 12 * index : 24 + 12 * index]
             place = u32(child, 4) | int.from_bytes(child[8:10], "little") << 32
-            block = self._pages.bytes_at(place * self._block, self._block)
+            block = self._pages.bytes_at(place * self.block_size, self.block_size)
             end = 12 + 12 * int.from_bytes(block[4:6], "little")
             if len(block) < end + 4 or _summed(seed, block[:end]) != u32(block, end):
                 raise UnableError(f"the checksum of the extents in block {place} is wrong")
@@ -192,7 +192,7 @@ class Inodes:
         )
         free = (clusters - held) * ratio - reserved
         inodes = sum(_wide(self._group(number), 0x0E, 0x2E, 2) for number in range(self._groups()))
-        return {"free": max(0, free) * self._block, "free_inodes": inodes}
+        return {"free": max(0, free) * self.block_size, "free_inodes": inodes}
 
     def _groups(self) -> int:
         blocks = _wide(self._super, 4, 0x150, 4)
@@ -203,15 +203,15 @@ class Inodes:
 
     def _group(self, number: int) -> bytes:
         """One group descriptor; with meta_bg, those of a meta group lie in its own first group."""
-        per_block = self._block // self._descriptor
-        at = (1024 // self._block + 1) * self._block + number * self._descriptor
+        per_block = self.block_size // self._descriptor
+        at = (1024 // self.block_size + 1) * self.block_size + number * self._descriptor
         meta = number // per_block
         if self._incompatible & META_BG and meta >= u32(self._super, 0x104):
             first = meta * per_block
             start = u32(self._super, 0x14) + first * u32(self._super, 0x20)
             if first == 0:  # with blocks of 1 KiB the superblock is in block 1, in clusters of many
-                start = 1024 // self._block
-            at = (start + self._has_super(first)) * self._block
+                start = 1024 // self.block_size
+            at = (start + self._has_super(first)) * self.block_size
             at += number % per_block * self._descriptor
         return self._pages.bytes_at(at, self._descriptor).ljust(64, b"\0")
 
