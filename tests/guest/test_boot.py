@@ -725,7 +725,7 @@ def test_a_default_far_down_the_menu_is_kept_as_the_last_entry():
 
 def words_of(text):
     shell_words = [statement.words for statement in script.parse(text)]
-    return [["".join(part for part, _ in word) for word in words] for words in shell_words]
+    return [["".join(part.text for part in word) for word in words] for words in shell_words]
 
 
 def test_the_words_of_a_grub_script():

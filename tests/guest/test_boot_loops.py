@@ -10,10 +10,18 @@ from phony import files_of, planted
 from test_boot import GOOD
 
 from pipeline.guest import boot
-from pipeline.guest.boot import script, shell
+from pipeline.guest.boot import script, shell, words
 from pipeline.guest.tree import TreeError
 
-TREE = {"boot/a-1": "", "boot/a-2": "", "boot/b-1": "", "boot/b[1]": "", "boot/.a-0": ""}
+TREE = {
+    "boot/a-1": "",
+    "boot/a-2": "",
+    "boot/b-1": "",
+    "boot/b[1]": "",
+    "boot/.a-0": "",
+    "boot/c*1": "",
+    "boot/c-1": "",
+}
 """What patterns match."""
 
 
@@ -30,7 +38,7 @@ def listed(text):
         lambda words, _: said.extend([f"[{' '.join(words[1:])}]"] * (words[0] == "echo")),
     )
     interpreter.run(script.parse(text))
-    return " ".join(said).replace(shell.UNKNOWN, "?")
+    return " ".join(said).replace(words.UNKNOWN, "?")
 
 
 LOOPS = [
@@ -63,6 +71,35 @@ LOOPS = [
     ("for i in /boot/b[1]* /boot/b-?; do echo $i; done", "/boot/b[1] /boot/b-1"),
     ("for i in /boot/b-?; do echo $i; done; echo $i", "/boot/b-1 /boot/b-1"),
     ("echo /boot/b-*", "/boot/b-1"),
+    # what is in quotes is no pattern, and the rest of the word is
+    ("echo '/boot/b'-* \"/boot/b\"-? /boot/'b-*'", "/boot/b-1 /boot/b-1 /boot/b-*"),
+    (
+        "echo /boot/c'*'? /boot/c\"*\"* /boot/c\\*? '/boot/c*'1",
+        "/boot/c*1 /boot/c*1 /boot/c*1 /boot/c*1",
+    ),
+    (
+        "x=/boot/b; echo $x-*; x='/boot/b-*'; echo $x \"$x\"; x='b-*'; echo /boot/$x",
+        "/boot/b-1 /boot/b-1 /boot/b-* /boot/b-1",
+    ),
+    # what is not, is split
+    (
+        'for i in a$two $two/z a${two}b "a$two"$two; do echo "<$i>"; done',
+        "<ax> <y> <x> <y/z> <ax> <yb> <ax yx> <y>",
+    ),
+    ("x=' a  b '; for i in $x p$x ${x}q; do echo \"<$i>\"; done", "<a> <b> <pa> <b> <a> <bq>"),
+    ("x='  '; for i in $x p${x}q $none $none$none z; do echo \"<$i>\"; done", "<pq> <z>"),
+    ('for i in "" ""$none \'\'; do echo "<$i>"; done', "<> <> <>"),
+    ('y=a$two; set z=$two; echo "<$y> <$z>"', "<ax> <x>"),
+    # texts that are scripts
+    ("eval echo a b; eval 'echo c; echo d'; eval; eval ''; eval '  echo    e'", "a b c d e"),
+    ('eval "set v=w"; eval "$v=3"; echo $v $w; eval echo \\$two', "w 3 x y"),
+    ("eval 'for i in 1 2; do echo $i; done'; eval 'function g { echo g; }'; g", "1 2 g"),
+    ("for i in 1 2; do eval break; echo $i; done; echo end", "end"),
+    (
+        "function f { eval return; echo f; }; f; function f { eval 'echo $1'; }; f q; echo end",
+        "q end",
+    ),
+    ('eval "echo \'<a" "b>\'"; eval eval echo c', "<a b> c"),
 ]
 
 
@@ -83,7 +120,6 @@ def test_what_a_loop_comes_to(text, said, tmp_path):
         ("for i in (hd0,1)/boot/b-*; do echo $i; done", "(hd0,1)/boot/b-1"),
         ("for i in ($root)/b-*; do echo $i; done", "()/b-1"),
         ("echo /boot/a-*", "/boot/a-*"),
-        ("echo '/boot/b'-*", "/boot/b-*"),
         # an order that nobody knows, and what comes after it
         ("for i in /boot/a-*; do echo $i; x=$i; done; echo $i $x end", "[/boot/a-1] [/boot/a-2] ? ? end"),
         ("for i in /boot/none-*; do echo $i; done; echo end", "[?] end"),
@@ -98,6 +134,7 @@ def test_what_a_loop_comes_to(text, said, tmp_path):
         ("for i in 1 2; do if [ -f /x ]; then continue; fi; echo $i; done; echo $i end", "[1] [2] ? end"),
         ("while [ -f /x ]; do echo in; done; echo end", "[in] end"),
         ("until [ -f /x ]; do echo in; done; echo end", "[in] end"),
+        # without end
         ("x=1; while [ $x = 1 ]; do if [ -f /x ]; then x=2; fi; echo $x; done; echo end", None),
         ("if [ -f /x ]; then for i in a b; do echo $i; done; fi; echo end", "[a] [b] end"),
         ("if [ -f /x ]; then while true; do echo a; done; fi; echo end", "[a] end"),
@@ -105,6 +142,10 @@ def test_what_a_loop_comes_to(text, said, tmp_path):
         ("y=0; if [ -f /x ]; then y=1; fi; echo $y", "0"),
         ("function f { if [ -f /x ]; then return; fi; echo f; }\nf; echo end", "[f] end"),
         ("function f { echo $1; }\nif [ -f /x ]; then f a; fi; echo end", "[a] end"),
+        ("for d in hd*; do r=$d; done; eval \"x=a$r; echo $r\"; echo $x end", "? a? end"),
+        ("if [ -f /x ]; then eval 'echo a; v=1'; fi; echo $v", "[a] ?"),
+        ("x='eval $x; echo a'; eval $x; echo end", None),
+        ("".join(f"function f{i} {{ f{i + 1}; }}\n" for i in range(1000)) + "f0", None),
         # what other commands set
         ("regexp --set=1:v 'vmlinuz-(.*)' $x; echo $v", "?"),
         ("regexp --set v '(.*)' $x; echo $v", "?"),
@@ -118,11 +159,49 @@ def test_what_a_loop_comes_to(text, said, tmp_path):
     ],
 )  # fmt: skip
 def test_what_is_sure_of_a_loop(text, said):
-    if said is None:  # only a condition that never changes ends by the limit
+    if said is None:  # it ends by a limit
         with pytest.raises(TreeError, match="it goes on for more than 20000 commands"):
             boot.configuration(files_of({GRUB_CFG: text}))
     else:
         assert listed(text) == said
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "while true; do echo $long; done",
+        "while true; do for i in $many; do true; done; done",
+        "while true; do eval \"$long\"; done",
+        "while true; do echo /*/*; done",
+        "while true; do if [ -f /boot/a-1 ]; then true; fi; done",
+    ],
+)  # fmt: skip
+def test_work_without_end_has_one(text):
+    # given more than two long words, lists and directories can be looked at in the time of a command
+    looks = []
+    interpreter = shell.Interpreter(
+        {"long": "echo" + "_" * 8000, "many": "a " * 4000},
+        lambda said, _: looks.append("".join(said)),
+        lambda *_: None,
+        lambda path: bool(looks.append(path)),
+        lambda pattern: looks.append(pattern) or [],
+    )
+
+    interpreter.run(script.parse(text))
+
+    assert interpreter.steps > script.MAX_COMMANDS
+    assert sum(map(len, looks)) <= script.MAX_COMMANDS * shell.LINE
+
+
+def test_a_line_of_variables_fills_no_memory():
+    many = {"x": "a" * words.MAX_VALUE}
+    line = script.parse("echo " + "$x" * 1000 + ' "' + "$x" * 1000 + '"' + " $x" * 1000)
+
+    found = words.texts(line[0].words, many)
+
+    assert sum(len(each.text) for each in found) <= words.MAX_TEXT + words.MAX_VALUE
+    assert {len(each.text) for each in found[1:]} == {words.MAX_VALUE}
+    assert len(words.expand("$x" * 1000 + "y", many)) == words.MAX_VALUE
 
 
 ENTRY = "menuentry '%s' {\n" + GOOD + "}\n"
@@ -220,7 +299,9 @@ def test_a_kernel_that_a_loop_names_and_that_is_not_there_is_missing():
 def test_grub_itself_comes_to_the_same(tmp_path):
     # given a disk for GRUB alone, whose menu runs every loop
     scripts = [f"echo '[[{number}'\n{text}\necho ']]'\n" for number, (text, _) in enumerate(LOOPS)]
-    start = "serial\nterminal_output serial\ninsmod regexp\ninsmod echo\nset two='x y'\n"
+    start = (
+        "serial\nterminal_output serial\ninsmod regexp\ninsmod echo\ninsmod eval\nset two='x y'\n"
+    )
     planted(tmp_path / "tree", {**TREE, GRUB_CFG: start + "".join(scripts) + "echo the end\n"})
     subprocess.run(
         ["grub-mkrescue", "-o", tmp_path / "grub.iso", tmp_path / "tree"],

@@ -20,7 +20,7 @@ from collections.abc import Mapping
 
 from pipeline.guest.boot import uki
 from pipeline.guest.boot.entries import MAX_ENTRIES, TRIES, Configuration, Entry
-from pipeline.guest.boot.shell import expand
+from pipeline.guest.boot.words import expand
 from pipeline.guest.tree import Files
 from pipeline.guest.versions import uapi_key, version_key
 from pipeline.text import clean

@@ -22,7 +22,8 @@ from pipeline.guest.boot import bls
 from pipeline.guest.boot.entries import CONFIG_LIMIT, MAX_ENTRIES, Configuration, Entry
 from pipeline.guest.boot.located import locate, matching
 from pipeline.guest.boot.script import MAX_COMMANDS, Statement, parse
-from pipeline.guest.boot.shell import UNKNOWN, Interpreter
+from pipeline.guest.boot.shell import Interpreter
+from pipeline.guest.boot.words import UNKNOWN
 from pipeline.guest.tree import Files, TreeError
 from pipeline.text import clean
 
@@ -109,7 +110,7 @@ class _Reading:
             matches=lambda pattern: matching(self._files, pattern),
             on_maybe=self._maybe,
         )
-        shell.run(parse(text))
+        shell.run(_script(text))
         if shell.steps > MAX_COMMANDS:
             raise TreeError(f"{self._path}: it goes on for more than {MAX_COMMANDS} commands")
         if not top.items and not self._uses_bls:
@@ -137,7 +138,7 @@ class _Reading:
         if _is_open(name):
             self._menus[-1].suspect("it reads a file whose name shows only then")
         text = self._files.text(other, CONFIG_LIMIT) if other else None
-        shell.run(parse(text or ""), certain=certain)
+        shell.run(_script(text or ""), certain=certain)
 
     def _entry(self, words: list[str], body: Sequence[Statement], shell: Interpreter) -> None:
         menu = self._menus[-1]
@@ -151,6 +152,11 @@ class _Reading:
             self._menus.append(inner)
             shell.run(body)
             self._menus.pop()
+
+
+def _script(text: str) -> tuple[Statement, ...]:
+    """The statements of a file, in which nothing is unknown."""
+    return parse(text.replace(UNKNOWN, ""))
 
 
 def _late(saved: dict[str, str], shell: Interpreter) -> dict[str, str]:
@@ -280,7 +286,7 @@ def _is_hypervisor(command: list[str]) -> bool:
 
 def _loose(text: str, shell: Interpreter, path: str) -> list[Entry | _Submenu]:
     """A grub.cfg without menu entries that starts a kernel by itself."""
-    entry = _entry(["menuentry", "grub.cfg"], parse(text), shell, path)
+    entry = _entry(["menuentry", "grub.cfg"], _script(text), shell, path)
     return [entry] if entry.kernel or entry.doubt else []
 
 

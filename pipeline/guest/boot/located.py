@@ -38,10 +38,10 @@ def locate(files: Files, path: str) -> str | None:
 
 
 def matching(files: Files, pattern: str) -> list[str]:
-    """The paths that a pattern of a boot loader's means (* and ?), sorted; as the boot loader has them."""
+    """The paths that a pattern (glob(7)) means, sorted; as the boot loader has them."""
     device, inside = _DEVICE.match(pattern), _DEVICE.sub("", pattern)
     for place in _PLACES:
-        found = globs.expand(files, f"{place}/{inside.lstrip('/').replace('[', '[[]')}")
+        found = globs.expand(files, f"{place}/{inside.lstrip('/')}")
         if found:
             before = device[0] if device else ""
             return [f"{before}{path[len(place) :]}" for path in found]

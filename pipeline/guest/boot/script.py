@@ -10,9 +10,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
-Part = tuple[str, bool]  # text, and whether variables in it are put in
-Word = tuple[Part, ...]
 MAX_DEPTH = 16  # of blocks within blocks
 MAX_COMMANDS = 20_000
 
@@ -22,6 +21,17 @@ _TOKEN = re.compile(
        |(?P<bare>[^\s;'"\\]+)|(?P<stray>.)""",
     re.VERBOSE | re.DOTALL,
 )
+
+
+class Part(NamedTuple):
+    """Of a word, what is in the same quotes."""
+
+    text: str
+    live: bool = True  # variables in it are put in
+    quoted: bool = False  # it is not split, and no pattern
+
+
+Word = tuple[Part, ...]
 
 
 @dataclass(frozen=True)
@@ -71,17 +81,17 @@ def _commands(text: str) -> Iterator[tuple[Word, ...]]:
     """The words of each command; braces are commands of their own."""
     words: list[Word] = []
     parts: list[Part] = []
-    for match in _TOKEN.finditer(text.replace("\0", "") + "\n"):
+    for match in _TOKEN.finditer(text + "\n"):
         kind = match.lastgroup
         if kind == "join" or (kind == "comment" and not parts):
             continue
         if kind in ("single", "escaped"):
-            parts.append((match[kind], False))
+            parts.append(Part(match[kind], live=False, quoted=True))
         elif kind == "double":
-            parts.append(("", False))  # so that it is a word even when nothing is left of it
-            parts.append((re.sub(r"\\(.)", r"\1", match[kind], flags=re.DOTALL), True))
+            text = re.sub(r"\\(.)", r"\1", match[kind], flags=re.DOTALL)
+            parts.append(Part(text, quoted=True))
         elif kind not in ("blank", "end"):
-            parts.append((match[0], True))
+            parts.append(Part(match[0]))
         elif parts:
             words.append(tuple(parts))
             parts = []
@@ -94,8 +104,8 @@ def _commands(text: str) -> Iterator[tuple[Word, ...]]:
             words = []
 
 
-_OPEN: Word = (("{", True),)
-_CLOSE: Word = (("}", True),)
+_OPEN: Word = (Part("{"),)
+_CLOSE: Word = (Part("}"),)
 _BRACES = (_OPEN, _CLOSE)
 
 
@@ -168,4 +178,4 @@ class _Parser:
 
 
 def _first(words: tuple[Word, ...]) -> str:
-    return "".join(text for text, _ in words[0]) if words else ""
+    return "".join(part.text for part in words[0]) if words else ""

@@ -7,7 +7,7 @@ What shows only at the start:
     order of a directory's files                that is known
     a variable that those may change            is UNKNOWN
 
-A pattern of files that is in no quotes means the files that it matches, once the module regexp is there.
+A pattern of files means the files that it matches, once the module regexp is there.
 https://www.gnu.org/software/grub/manual/grub/grub.html (Shell-like scripting; regexp)
 """
 
@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import itertools
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from pipeline.guest.boot.script import (
@@ -27,20 +27,18 @@ from pipeline.guest.boot.script import (
     Statement,
     While,
     Word,
+    parse,
 )
+from pipeline.guest.boot.words import MAX_VALUE, SOME_DEVICE, UNKNOWN, Text, texts
 
-UNKNOWN = "\0"
-"""What a variable holds when that shows only at the start; no text of a script has it."""
-_SOME_DEVICE = f"({UNKNOWN})"
-"""That is enough to know a path on it."""
-MAX_VALUE = 8192  # characters of a variable
+LINE = 80  # characters that count as a command of their own
+MAX_NESTED = 100  # functions that call functions, loops within loops: beyond it there is no end
+LOOK = 50  # commands that a look at a directory counts as
 _POSITIONS = tuple("123456789")
 _AT_START = re.compile(
     r"\$\{?(?:grub_(?:cpu|platform)|cmdpath|root|lockdown|shim_lock|(?:net|pxe)_\w+)\b"
 )
 """Variables that GRUB itself sets on each machine."""
-_VARIABLE = re.compile(r"\$(?:\{(\w+)\}|(\w+))")
-_WILD = re.compile(r"[*?]")
 _SETTERS = ("cat", "probe", "regexp", "search", "smbios")  # --set=VARIABLE
 
 
@@ -68,14 +66,18 @@ class Interpreter:
     guess: str = ""  # why nobody knows how often the loop around goes round
     _called: bool = False  # a function, or what an entry does
     _loops: int = 0
+    _depth: int = 0
     _leaving: tuple[str, int] | None = None  # break, continue or return, and of how many loops
 
     def run(self, statements: Sequence[Statement], *, certain: bool = True) -> None:
         """Carry statements out; when not ``certain`` only entries count."""
+        self._depth += 1
+        if self._depth > MAX_NESTED:
+            self.steps = MAX_COMMANDS + 1
         for statement in statements:
             self.steps += 1
             if self.steps > MAX_COMMANDS or self._leaving:
-                return
+                break
             sure = certain and not self.guess
             match statement:
                 case If():
@@ -88,24 +90,27 @@ class Interpreter:
                     self._block(statement)
                 case Command():
                     self._command(self.words(statement), sure)
+        self._depth -= 1
 
     def words(self, statement: Command | Block) -> list[str]:
-        """The words with variables put in; a bare variable that is empty vanishes, as in a shell."""
-        found: list[str] = []
-        for word in statement.words:
-            texts = self._texts(word)
-            found += [self._match(text) for text in texts] if _is_bare(word) else texts
+        """The words with variables put in; one that is nothing but an empty variable vanishes."""
+        return [self._match(text) for text in self._texts(statement.words)]
+
+    def _texts(self, words: Sequence[Word]) -> list[Text]:
+        found = texts(words, self.variables)
+        self.steps += sum(len(each.text) for each in found) // LINE  # or long words took for ever
         return found
 
-    def _texts(self, word: Word) -> list[str]:
-        text = "".join(expand(part, self.variables) if live else part for part, live in word)
-        bare = len(word) == 1 and word[0][1] and _VARIABLE.fullmatch(word[0][0])
-        return text.split() if bare else [text]
-
-    def _match(self, text: str) -> str:
+    def _match(self, text: Text) -> str:
         """The only file that a pattern means; else it stays, and whoever needs a file sees that."""
-        found = self.matches(text) if _is_pattern(text) else []
-        return found[0] if len(found) == 1 else text
+        found = self._files(text)
+        return found[0] if len(found) == 1 else text.text
+
+    def _files(self, text: Text) -> list[str]:
+        if not text.is_pattern:
+            return []
+        self.steps += LOOK
+        return self.matches(text.pattern)
 
     def with_arguments(
         self, arguments: Sequence[str], body: Sequence[Statement], *, certain: bool = True
@@ -144,6 +149,8 @@ class Interpreter:
             body = self.functions.pop(words[0])  # a function that calls itself ends here
             self.with_arguments(words[1:], body, certain=sure)
             self.functions[words[0]] = body
+        elif words[0] == "eval":
+            self.run(parse(" ".join(words[1:])), certain=sure)
         else:
             self.variables.update(dict.fromkeys(_set_by(words), UNKNOWN))
             (self.on_command if sure else self.on_maybe)(words, self)
@@ -153,7 +160,7 @@ class Interpreter:
         if sure:
             self.variables[name] = value
         elif value != old and (self.guess or not old):
-            self.variables[name] = value if value == _SOME_DEVICE and not old else UNKNOWN
+            self.variables[name] = value if value == SOME_DEVICE and not old else UNKNOWN
 
     # -------------------------------------------------------------------------------------- loops
 
@@ -165,7 +172,7 @@ class Interpreter:
             self.variables[loop.name] = value
             if not self._round(loop.body, certain):
                 break
-        if self.guess and self.variables.get(loop.name) != _SOME_DEVICE:
+        if self.guess and self.variables.get(loop.name) != SOME_DEVICE:
             self.variables[loop.name] = UNKNOWN
         self.guess, self._loops = before, self._loops - 1
 
@@ -195,14 +202,13 @@ class Interpreter:
     def _values(self, words: Sequence[Word]) -> tuple[list[str], str]:
         """What a variable goes through, and why that is not sure."""
         found, doubts = list[str](), list[str]()
-        for word in words:
-            for text in self._texts(word):
-                files = [text]
-                if _WILD.search(text) and _is_bare(word):
-                    files = (self.matches(text) if _is_pattern(text) else []) or [_any_of(text)]
-                if len(files) > 1 or UNKNOWN in files[0]:
-                    doubts.append(text.replace(UNKNOWN, "…"))
-                found += files
+        for text in self._texts(words):
+            files = [text.text]
+            if text.is_wild:
+                files = self._files(text) or [text.any_of]
+            if len(files) > 1 or UNKNOWN in files[0]:
+                doubts.append(text.text.replace(UNKNOWN, "…"))
+            found += files
         return found, f"a loop goes over {doubts[0]}" if doubts else ""
 
     def _may_leave(self, command: str) -> bool:
@@ -231,7 +237,9 @@ class Interpreter:
 
     def _holds(self, condition: Command) -> bool | None:
         """Whether a condition is true; None: that shows when it starts."""
-        if any(_AT_START.search(text) for word in condition.words for text, live in word if live):
+        if any(
+            part.live and _AT_START.search(part.text) for word in condition.words for part in word
+        ):
             return None
         words = self.words(condition)
         if words[:1] == ["["] and words[-1] == "]":
@@ -262,28 +270,11 @@ class Interpreter:
             case ["-z", text]:
                 return not text
             case ["-s" | "-f" | "-e", path]:
+                self.steps += LOOK
                 return True if self.exists(path) else None
             case []:
                 return False
         return None
-
-
-def _any_of(pattern: str) -> str:
-    """What is known of all that a pattern means: of a path on some device, the path."""
-    device = re.match(r"\([^)]*\)", pattern)
-    path = pattern[device.end() :] if device else ""
-    return f"{_SOME_DEVICE}{UNKNOWN if _WILD.search(path) else path}" if device else UNKNOWN
-
-
-def _is_bare(word: Word) -> bool:
-    """Whether nothing of it is in quotes, so that patterns in it are patterns."""
-    return all(live for _, live in word)
-
-
-def _is_pattern(text: str) -> bool:
-    """Whether it stands for files whose device is known."""
-    device, _, _ = text.partition(")") if text.startswith("(") else ("", "", "")
-    return text[:1] in ("/", "(") and not _WILD.search(device) and bool(_WILD.search(text))
 
 
 def _set_by(words: Sequence[str]) -> Iterator[str]:
@@ -305,8 +296,3 @@ def _split(words: Sequence[str], at: str) -> list[list[str]]:
         else:
             found[-1].append(word)
     return found
-
-
-def expand(text: str, variables: Mapping[str, str]) -> str:
-    """Variables put in; those that are not set are empty, as in GRUB."""
-    return _VARIABLE.sub(lambda match: variables.get(match[1] or match[2], ""), text)[:MAX_VALUE]

@@ -1,0 +1,118 @@
+"""GRUB 2's words: variables are put in, what is in no quotes is split at blanks, and may be a pattern.
+
+    $two/z        x, y/z      with two="x y"
+    "$two/z"      x y/z
+    '/boot/b*'-?              the files that match; the asterisk in quotes is an asterisk
+
+https://www.gnu.org/software/grub/manual/grub/grub.html (Shell-like scripting; regexp); what it leaves open
+was asked of GRUB 2.06.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from typing import NamedTuple
+
+from pipeline.guest.boot.script import Part, Word
+
+UNKNOWN = "\0"
+"""What a variable holds when that shows only at the start; no text of a script has it."""
+SOME_DEVICE = f"({UNKNOWN})"
+"""That is enough to know a path on it."""
+MAX_VALUE = 8192  # characters of a variable, of a word
+MAX_TEXT = 1 << 16  # characters of a command; the longest that a kernel takes are some 4,000
+
+_VARIABLE = re.compile(r"\$(?:\{(\w+)\}|(\w+))")
+_WORD = re.compile(r"[^ \t\n\v\f\r]+")
+_WILD = re.compile(r"(?<!\[)[*?]")
+_MAGIC = re.compile(r"[*?\[]")
+
+
+class Text(NamedTuple):
+    """A word as a command gets it, and the pattern that it is (glob(7)): ``[*]`` was in quotes."""
+
+    text: str
+    pattern: str
+
+    @property
+    def is_wild(self) -> bool:
+        """Whether it may stand for other words."""
+        return _WILD.search(self.pattern) is not None
+
+    @property
+    def is_pattern(self) -> bool:
+        """Whether it stands for files whose device is known."""
+        device, _, _ = self.pattern.partition(")") if self.text.startswith("(") else ("", "", "")
+        return self.text[:1] in ("/", "(") and not _WILD.search(device) and self.is_wild
+
+    @property
+    def any_of(self) -> str:
+        """What is known of all that it stands for: of a path on some device, the path."""
+        device = re.match(r"\([^)]*\)", self.text)
+        _, _, path = self.pattern.partition(")")
+        if not device:
+            return UNKNOWN
+        return SOME_DEVICE + (UNKNOWN if _WILD.search(path) else self.text[device.end() :])
+
+
+def texts(words: Sequence[Word], variables: Mapping[str, str]) -> list[Text]:
+    """What words come to: one that is nothing but an empty variable vanishes.
+
+    Of ``MAX_TEXT`` characters in about: what a command has beyond them is left out.
+    """
+    found, left = list[Text](), MAX_TEXT
+    for word in words:
+        if left <= 0:
+            break
+        new = _texts(word, variables)
+        found += new
+        left -= 1 + sum(len(each.text) for each in new)
+    return found
+
+
+def _texts(word: Word, variables: Mapping[str, str]) -> list[Text]:
+    found, left = list[Text](), MAX_VALUE
+    for part in word:
+        for pieces in _pieces(part, variables):
+            for at, piece in enumerate(pieces):
+                new = Text(piece[:left], _pattern(piece[:left], quoted=part.quoted))
+                if at or not found:
+                    found.append(new)
+                else:
+                    found[-1] = Text(*map("".join, zip(found[-1], new, strict=True)))
+                left -= len(new.text)
+            if left <= 0:
+                return found
+    return found
+
+
+def _pieces(part: Part, variables: Mapping[str, str]) -> Iterator[list[str]]:
+    """Of a part what joins what is before it, and then what stands for itself."""
+    if part.quoted:
+        yield [expand(part.text, variables) if part.live else part.text]
+        return
+    at = 0
+    for match in _VARIABLE.finditer(part.text):
+        if match.start() > at:
+            yield [part.text[at : match.start()]]
+        yield _WORD.findall(variables.get(match[1] or match[2], ""))
+        at = match.end()
+    if at < len(part.text):
+        yield [part.text[at:]]
+
+
+def _pattern(text: str, *, quoted: bool) -> str:
+    return _MAGIC.sub(r"[\g<0>]", text) if quoted else text.replace("[", "[[]")
+
+
+def expand(text: str, variables: Mapping[str, str]) -> str:
+    """Variables put in; those that are not set are empty, as in GRUB."""
+    found, at, length = list[str](), 0, 0
+    for match in _VARIABLE.finditer(text):
+        found += (text[at : match.start()], variables.get(match[1] or match[2], ""))
+        length += len(found[-2]) + len(found[-1])
+        at = match.end()
+        if length > MAX_VALUE:  # or a line of variables would fill the memory
+            break
+    return "".join((*found, text[at:]))[:MAX_VALUE]
