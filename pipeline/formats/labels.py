@@ -11,10 +11,12 @@ What the tables say is read in ``partitions``; this is for the question which fo
 
 from __future__ import annotations
 
+import struct
+
 from pipeline.source import Reader
 
+_ENTRY = struct.Struct("<B3xB3x4xI")  # mark, type, sectors
 _GPT = b"EFI PART"
-_FAT = (b"FAT12", b"FAT16", b"FAT32", b"NTFS", b"EXFAT")
 
 
 def disk_labels(reader: Reader, offset: int = 0) -> tuple[str, ...]:
@@ -35,8 +37,8 @@ def label_places(reader: Reader, offset: int = 0) -> tuple[tuple[str, int, int],
 
 def _is_mbr(sector: bytes) -> bool:
     """Four sane entries, at least one of them used: a FAT boot sector ends in 0x55 0xAA as well."""
-    if sector[510:512] != b"\x55\xaa":
+    if sector[510:] != b"\x55\xaa":
         return False
-    entries = [sector[at : at + 16] for at in range(446, 510, 16)]
-    used = [entry for entry in entries if entry[4] and any(entry[12:16])]
-    return bool(used) and all(entry[0] in (0, 0x80) for entry in entries)
+    entries = [*_ENTRY.iter_unpack(sector[446:510])]
+    used = any(kind and sectors for _, kind, sectors in entries)
+    return used and all(mark in (0, 0x80) for mark, _, _ in entries)

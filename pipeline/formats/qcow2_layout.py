@@ -18,7 +18,7 @@ from pipeline.formats.bounded import padded
 from pipeline.formats.tables import Region, integers
 from pipeline.source import Reader
 
-DIRTY, EXTENDED_L2 = 1 << 0, 1 << 4
+DIRTY, EXTENDED_L2 = 1, 1 << 4
 L1_BYTES = 64 << 10  # of the L1 table that are looked at
 
 COPIED, COMPRESSED = 1 << 63, 1 << 62

@@ -134,7 +134,10 @@ def _refcounts(layout: Qcow2Layout, reader: Reader) -> tuple[int, list[int], lis
     problems = [*_pointers(layout, blocks, "refcount block", table)]
     if problems or layout.dirty:
         return 0, blocks, problems
-    index, offset = _last_block(table, reader)
+    found = _last_block(table, reader)
+    if found is None:
+        return 0, blocks, []
+    index, offset = found
     if offset % layout.cluster or offset + layout.cluster > reader.size:
         told_at = (table.offset, table.length)
         place = Region("a refcount block", offset, layout.cluster, told_at)
@@ -151,8 +154,8 @@ def _refcounts(layout: Qcow2Layout, reader: Reader) -> tuple[int, list[int], lis
     return 0, blocks, [Problem("corrupt-metadata", detail, offset, layout.cluster)]
 
 
-def _last_block(table: Region, reader: Reader) -> tuple[int, int]:
-    """Index and offset of the last refcount block; offset 0 when no part that is read names one.
+def _last_block(table: Region, reader: Reader) -> tuple[int, int] | None:
+    """Index and offset of the last refcount block; None when no part that is read names one.
 
     The table's tail is read, and its head: tables of large clusters are nearly empty.
     """
@@ -164,13 +167,11 @@ def _last_block(table: Region, reader: Reader) -> tuple[int, int]:
         if used:
             index = (used - 1) // 8
             return start // 8 + index, int.from_bytes(data[index * 8 : index * 8 + 8], "big")
-    return 0, 0
+    return None
 
 
 def _last_refcount(layout: Qcow2Layout, reader: Reader, block: int) -> int | None:
     """The index of the last refcount above zero in a block, if it is within reach."""
-    if not block:
-        return None
     length = min(layout.cluster, _BLOCK_BYTES)
     for start in sorted({layout.cluster - length, 0}, reverse=True):
         used = used_length(padded(reader, block + start, length))

@@ -26,7 +26,7 @@ def is_header(block: bytes) -> bool:
     if len(block) < _BLOCK or not block[0] or block[257:262] not in (b"ustar", bytes(5)):
         return False
     stated = _number(block[148:156])
-    total = sum(block[:148]) + 8 * 0x20 + sum(block[156:512])
+    total = sum(block[:148]) + 8 * 0x20 + sum(block[156:])
     return stated == total
 
 

@@ -11,7 +11,7 @@ After every ``chunk ratio`` entries of blocks follows one of a sector bitmap, un
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from pipeline.formats.base import Problem
@@ -82,14 +82,16 @@ def check(
     if twice is not None:
         detail = f"two blocks are at the same place {twice}"
         yield Problem("corrupt-metadata", detail, table.offset, len(data))
-    first = min(present)
-    if first < 1 << 20 or any(_inside(present, region) for region in (table, *others)):
-        detail = f"a block is at {first}, where headers or tables are"
+    on = _taken((table, *others)).intersection(present)
+    if on:
+        detail = f"a block is at {min(on)}, where headers or tables are"
         yield Problem("corrupt-metadata", detail, table.offset, len(data))
     told_at = (table.offset, len(data))
     last = Region("a block", max(present), disk.block_size, told_at)
     yield from outside(last, reader.size, disk.size, wild="corrupt-metadata")
 
 
-def _inside(places: list[int], table: Region) -> bool:
-    return not set(places).isdisjoint(range(table.offset, table.end, 1 << 20))
+def _taken(regions: Iterable[Region]) -> set[int]:
+    """Where no block may begin: the headers' MiB, and those of regions."""
+    places = (range(region.offset, region.end, 1 << 20) for region in regions)
+    return {0}.union(*places)

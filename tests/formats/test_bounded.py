@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import struct
+
 import pytest
 from handmade import Memory
 
@@ -85,3 +87,31 @@ def test_the_places_of_partition_tables() -> None:
         )
         assert labels.disk_labels(Memory(bytes(disk)), start) == ("mbr", "gpt")
     assert labels.disk_labels(Memory(bytes(disk)), 1) == ()
+
+
+def _mbr(*entries: tuple[int, int, int], end: bytes = b"\x55\xaa") -> Memory:
+    """A sector with up to four entries (mark, type, sectors), each of which begins somewhere."""
+    table = b"".join(struct.pack("<B3xB3xII", mark, kind, 1 << 24, n) for mark, kind, n in entries)
+    return Memory(bytes(446) + table.ljust(64, b"\0") + end)
+
+
+@pytest.mark.parametrize(
+    ("disk", "is_one"),
+    [
+        (_mbr((0, 0x83, 1)), True),
+        (_mbr((0x80, 0x83, 1 << 31)), True),
+        (_mbr((0, 0, 0), (0, 0, 0), (0, 0, 0), (0, 7, 1)), True),
+        (_mbr((0, 0x83, 0)), False),  # of no sectors, wherever it begins
+        (_mbr((0, 0, 5)), False),
+        (_mbr((0, 0, 5), (0, 0x83, 0)), False),
+        (_mbr((0, 0x83, 1), (1, 0, 0)), False),
+        (_mbr((0, 0x83, 1), (0, 0, 0), (0, 0, 0), (0x81, 0, 0)), False),
+        (_mbr((0, 0x83, 1), end=b"\x55\xab"), False),
+        (_mbr((0, 0x83, 1), end=b"\x55"), False),
+        (Memory(b""), False),
+    ],
+)
+def test_what_makes_a_boot_sector_a_partition_table(disk: Memory, is_one: bool) -> None:
+    behind = Memory(disk.data.ljust(512, b"\0") + b"more") if disk.size == 512 else disk
+
+    assert labels.disk_labels(behind) == (("mbr",) if is_one else ())

@@ -5,6 +5,7 @@ import gzip
 import io
 import lzma
 import random
+import struct
 import subprocess
 import zipfile
 from pathlib import Path
@@ -125,6 +126,27 @@ def test_packed_files_are_named(name: str) -> None:
 @pytest.mark.parametrize("pack", [gzip.compress, lzma.compress])
 def test_a_disc_is_seen_through_its_packing(pack: object) -> None:
     assert rules(pack(handmade.iso())) == {"packed-image", "iso-image"}  # type: ignore[operator]
+
+
+@pytest.mark.parametrize(("sector", "seen"), [(16, True), (33, True), (34, False)])
+def test_of_what_is_packed_68_kib_are_looked_at(sector: int, seen: bool) -> None:
+    disc = bytes(sector * 2048) + handmade.volume(b"PACKED") + bytes(MIB)
+
+    assert "iso-image" in rules(disc)
+    assert ("iso-image" in rules(gzip.compress(disc))) is seen
+    assert ("iso-image" in rules(lzma.compress(disc))) is seen
+
+
+@pytest.mark.parametrize(("more", "seen"), [(-1, True), (0, True), (1, False)])
+def test_of_a_packed_file_64_kib_are_opened(more: int, seen: bool) -> None:
+    # given a stream that stores its data as it is, behind a name that is as long as need be
+    disc = bytes(32768) + handmade.volume(b"FAR")
+    enough = 32768 + 132  # the numbers by which it is known
+    name = b"n" * ((64 << 10) - 10 - 1 - 5 - enough + more)
+    stored = b"\1" + struct.pack("<HH", len(disc), len(disc) ^ 0xFFFF) + disc
+    image = b"\x1f\x8b\x08\x08" + bytes(6) + name + b"\0" + stored + bytes(8)
+
+    assert ("iso-image" in rules(image)) is seen
 
 
 def test_members_of_an_ova_are_listed_without_their_escapes() -> None:

@@ -107,6 +107,29 @@ def test_every_byte_of_a_tar_header_counts_in_its_sum():
         assert not tar.is_header(sound[:at] + bytes([sound[at] ^ 0x80]) + sound[at + 1 :]), at
 
 
+def test_a_time_of_twelve_digits_is_no_part_of_the_sum_behind_it():
+    assert tar.is_header(tar_header(b"name".ljust(136, b"\0") + b"7" * 12 + bytes(364)))
+
+
+@pytest.mark.parametrize(
+    ("size", "names"),
+    [
+        (b"00000001130\0", ["first", "second"]),
+        (b"\x80" + (600).to_bytes(11, "big"), ["first", "second"]),
+        (b"\x80\1" + (600).to_bytes(10, "big"), ["first"]),  # of 2^80 bytes more
+        (b"\x81" + (600).to_bytes(11, "big"), ["first"]),  # only 0x80 says base 256
+        (b"\xff" * 12, ["first"]),
+        (b"00000001138\0", ["first"]),
+        (bytes(12), ["first"]),
+    ],
+)
+def test_the_next_file_of_a_tar_stands_behind_the_size_of_this_one(size, names):
+    first = tar_header(b"first".ljust(124, b"\0") + size + bytes(376))
+    second = tar_header(b"second".ljust(512, b"\0"))
+
+    assert list(tar.members(_Bytes(first + b"x" * 600 + bytes(424) + second))) == names
+
+
 def test_a_magic_at_the_very_start_of_a_short_file_is_found_from_its_end():
     assert trailer.anywhere(_Bytes(b"conectix" + bytes(600)), b"conectix") == 0
     assert trailer.anywhere(_Bytes(b"x" + b"conectix" * 2), b"conectix") == 9

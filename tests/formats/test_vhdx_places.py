@@ -1,0 +1,163 @@
+"""VHDX: bounds to the byte, and places that are not round."""
+
+from __future__ import annotations
+
+import struct
+
+import edges_vhdx
+import pytest
+import vhd_files
+from edges_vhdx import KIB, image, region
+from handmade import MIB, Memory, le32, le64
+
+from pipeline import formats
+from pipeline.formats.base import Container
+from pipeline.formats.vhdx_tables import VirtualDisk
+from pipeline.source import Reader
+
+ITEMS = 2 * MIB + 64 * KIB
+BLOCK_SIZE, FLAGS, SIZE, SECTOR = ITEMS, ITEMS + 4, ITEMS + 8, ITEMS + 16
+ROWS = 2 * MIB + 32
+TABLE = 3 * MIB
+
+
+def look(reader: Reader) -> Container:
+    return formats.identify(reader).container
+
+
+def told(reader: Reader) -> list[tuple[str, int | None, int | None]]:
+    return [(item.rule, item.offset, item.length) for item in look(reader).problems]
+
+
+# ------------------------------------------------------------------------------ the parent's locator
+
+
+def locator(data: bytes, *, at: int = 128 * KIB) -> Memory:
+    """A differencing disk whose parent locator these bytes are."""
+    row = struct.pack("<16sIIII", edges_vhdx._PARENT, at, len(data), 4, 0)
+    found = Memory(image()).also(2 * MIB + 10, struct.pack("<H", 6)).also(ROWS + 5 * 32, row)
+    return found.also(2 * MIB + at, data).also(FLAGS, le32(2))
+
+
+PATH = "_path".encode("utf-16-le")
+
+
+def test_a_locator_that_ends_with_its_only_entry_is_read() -> None:
+    # given a locator whose name and value stand in the id of its kind, which nobody reads
+    whole = PATH.ljust(18, b"\0") + struct.pack("<H", 1) + struct.pack("<IIHH", 0, 0, 10, 10)
+
+    assert look(locator(whole)).external_references == ("_path",)
+    assert look(locator(whole[:-1])).external_references == ()
+    assert look(locator(whole[:19])).external_references == ()
+
+
+@pytest.mark.parametrize("count", [1, 31, 32, 33, 300])
+def test_of_a_locator_32_entries_are_read(count: int) -> None:
+    head = PATH.ljust(18, b"\0") + struct.pack("<H", count)
+    names = b"".join(f"{n:04}".encode("utf-16-le") for n in range(count))
+    start = 20 + 12 * count
+    table = b"".join(struct.pack("<IIHH", 0, start + 8 * n, 10, 8) for n in range(count))
+
+    read = look(locator(head + table + names)).external_references
+
+    assert read == tuple(f"{n:04}" for n in range(min(count, 32)))
+
+
+def test_of_a_locator_16_kib_are_read() -> None:
+    entries = struct.pack("<IIHHIIHH", 0, 16 * KIB - 8, 10, 8, 0, 16 * KIB - 6, 10, 8)
+    whole = (PATH.ljust(18, b"\0") + struct.pack("<H", 2) + entries).ljust(16 * KIB - 8, b"\0")
+
+    found = look(locator(whole + "abcdefgh".encode("utf-16-le")))
+
+    assert found.external_references == ("abcd", "bcd")
+
+
+@pytest.mark.parametrize(
+    ("key", "named"),
+    [
+        ("relative_path", True),
+        ("volume_path", True),
+        ("absolute_win32_path", True),
+        ("a_path2", False),
+        ("parent_linkage", False),
+    ],
+)
+def test_what_a_locator_calls_a_path_is_one(key: str, named: bool) -> None:
+    name, value = key.encode("utf-16-le"), "p.vhdx".encode("utf-16-le")
+    # the value stands before the name, and neither at a round place
+    entry = struct.pack("<IIHH", 45 + len(value), 33, len(name), len(value))
+    whole = bytes(18) + struct.pack("<H", 1) + entry + b"\x01" + value + bytes(12) + name
+
+    assert look(locator(whole)).external_references == (("p.vhdx",) if named else ())
+
+
+# -------------------------------------------------------------------------------------- the places
+
+
+def test_a_block_at_the_first_mib_is_legal_where_no_log_is() -> None:
+    # given that the log is elsewhere
+    moved = edges_vhdx.head(72, le64(4 * MIB)).also(TABLE, le64(MIB | 6))
+    assert told(moved) == []
+
+    there = Memory(image()).also(TABLE, le64(MIB | 6))
+    assert told(there) == [("corrupt-metadata", TABLE, 32)]
+
+
+@pytest.mark.parametrize("place", [0, MIB, 2 * MIB, 3 * MIB])
+def test_no_block_may_be_where_log_metadata_or_table_are(place: int) -> None:
+    # the second block is the one at fault
+    reader = Memory(image()).also(TABLE, le64(4 * MIB | 6) + le64(place | 6))
+
+    (problem,) = look(reader).problems
+    assert problem.detail == f"a block is at {place}, where headers or tables are"
+    assert (problem.rule, problem.offset, problem.length) == ("corrupt-metadata", TABLE, 32)
+
+
+@pytest.mark.parametrize(
+    ("size", "block", "sector", "blocks", "ratio"),
+    [
+        (1, MIB, 512, 1, 4096),
+        (MIB, MIB, 512, 1, 4096),
+        (MIB + 1, MIB, 512, 2, 4096),
+        (5 * MIB - 1, 2 * MIB, 512, 3, 2048),
+        (100 * MIB, 32 * MIB, 4096, 4, 1024),
+        (0, MIB, 4096, 0, 32768),
+    ],
+)
+def test_how_many_blocks_a_disk_has(
+    size: int, block: int, sector: int, blocks: int, ratio: int
+) -> None:
+    disk = VirtualDisk(size, block, sector, fixed=False, has_parent=False)
+
+    assert (disk.blocks, disk.chunk_ratio) == (blocks, ratio)
+
+
+def test_the_second_table_of_regions_is_told_by_its_own_places() -> None:
+    # given that only the copy is whole, and that it names a region nobody knows
+    other = struct.pack("<16sQII", b"\1" * 16, 4 * MIB, MIB, 1)
+    copy = region(8, le32(3) + bytes(4) + image()[192 * KIB + 16 : 192 * KIB + 80] + other)
+
+    assert told(copy.also(192 * KIB, b"x")) == [
+        ("corrupt-header", 192 * KIB, 64 * KIB),
+        ("unsupported-feature", 256 * KIB + 16 + 2 * 32, 32),
+    ]
+    assert told(copy) == [("unsupported-feature", 192 * KIB + 16 + 2 * 32, 32)]
+
+
+def test_metadata_that_nobody_knows_is_told_by_its_place() -> None:
+    row = struct.pack("<16sIIII", b"\1" * 16, 70 * KIB, 8, 4, 0)
+    reader = Memory(image()).also(2 * MIB + 10, b"\6\0").also(ROWS + 5 * 32, row)
+
+    assert told(reader) == [("unsupported-feature", ROWS + 5 * 32, 32)]
+
+
+def test_a_large_disk_s_table_is_read_to_128_kib() -> None:
+    size = 40 << 30  # of 40960 blocks, and 9 entries between them
+
+    def with_entry(number: int) -> Reader:
+        head = image()[: 3 * MIB]
+        pieces = {0: head, SIZE: le64(size), TABLE + 8 * number: le64(4 * MIB | 5)}
+        return vhd_files.MemoryDisk(5 * MIB, pieces)
+
+    assert told(with_entry(16383)) == [("corrupt-metadata", TABLE, 128 * KIB)]
+    assert told(with_entry(16384)) == []
