@@ -39,7 +39,7 @@ _LOGS = ("messages", "syslog", "auth.log", "secure", "wtmp", "btmp", "lastlog", 
          "anaconda")  # fmt: skip
 _PROXIES = ("/etc/environment", "/etc/yum.conf", "/etc/dnf/dnf.conf", "/etc/apt/apt.conf")
 _PROXY = re.compile(
-    r"^\s*(?:\w*_proxy|proxy|Acquire::\w+::Proxy)\b\s*[=\s]\s*\S", re.IGNORECASE | re.MULTILINE
+    r"^[ \t]*(?:\w*_proxy|proxy|Acquire::\w+::Proxy)\b\s*[=\s]\s*\S", re.IGNORECASE | re.MULTILINE
 )
 _PROMPTS = ("/.unconfigured", "/forcefsck", "/fsckoptions", "/etc/sysconfig/firstboot-run",
             "/var/lib/YaST2/reconfig_system")  # fmt: skip
@@ -140,7 +140,7 @@ def _jobs(files: Files) -> Iterator[str]:
 def _proxies(files: Files) -> Iterator[str]:
     for path in (*_PROXIES, *files.matching("/etc/apt/apt.conf.d", "")):
         text = files.text(path)
-        if text and _PROXY.search(re.sub(r"^\s*(?:#|//).*$", "", text, flags=re.MULTILINE)):
+        if text and _PROXY.search(re.sub(r"^[ \t]*(?:#|//).*$", "", text, flags=re.MULTILINE)):
             yield path
 
 

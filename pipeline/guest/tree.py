@@ -19,6 +19,8 @@ TEXT_LIMIT = 256 * 1024  # bytes of a configuration file that are looked at
 KEPT_NAMES = 1000  # of one directory, for who asks again
 KEPT_BYTES = 16 * 1024  # of one file
 MAX_LINKS = 16  # links that one path may go through; Linux allows 40
+MAX_PATH = 4096  # characters, with the zero at the end; PATH_MAX of Linux
+MAX_EFFORT = 100_000  # paths looked up; a hundred names or 4 KiB that are read count as one more
 
 
 @dataclass(frozen=True)
@@ -97,6 +99,7 @@ class Files:
         self._links: dict[str, str] = {}
         self._names: dict[str, list[str]] = {}
         self._texts: dict[tuple[str, int], bytes] = {}
+        self.effort = 0
 
     def attach(self, mountpoint: str, tree: Tree, prefix: str = "") -> None:
         """Put another tree at a mount point; do it before anything below it is asked for."""
@@ -111,6 +114,9 @@ class Files:
 
     def find(self, path: str, *, follow: bool = True) -> Found | None:
         """Where ``path`` leads to; None when it is not there, loops, or goes through a file."""
+        self._spend(1)
+        if len(path) >= MAX_PATH:
+            return None
         todo = [part for part in path.split("/") if part not in ("", ".")][::-1]
         done: list[str] = []
         links = 0
@@ -185,6 +191,7 @@ class Files:
         known = self._names.get(found.guest_path)
         if known is None:
             known = found.tree.names(found.path)
+            self._spend(len(known) // 100)
             if len(known) <= KEPT_NAMES:
                 self._names[found.guest_path] = known
         return list(known)
@@ -206,6 +213,7 @@ class Files:
         known = self._texts.get((found.guest_path, wanted))
         if known is None:
             known = found.tree.read(found.path, 0, wanted)
+            self._spend(len(known) // 4096)
             if len(known) <= KEPT_BYTES:
                 self._texts[found.guest_path, wanted] = known
         return known
@@ -222,6 +230,12 @@ class Files:
         """``read`` as text; bytes that are not UTF-8 become escapes."""
         raw = self.read(path, limit)
         return None if raw is None else raw.decode("utf-8", "backslashreplace")
+
+    def _spend(self, effort: int) -> None:
+        """A configuration may name any number of patterns, and they any number of paths."""
+        self.effort += effort
+        if self.effort > MAX_EFFORT:
+            raise TreeError(f"the guest's files lead to more than {MAX_EFFORT} others")
 
     def _locate(self, path: str) -> tuple[Tree, str]:
         """The tree that holds a resolved path, and the path within it."""

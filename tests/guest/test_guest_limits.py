@@ -9,7 +9,7 @@ from phony import files_of
 
 from pipeline.content import lvm
 from pipeline.guest import passwd, sqlitefile, survey
-from pipeline.guest.tree import TreeError
+from pipeline.guest.tree import TEXT_LIMIT, TreeError
 
 NUMBERS = [
     None,
@@ -240,3 +240,23 @@ def test_pieces_of_a_logical_volume_that_touch_are_one(places, pieces):
     volume = lvm.LogicalVolume("root", 1, None, None, at)
 
     assert survey._pieces_on_disk(volume, {"a": 100, "b": 1000}) == pieces
+
+
+TEXTS = (
+    "etc/apt/apt.conf", "etc/apt/apt.conf.d/a", "etc/cloud/cloud.cfg", "etc/crypttab", "etc/dnf/dnf.conf",
+    "etc/environment", "etc/fstab", "etc/netplan/a.yaml", "etc/network/interfaces", "etc/passwd",
+    "etc/NetworkManager/NetworkManager.conf", "etc/NetworkManager/system-connections/a",
+    "etc/ssh/sshd_config", "etc/sysconfig/network-scripts/ifcfg-a", "etc/systemd/network/a.network",
+    "etc/udev/rules.d/70-a.rules", "etc/apt/sources.list", "boot/grub/grub.cfg",
+    "boot/extlinux/extlinux.conf", "etc/yum.conf",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "filling", ["\n", " ", "\t \n", "#", '"', "\\\n", "[", "a=", "1", "- ", "$x"]
+)
+def test_no_text_takes_more_than_its_length(filling):
+    # what looked at each rest of 256 KiB again would not end before this test is given up
+    text = filling * (TEXT_LIMIT // len(filling))
+
+    assert facts(dict.fromkeys(TEXTS, text))["os"] == "linux"

@@ -3,11 +3,12 @@
 import os
 
 import pytest
+from guests import facts
 from hypothesis import given
 from hypothesis import strategies as st
-from phony import Directory, builder, planted
+from phony import Directory, builder, files_of, planted
 
-from pipeline.guest.tree import Entry, Files
+from pipeline.guest.tree import MAX_EFFORT, Entry, Files
 
 disks = builder("guest_disks")
 
@@ -133,3 +134,41 @@ def test_no_path_leads_out(tmp_path_factory, path, target):
     if found is not None:
         assert os.path.realpath(f"{base}/root{found.path}").startswith(f"{base}/root")
         assert isinstance(found.entry, Entry)
+
+
+@pytest.mark.parametrize(
+    ("path", "line"),
+    [
+        ("etc/ssh/sshd_config", "Include /*/*/*\n"),
+        ("etc/network/interfaces", "source /*/*/*\nsource-directory /*/*\n"),
+    ],
+)
+def test_a_configuration_that_leads_to_everything_is_given_up(path, line):
+    many = {f"d{a}/e{b}/f{c}": "" for a in range(30) for b in range(30) for c in range(2)}
+
+    few = facts({**many, path: line * 3})["unknown"]
+    unknown = facts({**many, path: line * 5000})["unknown"]
+
+    assert not few
+    assert unknown["network"] == f"the guest's files lead to more than {MAX_EFFORT} others"
+
+
+def test_looks_listings_and_readings_are_all_counted():
+    files = files_of({"a": "", "big": "x" * 70000, **{f"many/{n}": "" for n in range(1000)}})
+
+    def spent(question):
+        before = files.effort
+        question()
+        return files.effort - before
+
+    assert spent(lambda: files.entry("/a")) == 1
+    assert spent(lambda: files.names("/many")) == 1 + 1000 // 100
+    assert spent(lambda: files.names("/many")) == 1  # they are known
+    assert spent(lambda: files.read("/big")) == 1 + 70000 // 4096
+
+
+def test_a_path_longer_than_a_system_takes_leads_nowhere():
+    files, way = files_of({"file": "x"}), "/." * 2045
+
+    assert files.text(f"{way}/file") == "x"  # 4095 characters
+    assert files.text(f"{way}//file") is None

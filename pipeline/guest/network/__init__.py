@@ -197,6 +197,6 @@ def _no_auto_default(files: Files) -> bool:
     for top in ("/usr/lib/NetworkManager/conf.d", "/etc/NetworkManager/conf.d"):
         paths += list(files.matching(top, ".conf"))[:MAX_FILES]
     return any(
-        re.search(r"^\s*no-auto-default\s*=\s*\*", files.text(path) or "", re.MULTILINE)
+        re.search(r"^[ \t]*no-auto-default\s*=\s*\*", files.text(path) or "", re.MULTILINE)
         for path in paths
     )
