@@ -46,7 +46,9 @@ from pipeline.text import clean
 _L1_RESERVED = 0x7F00_0000_0000_01FF
 _L2_RESERVED = 0x3F00_0000_0000_01FE
 
-_ZERO = 1 << 0  # of an L2 entry: reads as zeros, whatever is stored
+_ZERO = 1  # of an L2 entry: reads as zeros, whatever is stored
+_NOT_STORED = COMPRESSED | _ZERO
+_UNKNOWN = 0  # where the used clusters end
 _STORED_BYTES = 1 << 20  # of L2 tables that are asked what is stored at a place
 _L2_BYTES = 128 << 10  # of all L2 tables together
 _L2_EACH = 32 << 10
@@ -65,7 +67,7 @@ def snapshots(layout: Qcow2Layout, reader: Reader) -> tuple[tuple[Problem, ...],
     if not layout.snapshots:
         return (), ()
     at = start = layout.snapshots_offset
-    if start % layout.cluster or start == 0:
+    if start % layout.cluster or not start:
         detail = f"the snapshot table's offset {start} is not that of a cluster"
         return (Problem("corrupt-header", detail, 64, 8),), ()
     for index in range(layout.snapshots):
@@ -94,7 +96,7 @@ def stores(layout: Qcow2Layout, reader: Reader, offset: int, length: int) -> boo
     clusters: set[int] = set()
     for table in tables[: max(1, _STORED_BYTES // layout.cluster)]:
         for entry in entries(layout, reader, table, layout.cluster):
-            if entry & OFFSET and not entry & (COMPRESSED | _ZERO):
+            if entry & OFFSET and not entry & _NOT_STORED:
                 clusters.add(entry & OFFSET)
     return covered(clusters, layout.cluster, offset, length)
 
@@ -127,31 +129,31 @@ def check(layout: Qcow2Layout, reader: Reader) -> Iterator[Problem]:
 
 
 def _refcounts(layout: Qcow2Layout, reader: Reader) -> tuple[int, list[int], list[Problem]]:
-    """The end of the used clusters in bytes (0: unknown), refcount blocks, problems."""
+    """The end of the used clusters in bytes, refcount blocks, problems."""
     table = layout.refcounts
     head = integers(padded(reader, table.offset, min(table.length, _REFCOUNT_BYTES)), "Q", "big")
     blocks = [entry for entry in head if entry]
     problems = [*_pointers(layout, blocks, "refcount block", table)]
     if problems or layout.dirty:
-        return 0, blocks, problems
+        return _UNKNOWN, blocks, problems
     found = _last_block(table, reader)
     if found is None:
-        return 0, blocks, []
+        return _UNKNOWN, blocks, []
     index, offset = found
     if offset % layout.cluster or offset + layout.cluster > reader.size:
         told_at = (table.offset, table.length)
         place = Region("a refcount block", offset, layout.cluster, told_at)
-        return 0, blocks, [*outside(place, reader.size, layout.size, wild="corrupt-metadata")]
+        return _UNKNOWN, blocks, [*outside(place, reader.size, layout.size, wild="corrupt-metadata")]
     last = _last_refcount(layout, reader, offset)
     if last is None:
-        return 0, blocks, []
+        return _UNKNOWN, blocks, []
     per_block = layout.cluster * 8 >> layout.refcount_order
     used = index * per_block + last
     start = used << layout.cluster_bits
     if start < reader.size or plausible(start, layout.size) or layout.snapshots:
         return start + layout.cluster, blocks, []
     detail = f"the last used cluster is at {start}, the file has {reader.size} bytes"
-    return 0, blocks, [Problem("corrupt-metadata", detail, offset, layout.cluster)]
+    return _UNKNOWN, blocks, [Problem("corrupt-metadata", detail, offset, layout.cluster)]
 
 
 def _last_block(table: Region, reader: Reader) -> tuple[int, int] | None:
@@ -159,8 +161,8 @@ def _last_block(table: Region, reader: Reader) -> tuple[int, int] | None:
 
     The table's tail is read, and its head: tables of large clusters are nearly empty.
     """
-    ends = [table.length - _REFCOUNT_BYTES * step for step in range(4)]
-    for end in (*(end for end in ends if end > 0), min(table.length, _REFCOUNT_BYTES)):
+    ends = range(table.length, 0, -_REFCOUNT_BYTES)[:4]
+    for end in (*ends, min(table.length, _REFCOUNT_BYTES)):
         start = max(0, end - _REFCOUNT_BYTES)
         data = padded(reader, table.offset + start, end - start)
         used = used_length(data)

@@ -128,6 +128,37 @@ def test_the_last_count_of_the_last_block_is_the_last_used_cluster(index: int, c
     assert truncated(reader) == (lack((index * 256 + count) * 512) if read else [])
 
 
+@pytest.mark.parametrize("place", [2 * MIB - 512, 2 * MIB - 1024])
+def test_a_refcount_block_may_be_the_file_s_last_cluster(place: int) -> None:
+    assert truncated(counted(16, place, 200)) == lack((16 * 256 + 200) * 512)
+
+
+def test_a_refcount_block_far_away_is_told_by_all_bits_of_its_place() -> None:
+    reader = sparse(2 * MIB, (CLUSTER + 8, be64(1 << 56)))
+
+    (problem,) = problems(reader)
+    assert problem.detail.startswith("a refcount block is at 72057594037927936 to ")
+
+
+@pytest.mark.parametrize(
+    ("size", "told"),
+    [
+        (150 * MIB + CLUSTER, None),
+        (150 * MIB, f"the last used cluster is at {150 * MIB}, the file has {150 * MIB} bytes"),
+        (90 * MIB, f"the last used cluster is at {150 * MIB}, the file has {90 * MIB} bytes"),
+    ],
+)
+def test_a_file_larger_than_its_disk_could_be_is_believed(size: int, told: str | None) -> None:
+    # given a disk of one MiB, and counts of clusters up to 150 MiB
+    block = 150 * MIB // CLUSTER // 2048
+    at = 150 * MIB // CLUSTER % 2048 * 2
+    reader = sparse(
+        size, (CLUSTER, bytes(8 * block) + be64(2 * CLUSTER)), (2 * CLUSTER + at, b"\0\1")
+    )
+
+    assert [item.detail for item in problems(reader)] == ([told] if told else [])
+
+
 @pytest.mark.parametrize("clusters", [1, 2, 127, 128, 129, 191, 193, 257, 384, 511, 513])
 def test_a_refcount_table_of_any_length_is_read_to_its_last_entry(clusters: int) -> None:
     for before in (1, 65, 8191, 8192):
