@@ -140,7 +140,7 @@ def _chosen(held: list[tuple[Format, str]], reader: BoundedReader) -> Container:
     if not held:
         return FORMATS[-1].inspect(reader)
     vhd = next((format_ for format_, _ in held if isinstance(format_, Vhd)), None)
-    if vhd is not None and len(held) > 1:
+    if vhd is not None and held[1:]:
         container = vhd.inspect(reader)
         if container.variant == "fixed":
             return container

@@ -143,7 +143,7 @@ def _gzip(head: bytes) -> bool:
     try:
         zlib.decompressobj(31).decompress(head, 1024)
     except zlib.error:
-        return head[510:512] != _BOOT_SECTOR  # a damaged stream is no disk either
+        return head[510:] != _BOOT_SECTOR  # a damaged stream is no disk either
     return True
 
 
@@ -156,7 +156,7 @@ def _lzma(head: bytes) -> bool:
         and dictionary >= 4096
         and (rest == 0 or 2 * dictionary == 3 * rest)
         and (size == (1 << 64) - 1 or size < 1 << 50)
-        and head[510:512] != _BOOT_SECTOR
+        and head[510:] != _BOOT_SECTOR
     )
 
 

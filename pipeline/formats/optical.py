@@ -68,7 +68,8 @@ class Optical:
         if self.boot_record:
             parts.append(f"{self.boot_record} boot record")
         if self.hybrid:
-            parts.append(f"with {' and '.join(self.hybrid).upper()} in front (hybrid)")
+            tables = " and ".join(name.upper() for name in self.hybrid)
+            parts.append(f"with {tables} in front (hybrid)")
         if self.sector_size != _SECTOR:
             parts.append(f"sectors of {self.sector_size} bytes")
         return ", ".join(parts)
@@ -106,9 +107,9 @@ def _is_volume(sector: bytes) -> bool:
 
 
 def _has_root_directory(sector: bytes) -> bool:
-    record = sector[156:190]
     block = int.from_bytes(sector[128:130], "little")
-    return block in (512, 1024, 2048) and record[:1] == b"\x22" and record[25:26] in _DIRECTORY
+    length, flags = sector[156:157], sector[181:182]
+    return block in (512, 1024, 2048) and length == b"\x22" and flags in _DIRECTORY
 
 
 def _iso(sectors: bytes) -> Optical | None:
@@ -117,7 +118,8 @@ def _iso(sectors: bytes) -> Optical | None:
     boot: str | None = None
     for at, sector in _descriptors(sectors):
         if sector[0] == 0 and sector[6] == 1:
-            boot = "El Torito" if _EL_TORITO in sector[7:39] else _text(sector[7:39])
+            known = sector[7:].startswith(_EL_TORITO)
+            boot = "El Torito" if known else _text(sector[7:39])
         elif _is_volume(sector) and (volume is None or (sector[0] == 1 and volume[1][0] != 1)):
             volume = (at, sector)
         elif sector[0] == 255:

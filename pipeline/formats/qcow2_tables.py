@@ -143,7 +143,11 @@ def _refcounts(layout: Qcow2Layout, reader: Reader) -> tuple[int, list[int], lis
     if offset % layout.cluster or offset + layout.cluster > reader.size:
         told_at = (table.offset, table.length)
         place = Region("a refcount block", offset, layout.cluster, told_at)
-        return _UNKNOWN, blocks, [*outside(place, reader.size, layout.size, wild="corrupt-metadata")]
+        return (
+            _UNKNOWN,
+            blocks,
+            [*outside(place, reader.size, layout.size, wild="corrupt-metadata")],
+        )
     last = _last_refcount(layout, reader, offset)
     if last is None:
         return _UNKNOWN, blocks, []

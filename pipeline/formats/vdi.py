@@ -96,8 +96,6 @@ class Vdi(Format):
 
     def stores(self, reader: Reader, offset: int, length: int) -> bool:
         """Whether blocks lie there."""
-        if reader.size < _LENGTH:
-            return False
         header = Header.unpack(padded(reader, 0, _LENGTH))
         if [*_geometry(header)] or header.map_offset + header.blocks * 4 > reader.size:
             return False
@@ -178,7 +176,7 @@ def _geometry(header: Header) -> Iterator[Problem]:
 def _places(header: Header, reader: Reader) -> Iterator[Problem]:
     table = Region("the block map", header.map_offset, header.blocks * 4, (340, 4))
     data = Region("the data", header.data_offset, header.allocated * header.block_size)
-    misplaced = [*overlaps((Region("the header", 0, _LENGTH), table, data))]
+    misplaced = [*overlaps((table, data))]  # and neither begins in the header's sector
     misplaced.extend(outside(table, reader.size, header.size))
     yield from misplaced
     if misplaced:

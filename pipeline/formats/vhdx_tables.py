@@ -23,7 +23,7 @@ _READ = 128 << 10  # bytes of the table that are looked at
 _MAX_TABLE = 64 << 20  # bytes: readers keep it in memory, needed or not; 64 TiB in blocks of 8 MiB
 _PARTLY = 7
 _STATES = frozenset({0, 1, 2, 3, 6, _PARTLY})
-_OFFSET = ~0xFFFFF & 0xFFFF_FFFF_FFFF_FFFF
+_OFFSET = 0xFFFF_FFFF_FFF0_0000
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,9 @@ def check(
         detail = f"a block allocation table of {table.length} bytes"
         yield Problem("header-limits", detail, *(table.told_at or (table.offset, table.length)))
         return
-    needed = (disk.blocks + (disk.blocks - 1) // disk.chunk_ratio) * 8 if disk.blocks else 0
+    if not disk.blocks:
+        return
+    needed = (disk.blocks + (disk.blocks - 1) // disk.chunk_ratio) * 8
     if needed > table.length:
         detail = f"the table has {table.length} bytes, the disk needs {needed}"
         yield Problem("corrupt-header", detail, table.offset, table.length)

@@ -46,6 +46,13 @@ def test_a_disk_s_last_cluster_is_written_as_far_as_the_disk_goes(
     assert lost(ending(DATA + held, entry=entry)) == told
 
 
+@pytest.mark.parametrize("index", [0, 255, 256, 300, 511])
+def test_the_last_cluster_is_known_by_its_place_in_the_last_table(index: int) -> None:
+    disk = (512 + index) * CLUSTER + 1000
+    assert lost(ending(DATA + 1024, index=index, disk=disk)) == []
+    assert lost(ending(DATA + 1024, index=(index + 1) % 512, disk=disk)) != []
+
+
 @pytest.mark.parametrize(("table", "index"), [(1, 2), (1, 4), (1, 511), (0, 3), (0, 511)])
 def test_any_other_cluster_is_written_wholly(table: int, index: int) -> None:
     assert lost(ending(DATA + 1024, table=table, index=index)) == [(DATA + 1024, 3072)]
@@ -170,6 +177,31 @@ def test_the_stream_that_lies_last_must_be_whole(size: int, whole: bool, order: 
     )
 
     assert lost(reader) == ([] if whole else [(size, 6 * CLUSTER - size)])
+
+
+@pytest.mark.parametrize(
+    ("size", "cut"),
+    [
+        (FIRST - 1, False),  # nothing of it is there, and its cluster may be a leak
+        (FIRST, False),
+        (FIRST + 1, True),
+        (44 * 512 - 1, True),
+        (44 * 512, False),  # it is all there, and no stream: that is another finding
+        (44 * 512 + 1, False),
+    ],
+)
+def test_the_file_is_cut_where_it_ends_within_a_stream(size: int, cut: bool) -> None:
+    # given bytes that cannot be unpacked, and an entry for a cluster far behind them that is not packed
+    entries = be64(COMPRESSED | 3 << 58 | FIRST) + be64(9 * CLUSTER)
+    reader = sparse(
+        size,
+        (2 * CLUSTER, b"\0\1" * 6),
+        (3 * CLUSTER, be64(4 * CLUSTER)),
+        (4 * CLUSTER, entries),
+        (FIRST, b"\xff" * 2000),
+    )
+
+    assert lost(reader) == ([(size, 6 * CLUSTER - size)] if cut else [])
 
 
 @pytest.mark.parametrize(("table", "lacks"), [(1, CLUSTER - 300), (0, 2048 - 300)])

@@ -92,6 +92,34 @@ def test_what_a_block_map_names(entries: list[tuple[int, int]], told: list[str])
     assert [item.detail for item in found] == told
 
 
+@pytest.mark.parametrize("blocks", [16384, 16385, 20000, 32768, 32769, 40000])
+def test_no_entry_of_a_map_is_read_twice(blocks: int) -> None:
+    entries = [(n, n // 4000) for n in range(2000, blocks, 4000)]
+    reader = vdi(blocks, *entries, (blocks - 1, 10), size=20 * MIB, data=1 << 18, allocated=11)
+
+    assert formats.identify(reader).problems == ()
+
+
+def test_a_map_far_behind_the_end_is_told_at_its_field() -> None:
+    (problem,) = formats.identify(vdi(300, size=10 * MIB, at=1 << 31, data=1 << 20)).problems
+
+    assert (problem.rule, problem.offset, problem.length) == ("corrupt-header", 340, 4)
+
+
+@pytest.mark.parametrize(
+    ("at", "data", "inside"), [(512, 1536, 176), (512, 2048, 0), (1024, 512, 0)]
+)
+def test_map_and_data_lie_apart(at: int, data: int, inside: int) -> None:
+    # given a map of 1200 bytes, and one block that is allocated or none
+    for allocated in (0, 1):
+        reader = vdi(300, size=10 * MIB, at=at, data=data, allocated=allocated)
+
+        told = [(item.rule, item.offset) for item in formats.identify(reader).problems]
+
+        wrong = allocated and (inside or data < at)
+        assert told == ([("corrupt-header", max(at, data))] if wrong else [])
+
+
 @pytest.mark.parametrize(
     ("data", "size", "lost"),
     [
@@ -127,3 +155,10 @@ def test_versions_are_told(version: int, words: str | None) -> None:
     image = handmade.Memory(handmade.vdi()).also(68, le32(version))
 
     assert [item.detail for item in formats.identify(image).problems] == ([words] if words else [])
+
+
+def test_a_block_is_counted_from_where_the_data_begins() -> None:
+    for size, lost in ((5 * MIB, []), (5 * MIB - 1, [1])):
+        reader = vdi(300, (9, 1), size=size, data=3 * MIB)
+
+        assert [item.length for item in formats.identify(reader).problems] == lost

@@ -103,6 +103,16 @@ def test_a_block_at_the_first_mib_is_legal_where_no_log_is() -> None:
     assert told(there) == [("corrupt-metadata", TABLE, 32)]
 
 
+@pytest.mark.parametrize("state", range(8))
+def test_only_blocks_that_are_present_have_a_place(state: int) -> None:
+    found = look(Memory(image()).also(TABLE, le64(1 << 50 | state) + le64(2 << 50 | state)))
+
+    words = [item.detail for item in found.problems]
+    assert ("a block has an unknown state" in words) is (state in (4, 5))
+    assert ("a block is only partly present, and there is no parent" in words) is (state == 7)
+    assert any("a block is at" in word for word in words) is (state in (6, 7))
+
+
 @pytest.mark.parametrize("place", [0, MIB, 2 * MIB, 3 * MIB])
 def test_no_block_may_be_where_log_metadata_or_table_are(place: int) -> None:
     # the second block is the one at fault
