@@ -9,9 +9,7 @@ from collections.abc import Iterator
 
 from pipeline.source import Reader
 
-PADDING = (
-    1 << 20
-) + 1024  # bytes before the end that are searched: a MiB, and what stands before it
+PADDING = 1025 << 10  # bytes before the end that are searched: a MiB, and what stands before it
 _SECTOR = 512
 
 

@@ -152,7 +152,7 @@ def _find_end(reader: Reader, within: int = trailer.PADDING) -> Located | None:
             return found
     for offset in trailer.sectors(reader, vhd.FOOTER_COOKIE, within):
         found = _at(reader, offset, vhd.FOOTER_SIZE)
-        if found is not None and offset > 0 and found.sound:
+        if found is not None and offset and found.sound:
             return found
     return None
 
@@ -204,7 +204,7 @@ def _sound(found: Located, rule: str) -> Iterator[Problem]:
 def _same(copy: Located, end: Located) -> Iterator[Problem]:
     if copy.data[: len(end.data)] == end.data:
         return
-    for item in fields(Footer):
+    for item in sorted(fields(Footer), key=lambda item: item.name == "checksum"):  # it tells least
         one, other = getattr(copy.footer, item.name), getattr(end.footer, item.name)
         if one != other:
             name, one, other = _told_apart(item.name, one, other)
@@ -290,14 +290,13 @@ def _fixed(reader: Reader, footer: Footer, end: Located | None) -> Iterator[Prob
 
 
 def _details(footer: Footer, end: Located | None, copy: Located | None) -> dict[str, Any]:
-    most = vhd.geometry(footer.current_size)
     return {
         "disk_type": footer.disk_type,
         "current_size": footer.current_size,
         "original_size": footer.original_size,
         "size_by_chs": footer.size_by_chs,
-        "geometry": [footer.cylinders, footer.heads, footer.sectors],
-        "geometry_fits": footer.geometry_word <= vhd.geometry_word(*most),
+        "geometry": [*footer.geometry],
+        "geometry_fits": footer.geometry <= vhd.geometry(footer.current_size),
         "creator_code": footer.creator.hex(),
         "creator_version": dotted(footer.creator_version),
         "creator_os": clean(footer.creator_os.to_bytes(4, "big").rstrip(b"\0").decode("latin-1")),

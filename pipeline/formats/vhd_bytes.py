@@ -103,7 +103,8 @@ def checksum(data: bytes, field_at: int | None = None) -> int:
 def geometry(size: int) -> tuple[int, int, int]:
     """Cylinders, heads and sectors a track for a disk of ``size`` bytes, rounded down.
 
-    As in blktap's ``vhd_chs`` (vhd/lib/libvhd.c) and the specification's appendix.
+    As in blktap's ``vhd_chs`` (vhd/lib/libvhd.c) and the specification's appendix.  Which of two is the
+    larger blktap asks of them as numbers of 32 bits, which order them as these tuples are ordered.
     """
     sectors = min(-(-size // SECTOR), MAX_CHS_SECTORS)
     if sectors >= 65535 * 16 * 63:
@@ -118,11 +119,6 @@ def geometry(size: int) -> tuple[int, int, int]:
         per_track, heads = 63, 16
         tracks = sectors // per_track
     return tracks // heads, heads, per_track
-
-
-def geometry_word(cylinders: int, heads: int, sectors: int) -> int:
-    """A geometry as the 32-bit number that blktap compares."""
-    return cylinders << 16 | heads << 8 | sectors
 
 
 @dataclass(frozen=True)
@@ -164,9 +160,9 @@ class Footer:
         return self.cylinders * self.heads * self.sectors * SECTOR
 
     @property
-    def geometry_word(self) -> int:
-        """The geometry as one number."""
-        return geometry_word(self.cylinders, self.heads, self.sectors)
+    def geometry(self) -> tuple[int, int, int]:
+        """Cylinders, heads and sectors a track."""
+        return self.cylinders, self.heads, self.sectors
 
 
 @dataclass(frozen=True)
