@@ -6,6 +6,7 @@ The boot loader's default entry decides; without one the newest kernel in /boot 
 from __future__ import annotations
 
 import re
+from collections.abc import Set
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -46,7 +47,7 @@ class KernelReport:
 
 def kernels(files: Files, configuration: Configuration | None) -> tuple[Kernel, ...]:
     """The kernels in /boot and those that entries name, newest first."""
-    names = files.names("/boot")
+    names = frozenset(files.names("/boot"))
     here = [
         replace(_in_boot(version, names), version=_told(files, f"/boot/{name}", version))
         for name, version in _versions(names)
@@ -73,16 +74,16 @@ def _told(files: Files, path: str, version: str, start: int = 0) -> str:
     return bzimage.version(files, path, start) or version
 
 
-def _versions(names: list[str]) -> list[tuple[str, str]]:
+def _versions(names: Set[str]) -> list[tuple[str, str]]:
     """Names of kernels, and the versions in them."""
     return [
         (name, re.sub(r"^(vmlinuz|kernel)-", "", name))
-        for name in names
+        for name in sorted(names)
         if name.startswith(("vmlinuz-", "kernel-")) and "rescue" not in name
     ]
 
 
-def _in_boot(version: str, names: list[str]) -> Kernel:
+def _in_boot(version: str, names: Set[str]) -> Kernel:
     known = (
         f"initrd.img-{version}",
         f"initramfs-{version}.img",
@@ -94,7 +95,7 @@ def _in_boot(version: str, names: list[str]) -> Kernel:
     return Kernel(version, (f"/boot/{name}",) if name else (), False)
 
 
-def _of_entry(files: Files, entry: Entry, names: list[str]) -> Kernel | None:
+def _of_entry(files: Files, entry: Entry, names: Set[str]) -> Kernel | None:
     """The kernel that an entry starts; None when its file is not there."""
     path = locate(files, entry.kernel or "")
     if path is None:

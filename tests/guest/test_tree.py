@@ -172,3 +172,13 @@ def test_a_path_longer_than_a_system_takes_leads_nowhere():
 
     assert files.text(f"{way}/file") == "x"  # 4095 characters
     assert files.text(f"{way}//file") is None
+
+
+def test_directories_with_many_names_are_no_configuration_that_leads_to_everything():
+    names = (
+        "boot/efi/EFI/v%d/grub.cfg", "boot/vmlinuz-6.1.%d", "boot/loader/entries/%d.conf",
+        "etc/ssh/%d", "etc/netplan/%d.yaml", "home/u%d/x", "etc/systemd/system/%d.service",
+        "lib/modules/6.%d/x",
+    )  # fmt: skip
+
+    assert not facts({name % number: "" for name in names for number in range(3000)})["unknown"]

@@ -24,6 +24,7 @@ from pipeline.guest.boot.located import locate, matching
 from pipeline.guest.boot.script import MAX_COMMANDS, Statement, parse
 from pipeline.guest.boot.shell import Interpreter
 from pipeline.guest.boot.words import UNKNOWN
+from pipeline.guest.firmware import MAX_VENDORS
 from pipeline.guest.tree import Files, TreeError
 from pipeline.text import clean
 
@@ -65,7 +66,9 @@ def configurations(files: Files) -> list[Configuration]:
     Raises ``TreeError`` when which entry starts shows only when GRUB runs.
     """
     found = []
-    vendors = [f"{top}/{name}/grub.cfg" for top in _VENDORS for name in files.names(top)]
+    vendors = [
+        f"{top}/{name}/grub.cfg" for top in _VENDORS for name in files.names(top)[:MAX_VENDORS]
+    ]
     for path in (*_PLACES, *vendors):
         text = files.text(path, CONFIG_LIMIT)
         if text is not None and not _points_elsewhere(text):
