@@ -191,7 +191,7 @@ def _regions(reader: Reader) -> tuple[dict[uuid.UUID, Region], list[Problem]]:
     if offset != _REGIONS[0]:  # legal, but qemu reads the first one only
         detail = "the first region table is damaged, only its copy is whole"
         problems.append(Problem("corrupt-header", detail, _REGIONS[0], _REGION_LENGTH))
-    for at in range(16, 16 + count * 32, 32):
+    for at in range(16, _REGION_LENGTH, 32)[:count]:
         raw, place, length, needed = struct.unpack_from("<16sQII", data, at)
         key = uuid.UUID(bytes_le=raw)
         name = {_BAT: "the block allocation table", _METADATA: "the metadata region"}.get(key)
@@ -233,7 +233,7 @@ def _metadata(reader: Reader, region: Region) -> tuple[dict[uuid.UUID, Region], 
     found: dict[uuid.UUID, Region] = {}
     problems: list[Problem] = []
     data = padded(reader, region.offset + 32, count * 32)
-    for at in range(0, count * 32, 32):
+    for at in range(0, len(data), 32):
         raw, place, length, flags = struct.unpack_from("<16sIII", data, at)
         key = uuid.UUID(bytes_le=raw)
         where = region.offset + 32 + at

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+import uuid
 
 import edges_vhdx
 import pytest
@@ -11,6 +12,7 @@ from edges_vhdx import KIB, image, region
 from handmade import MIB, Memory, le32, le64
 
 from pipeline import formats
+from pipeline.formats import vhdx
 from pipeline.formats.base import Container
 from pipeline.formats.vhdx_tables import VirtualDisk
 from pipeline.source import Reader
@@ -91,6 +93,53 @@ def test_what_a_locator_calls_a_path_is_one(key: str, named: bool) -> None:
     assert look(locator(whole)).external_references == (("p.vhdx",) if named else ())
 
 
+# ------------------------------------------------------------------------------- headers and tables
+
+
+@pytest.mark.parametrize("magic", [b"daeh", b"zead", b"hea\0", b"head"])
+def test_a_header_begins_with_its_magic_whatever_its_sum(magic: bytes) -> None:
+    found = told(edges_vhdx.head(0, magic))
+
+    lost = [("corrupt-header", 64 * KIB, 4 * KIB)]
+    assert found == ([] if magic == b"head" else lost)
+
+
+@pytest.mark.parametrize("magic", [b"iger", b"zegi", b"reg\0", b"regi"])
+def test_a_region_table_begins_with_its_magic_whatever_its_sum(magic: bytes) -> None:
+    found = told(region(0, magic))
+
+    lost = [("corrupt-header", 192 * KIB, 64 * KIB)]
+    assert found == ([] if magic == b"regi" else lost)
+
+
+@pytest.mark.parametrize("number", [0, 1])
+@pytest.mark.parametrize(
+    ("at", "value", "rule"), [(66, 300, "VHDX version 300"), (64, 300, "VHDX log version 300")]
+)
+def test_a_version_is_told_at_its_field(number: int, at: int, value: int, rule: str) -> None:
+    # given that one header only is whole
+    place = (64 * KIB, 128 * KIB)[number]
+    other = (128 * KIB, 64 * KIB)[number]
+    reader = edges_vhdx.head(at, struct.pack("<H", value), (place,)).also(other, b"x")
+
+    (problem,) = look(reader).problems
+
+    assert (problem.detail, problem.offset, problem.length) == (rule, place + at, 2)
+
+
+def test_the_disk_s_own_id_lies_among_the_metadata() -> None:
+    item = vhdx.page83(Memory(image()))
+
+    assert item is not None
+    assert (item.offset, item.length) == (ITEMS + 24, 16)
+    assert Memory(image()).read(item.offset, 16) == uuid.UUID(int=9).bytes_le
+    for length in (0, 15, 17, 272):
+        assert vhdx.page83(Memory(image()).also(ROWS + 4 * 32 + 20, le32(length))) is None
+    assert vhdx.page83(Memory(image()).also(2 * MIB + 10, b"\4\0")) is None
+    assert vhdx.page83(Memory(image()).also(2 * MIB, b"x")) is None
+    assert vhdx.page83(region(48, b"\1" * 16)) is None
+
+
 # -------------------------------------------------------------------------------------- the places
 
 
@@ -152,6 +201,33 @@ def test_the_second_table_of_regions_is_told_by_its_own_places() -> None:
         ("unsupported-feature", 256 * KIB + 16 + 2 * 32, 32),
     ]
     assert told(copy) == [("unsupported-feature", 192 * KIB + 16 + 2 * 32, 32)]
+
+
+@pytest.mark.parametrize("by", [1 << n for n in range(17)] + [0x1FFFF, 65536 + 42])
+def test_metadata_at_an_odd_place_is_read_there_all_the_same(by: int) -> None:
+    # given the metadata moved, an item that nobody knows, one outside, and a parent
+    whole = Memory(image()).also(2 * MIB + 10, b"\x08\0").also(FLAGS, le32(2))
+    rows = [
+        struct.pack("<16sIIII", b"\1" * 16, 70 * KIB, 8, 4, 0),
+        struct.pack("<16sIIII", edges_vhdx._PARENT, 70 * KIB, 32, 4, 0),
+        struct.pack("<16sIIII", edges_vhdx._PARENT, MIB, 1, 4, 0),
+    ]
+    locator = PATH.ljust(18, b"\0") + struct.pack("<H", 1) + struct.pack("<IIHH", 0, 0, 10, 10)
+    metadata = whole.also(ROWS + 5 * 32, b"".join(rows)).also(2 * MIB + 70 * KIB, locator)
+    place = 2 * MIB + by
+    moved = region(64, le64(place) + le32(256 * KIB)).also(2 * MIB, bytes(256 * KIB))
+    moved = moved.also(place, metadata.read(2 * MIB, 128 * KIB))
+
+    found = look(moved)
+
+    assert (found.virtual_size, found.uuid) == (4 * MIB, str(uuid.UUID(int=9)))
+    assert found.external_references == ("_path",)
+    assert [(item.rule, item.offset) for item in found.problems] == [
+        ("corrupt-header", 192 * KIB),  # no multiple of a MiB
+        ("unsupported-feature", place + 32 + 5 * 32),
+        ("corrupt-header", place + 32 + 7 * 32),
+        ("parent-image", place + 64 * KIB),
+    ]
 
 
 def test_metadata_that_nobody_knows_is_told_by_its_place() -> None:
