@@ -42,6 +42,7 @@ HEADER_LENGTH, _REGION_LENGTH, _FIXED = 4 * _KIB, 64 * _KIB, 1 << 20
 _MAX_ENTRIES = 2047
 LOG_MOST = 1 << 20  # bytes of the log that are read; qemu's has as many
 _MAX_SIZE = 64 << 40
+_BLOCK_SIZES = frozenset(1 << bits for bits in range(20, 29))
 
 _BAT = uuid.UUID("2dc27766-f623-4200-9d64-115e9bfd4a08")
 _METADATA = uuid.UUID("8b7ca206-4790-4b9a-b8fe-575f050f886e")
@@ -280,7 +281,7 @@ def _disk_problems(
     if disk.has_parent:
         named = f", '{references[0]}'" if references else ""
         yield Problem("parent-image", f"the VHDX has a parent{named}", at, 8)
-    if not 1 << 20 <= disk.block_size <= 256 << 20 or disk.block_size & (disk.block_size - 1):
+    if disk.block_size not in _BLOCK_SIZES:
         detail = f"the block size is {disk.block_size}, allowed are powers of 2 from 1 to 256 MiB"
         yield Problem("corrupt-header", detail, at, 4)
     if disk.sector_size == 4096:

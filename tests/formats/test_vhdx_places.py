@@ -220,6 +220,8 @@ def test_metadata_at_an_odd_place_is_read_there_all_the_same(by: int) -> None:
 
     found = look(moved)
 
+    too_many = moved.also(place + 10, struct.pack("<H", 2048))
+    assert ("header-limits", place + 10, 2) in told(too_many)
     assert (found.virtual_size, found.uuid) == (4 * MIB, str(uuid.UUID(int=9)))
     assert found.external_references == ("_path",)
     assert [(item.rule, item.offset) for item in found.problems] == [
@@ -230,11 +232,30 @@ def test_metadata_at_an_odd_place_is_read_there_all_the_same(by: int) -> None:
     ]
 
 
-def test_metadata_that_nobody_knows_is_told_by_its_place() -> None:
-    row = struct.pack("<16sIIII", b"\1" * 16, 70 * KIB, 8, 4, 0)
-    reader = Memory(image()).also(2 * MIB + 10, b"\6\0").also(ROWS + 5 * 32, row)
+@pytest.mark.parametrize("flags", [0, 1, 2, 3, 4, 7, 8, 12, 1 << 31])
+def test_metadata_that_nobody_knows_matters_if_it_is_required(flags: int) -> None:
+    # given that what is reserved in the table's head is not zero
+    row = struct.pack("<16sIIII", b"\1" * 16, 70 * KIB, 8, flags, 0)
+    reader = Memory(image()).also(2 * MIB + 10, b"\6\0\xff").also(ROWS + 5 * 32, row)
 
-    assert told(reader) == [("unsupported-feature", ROWS + 5 * 32, 32)]
+    required = flags in (4, 7, 12)
+    assert told(reader) == ([("unsupported-feature", ROWS + 5 * 32, 32)] if required else [])
+
+
+@pytest.mark.parametrize(
+    ("size", "allowed"),
+    [
+        *[(1 << bits, 20 <= bits <= 28) for bits in range(32)],
+        (3 * MIB, False),
+        (MIB + 1, False),
+        (257 * MIB, False),
+        (0, False),
+    ],
+)
+def test_blocks_have_a_power_of_two_of_bytes(size: int, allowed: bool) -> None:
+    found = told(Memory(image()).also(BLOCK_SIZE, le32(size)))
+
+    assert (("corrupt-header", BLOCK_SIZE, 4) not in found) is allowed
 
 
 def test_a_large_disk_s_table_is_read_to_128_kib() -> None:
