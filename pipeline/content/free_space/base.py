@@ -75,14 +75,14 @@ class Effort:
         """Take note of what is done next; False when that would be too much, now and ever after."""
         if self._left is None:
             return True
-        self._left = self._left - cost if self._left >= cost else 0
+        self._left -= cost
         return self._left > 0
 
     def counts(self, cost: int) -> bool:
         """The same for reading the map itself, which witnesses leave enough for."""
         if self._counting is None:
             return True
-        self._counting = self._counting - cost if self._counting >= cost else 0
+        self._counting -= cost
         return self._counting > 0
 
 
@@ -117,9 +117,9 @@ def require(truth: bool, otherwise: str) -> None:
 
 def merged(spans: Iterable[Span]) -> Iterator[Span]:
     """Ascending spans, those put together that touch."""
-    first, last = 0, 0
+    first = last = 0
     for low, high in spans:
-        if low != last or first == last:
+        if low != last:
             if first < last:
                 yield first, last
             first = low

@@ -15,15 +15,8 @@ _STRETCH = re.compile(rb"(?s)\x00+|\xff+|.")
 
 
 def _clear_in_byte(value: int) -> tuple[tuple[int, int], ...]:
-    found, start = [], None
-    for bit in range(9):
-        clear = bit < 8 and not value >> bit & 1
-        if clear and start is None:
-            start = bit
-        elif not clear and start is not None:
-            found.append((start, bit))
-            start = None
-    return tuple(found)
+    bits = f"{value:08b}"[::-1]
+    return tuple(match.span() for match in re.finditer("0+", bits))
 
 
 _CLEAR = tuple(map(_clear_in_byte, range(256)))
@@ -31,7 +24,7 @@ _CLEAR = tuple(map(_clear_in_byte, range(256)))
 
 def clear_runs(bitmap: bytes, first: int, last: int) -> Iterator[tuple[int, int]]:
     """Runs of clear bits from ``first`` up to, not including, ``last``: (start, end), ascending."""
-    begin, stop = -1, -1
+    begin = stop = 0
     for match in _STRETCH.finditer(bitmap, first // 8, -(-last // 8)):
         at, value = match.start() * 8, bitmap[match.start()]
         runs = ((0, (match.end() - match.start()) * 8),) if value == 0 else _CLEAR[value]

@@ -170,7 +170,7 @@ class ExtMap:
         info = self.superblock
         start, end = info.start(group), info.start(group) + info.size(group)
         used = 0
-        for first, count in (info.base(group), *_places(told, info)):
+        for first, count in ((start, info.base(group)), *_places(told, info)):
             low, high = max(first, start) - start, min(first + count, end) - start
             if low < high:
                 low, high = low // info.ratio, -(-high // info.ratio)
@@ -219,10 +219,8 @@ class ExtMap:
         if count != told.free:
             words = f"block group {group} has {count} free clusters, its descriptor says "
             raise KeptError(f"{words}{told.free}")
-        first, length = info.base(group)
-        start = first - info.start(group)
-        bits = start // info.ratio, -(-(start + length) // info.ratio)
-        require(all_set(bitmap, *bits), f"the bitmap of block group {group} calls its base free")
+        base = -(-info.base(group) // info.ratio)
+        require(all_set(bitmap, 0, base), f"the bitmap of block group {group} calls its base free")
         self.free += count * info.ratio * info.block_size
         self.runs = runs + (self.runs or 0)
 

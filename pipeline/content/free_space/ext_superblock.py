@@ -19,7 +19,7 @@ flex_bg), …/ext4/bigalloc.html
 from __future__ import annotations
 
 import struct
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from pipeline.content.free_space.base import KeptError, exactly, require
 from pipeline.formats.crc32c import crc32c
@@ -33,15 +33,14 @@ SPARSE_SUPER, GDT_CSUM, BIGALLOC, METADATA_CSUM = 0x1, 0x10, 0x200, 0x400
 SPARSE_SUPER2 = 0x200
 
 # All feature bits that this reader knows not to change the meaning of a block bitmap.
-_COMPATIBLE = 0x1 | 0x4 | 0x8 | 0x10 | 0x20 | SPARSE_SUPER2 | 0x400 | 0x800 | 0x1000
-_INCOMPATIBLE = (
-    0x2 | 0x40 | META_BG | WIDE | 0x100 | FLEX_BG | 0x400 | CSUM_SEED | 0x4000 | 0x8000
-    | 0x10000 | 0x20000
-)  # fmt: skip
-_READ_ONLY = (
-    SPARSE_SUPER | 0x2 | 0x4 | 0x8 | GDT_CSUM | 0x20 | 0x40 | 0x100 | BIGALLOC | METADATA_CSUM
-    | 0x1000 | 0x2000 | 0x8000 | 0x10000
-)  # fmt: skip
+_COMPATIBLE = sum((0x1, 0x4, 0x8, 0x10, 0x20, SPARSE_SUPER2, 0x400, 0x800, 0x1000))
+_INCOMPATIBLE = sum((
+    0x2, 0x40, META_BG, WIDE, 0x100, FLEX_BG, 0x400, CSUM_SEED, 0x4000, 0x8000, 0x10000, 0x20000,
+))  # fmt: skip
+_READ_ONLY = sum((
+    SPARSE_SUPER, 0x2, 0x4, 0x8, GDT_CSUM, 0x20, 0x40, 0x100, BIGALLOC, METADATA_CSUM,
+    0x1000, 0x2000, 0x8000, 0x10000,
+))  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -54,7 +53,6 @@ class Superblock:
     free_blocks: int
     first_data_block: int
     blocks_per_group: int
-    groups: int
     inodes_per_group: int
     inode_size: int  # bytes
     descriptor_size: int  # bytes
@@ -66,6 +64,11 @@ class Superblock:
     read_only: int
     uuid: bytes
     seed: int  # of CRC-32C
+
+    @property
+    def groups(self) -> int:
+        """Block groups; the last one may be smaller."""
+        return -(-(self.blocks - self.first_data_block) // self.blocks_per_group)
 
     @property
     def checksums(self) -> bool:
@@ -120,22 +123,23 @@ class Superblock:
         if not self._in_meta_group(group):
             return self.own_block + 1 + number
         first = number * self.per_block
-        shift = self.has_superblock(first) + (self.own_block - self.first_data_block) * (not first)
-        return self.start(first) + shift
+        return self.start(first) + self._before(first) + self.has_superblock(first)
 
-    def base(self, group: int) -> tuple[int, int]:
-        """First block and count of a group's copies of superblock and descriptors."""
-        start, copy = self.start(group), self.has_superblock(group)
-        count = int(copy)
+    def base(self, group: int) -> int:
+        """Blocks that the copies of superblock and descriptors take at a group's begin."""
+        copy = self.has_superblock(group)
+        count = self._before(group) + copy
         if self._in_meta_group(group):
             count += group % self.per_block in (0, 1, self.per_block - 1)
         elif copy:
             every = -(-self.groups // self.per_block)
             meta = bool(self.incompatible & META_BG)
             count += (self.first_meta_group if meta else every) + self.reserved_gdt
-        if group == 0:  # with blocks of 1 KiB and bigalloc, block 0 is counted too
-            count += self.own_block - self.first_data_block
-        return start, count
+        return count
+
+    def _before(self, group: int) -> int:
+        """Blocks before a group's superblock: with blocks of 1 KiB and bigalloc there is block 0."""
+        return 0 if group else self.own_block - self.first_data_block
 
 
 def parse(volume: Reader) -> Superblock:
@@ -162,7 +166,6 @@ def parse(volume: Reader) -> Superblock:
         free_blocks=number[3] | high[1] << 32,
         first_data_block=number[5],
         blocks_per_group=struct.unpack_from("<I", raw, 0x20)[0],
-        groups=0,
         inodes_per_group=struct.unpack_from("<I", raw, 0x28)[0],
         inode_size=struct.unpack_from("<H", raw, 0x58)[0] if raw[0x4C] else 128,
         descriptor_size=struct.unpack_from("<H", raw, 0xFE)[0] if wide else 32,
@@ -201,7 +204,7 @@ def _require_known(raw: bytes, compatible: int, incompatible: int, read_only: in
 
 
 def _fitting(found: Superblock, volume_size: int, *, inodes: int, clusters: bytes) -> Superblock:
-    """The superblock with its number of groups; raises ``KeptError`` when its numbers contradict."""
+    """The superblock; raises ``KeptError`` when its numbers contradict."""
     size, per_group = found.block_size, found.blocks_per_group
     first = int(size == 1024 and found.ratio == 1)
     require(found.first_data_block == first, "its first data block is not possible")
@@ -220,11 +223,11 @@ def _fitting(found: Superblock, volume_size: int, *, inodes: int, clusters: byte
     require(32 <= wide <= min(size, 1024) and not wide & (wide - 1), "its descriptors' size lies")
     inode = found.inode_size
     require(128 <= inode <= size and not inode & (inode - 1), "its inodes' size is not possible")
-    groups = -(-(found.blocks - found.first_data_block) // per_group)
-    require(groups <= MAX_GROUPS, f"it has {groups} block groups, more than are looked at")
+    words = f"it has {found.groups} block groups, more than are looked at"
+    require(found.groups <= MAX_GROUPS, words)
     require(0 < found.inodes_per_group <= 8 * size, "its number of inodes a group is not possible")
-    require(found.inodes_per_group * groups == inodes, "its numbers of inodes contradict")
-    return replace(found, groups=groups)
+    require(found.inodes_per_group * found.groups == inodes, "its numbers of inodes contradict")
+    return found
 
 
 def _is_power(number: int, base: int) -> bool:

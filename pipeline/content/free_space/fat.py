@@ -128,9 +128,7 @@ class FatMap:
         if info.bits > 12:
             width = info.bits // 8
             return exactly(self._volume, info.table + first * width, count * width, "table")
-        raw = exactly(self._volume, info.table, min(info.table_size, 6144), "table").ljust(
-            6146, b"\0"
-        )
+        raw = exactly(self._volume, info.table, -(-(first + count) * 3 // 2), "table")
         values = []
         for number in range(first, first + count):
             pair = raw[number * 3 // 2] | raw[number * 3 // 2 + 1] << 8
