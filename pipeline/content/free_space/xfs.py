@@ -33,11 +33,13 @@ from pipeline.content.free_space.xfs_tree import Geometry
 from pipeline.formats.crc32c import crc32c
 from pipeline.source import Reader
 
-_V4_BITS = 0x0010 | 0x0020 | 0x0040 | 0x0080 | 0x0100 | 0x0400 | 0x0800 | 0x1000 | 0x2000 | 0x8000
+_UNKNOWN_BITS = 0x4200  # of the version: shared by machines, names in ASCII whatever their case
 _FEATURES2 = 0x2 | 0x8 | 0x80 | 0x100 | 0x200
 _READ_ONLY = 0x1 | 0x2 | 0x4 | 0x8  # free inode tree, reverse map, reference counts, inode counts
 _INCOMPATIBLE = 0x1 | 0x2 | 0x4 | 0x8 | 0x20 | 0x40 | 0x80
 _NEEDS_REPAIR = 0x10
+_ROOTS = {0x2: 24, 0x4: 88}  # where an AGF tells the root of a tree that a read-only feature adds
+_PAIR = struct.Struct(">II")
 _SMALLEST_GROUP = 1 << 20  # bytes; mkfs makes none below 16 MiB
 
 
@@ -49,7 +51,6 @@ class Group:
     blocks: int
     root: int  # of the tree by block
     levels: int
-    free: int
 
 
 class XfsMap:
@@ -100,12 +101,11 @@ class XfsMap:
         """Free blocks of the group as the superblock counts them: with free list and trees."""
         info, raw = self.geometry, self._header(number)
         group = _group(raw, info, number)
-        by_size, size_levels = struct.unpack_from(">I", raw, 20)[0], raw[32:36]
+        by_size, levels = struct.unpack_from(">I8xI", raw, 20)
         first, last, listed, free, longest, trees = struct.unpack_from(">6I", raw, 40)
         blocks = xfs_tree.Tree(self._volume, info, number, "block", group.blocks)
         sizes = xfs_tree.Tree(self._volume, info, number, "size", group.blocks)
         one = _Sum(blocks.extents(group.root, group.levels, 0, group.blocks), effort)
-        levels = int.from_bytes(size_levels, "big")
         other = _Sum(sizes.extents(by_size, levels, 0, group.blocks), effort)
         if not one.whole or not other.whole:
             self.free, self.runs = self.free + free * info.block_size, None
@@ -127,13 +127,11 @@ class XfsMap:
         if info.log_start // info.group_stride == number:
             at = info.log_start % info.group_stride
             found.append((at, at + info.log_blocks))
-        words = struct.unpack_from(">12I", raw, 16)
-        roots = [words[0], words[1]]
-        if info.version == 5:
-            roots += [words[2]] if info.read_only & 0x2 else []
-            roots += [struct.unpack_from(">I", raw, 88)[0]] if info.read_only & 0x4 else []
-        found += [(root, root + 1) for root in roots]
-        at = (number * info.group_blocks) * info.block_size + 3 * info.sector_size
+        for feature, place in _ROOTS.items():
+            if info.read_only & feature:
+                (root,) = struct.unpack_from(">I", raw, place)
+                found.append((root, root + 1))
+        at = number * info.group_blocks * info.block_size + 3 * info.sector_size
         head = 36 if info.version == 5 else 0
         table = exactly(self._volume, at, info.sector_size, "free list")
         words = struct.unpack(f">{(len(table) - head) // 4}I", table[head:])
@@ -142,11 +140,8 @@ class XfsMap:
             require(magic and _summed(table, 32), f"the free list of group {number} is damaged")
         require(first < len(words) and last < len(words), "a free list begins outside of itself")
         require(listed <= len(words), "a free list is longer than its place")
-        found += [
-            (words[(first + index) % len(words)], words[(first + index) % len(words)] + 1)
-            for index in range(listed)
-        ]
-        return found
+        spare = [words[(first + index) % len(words)] for index in range(listed)]
+        return found + [(block, block + 1) for block in spare]
 
     def _require_apart(self, group: Group, reserved: list[Span]) -> None:
         """Raise ``KeptError`` when a free extent touches one of these ascending spans of blocks."""
@@ -174,16 +169,16 @@ def look(volume: Reader, effort: Effort) -> XfsMap:
 def _superblock(volume: Reader) -> tuple[Geometry, int]:
     raw = exactly(volume, 0, 512, "superblock")
     require(raw[:4] == b"XFSB", "its superblock has no magic number")
-    (bits, sector) = struct.unpack_from(">HH", raw, 100)
-    require(512 <= sector <= 32768 and not sector & (sector - 1), "its sector size is not possible")
+    bits, sector = struct.unpack_from(">HH", raw, 100)
+    require(sector >= 512 and not sector & (sector - 1), "its sector size is not possible")
     raw = exactly(volume, 0, sector, "superblock")
     version = bits & 0xF
     _require_known(raw, version, bits)
     size, blocks = struct.unpack_from(">IQ", raw, 4)
-    log_start = struct.unpack_from(">Q", raw, 48)[0]
+    (log_start,) = struct.unpack_from(">Q", raw, 48)
     group_blocks, groups, _, log_blocks = struct.unpack_from(">4I", raw, 84)
-    incompatible, read_only = struct.unpack_from(">I", raw, 216)[0], raw[212:216]
-    uuid = raw[248:264] if version == 5 and incompatible & 0x4 else raw[32:48]
+    read_only, incompatible = struct.unpack_from(">2I", raw, 212) if version == 5 else (0, 0)
+    uuid = raw[248:264] if incompatible & 0x4 else raw[32:48]
     require(512 <= size <= 65536 and size == 1 << raw[120], "its block size is not possible")
     require(sector <= size and 0 < group_blocks <= 1 << raw[124], "its group size is not possible")
     require((1 << raw[124]) >> 1 < group_blocks, "its group size contradicts")
@@ -202,21 +197,23 @@ def _superblock(volume: Reader) -> tuple[Geometry, int]:
         groups,
         log_start,
         log_blocks,
-        int.from_bytes(read_only, "big") if version == 5 else 0,
+        read_only,
         uuid,
     )
     inside = geometry.log_start % geometry.group_stride + log_blocks <= group_blocks
     number = geometry.log_start // geometry.group_stride
     require(inside and number < groups and log_blocks > 0, "its log lies outside")
-    return geometry, struct.unpack_from(">Q", raw, 144)[0]
+    (free_blocks,) = struct.unpack_from(">Q", raw, 144)
+    return geometry, free_blocks
 
 
 def _require_known(raw: bytes, version: int, bits: int) -> None:
     require(version in (4, 5), f"it has version {version}, which is not looked into")
-    unknown = bits & ~0xF & ~_V4_BITS
+    unknown = bits & _UNKNOWN_BITS
     require(not unknown, f"it has unknown version bits {unknown:#x}")
     require(raw[126] == 0, "its making was not finished")
-    unknown = struct.unpack_from(">I", raw, 200)[0] & ~_FEATURES2
+    (features,) = struct.unpack_from(">I", raw, 200)
+    unknown = features & ~_FEATURES2
     require(not unknown, f"it has unknown features {unknown:#x}")
     if version == 4:
         return
@@ -244,7 +241,7 @@ def _group(raw: bytes, info: Geometry, number: int) -> Group:
     require(0 < root < blocks and 0 < by_size < blocks, f"a tree of group {number} lies outside")
     most = xfs_tree.MAX_LEVELS
     require(0 < levels <= most and 0 < other <= most, f"a tree of group {number} is too deep")
-    return Group(number, blocks, root, levels, struct.unpack_from(">I", raw, 52)[0])
+    return Group(number, blocks, root, levels)
 
 
 def _summed(raw: bytes, at: int) -> bool:
@@ -266,7 +263,7 @@ class _Sum:
             self.blocks += count
             self.count += 1
             self.longest = max(self.longest, count)
-            self._mixed += hash((at, count))
+            self._mixed += hash(_PAIR.pack(at, count))  # of bytes: that of a tuple is too even
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, _Sum) and self.__dict__ == other.__dict__
