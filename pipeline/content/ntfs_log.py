@@ -39,15 +39,16 @@ def clean(record: bytes, cluster: int, read: Callable[[int, int], bytes]) -> boo
     if not known:
         return None
     latest = max(known, key=lambda area: _u(area, 0, 8))
-    return _u(latest, 12, 2) == _NOBODY or bool(_u(latest, 14, 2) & _IS_CLEAN)
+    return _u(latest, 12, 2) == _NOBODY or bool(latest[14] & _IS_CLEAN)
 
 
 def _area(page: bytes) -> bytes | None:
-    """The restart area of a page; it lies in the page's first sector, before its last two bytes."""
+    """The restart area of a page; its 16 bytes lie in the first sector, before the last two of that."""
     start = _u(page, 24, 2)
-    if page[:4] not in (b"RSTR", b"CHKD") or not 30 <= start <= 510 - 16:
+    if page[:4] not in (b"RSTR", b"CHKD") or not 30 <= start <= 494:
         return None
-    return page[start : start + 16]
+    area = page[start : start + 16]
+    return area if len(area) == 16 else None
 
 
 def _first_run(record: bytes, cluster: int) -> int | None:
@@ -59,7 +60,7 @@ def _first_run(record: bytes, cluster: int) -> int | None:
             return None
         if kind == _DATA and record[at + 8]:
             run = at + _u(record, at + 32, 2)
-            widths = record[run] if run < len(record) else 0
+            widths = _u(record, run, 1)
             start, width = run + 1 + (widths & 0xF), widths >> 4
             return _u(record, start, width) * cluster if width else None
         at += length

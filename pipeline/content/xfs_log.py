@@ -22,13 +22,14 @@ writes, says that it stands where it does, and ends there.
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Callable, Mapping
 from typing import Literal, TypeAlias
 
 BLOCK = 512
 _MAGIC = 0xFEEDBABE
 _UNMOUNT = 0x20
-_MAX_RECORD = (256 << 10) + 8 * BLOCK  # bytes of the longest record with its headers
+_MOST = 520  # blocks of the longest record: 8 headers and 256 KiB
 _PER_HEADER = 32 << 10  # bytes of data that one header block describes
 
 Read = Callable[[int, int], bytes]
@@ -111,37 +112,31 @@ class _Ring:
         newest = self.cycle(0)
         if self.cycle(self._count - 1) == newest:
             return self._count
-        low, high = 0, self._count - 1  # the newest round is at low, an older one at high
-        while high - low > 1:
-            middle = (low + high) // 2
-            low, high = (middle, high) if self.cycle(middle) == newest else (low, middle)
-        return high
+        numbers = range(self._count)  # the newest round comes first, and an older one behind it
+        return bisect_left(numbers, True, key=lambda number: self.cycle(number) != newest)
 
     def _last_record(self, head: int) -> bytes:
         """What stands from the last header before ``head`` on; nothing when there is none."""
-        blocks = min(self._count, _MAX_RECORD // BLOCK)
-        first = head - blocks
+        first = head - min(self._count, _MOST)
         data = self._blocks(max(first, 0), head)
         if first < 0:
             data = self._blocks(self._count + first, self._count) + data
-        at = data.rfind(_MAGIC.to_bytes(4, "big"))
-        while at >= 0 and at % BLOCK:
-            at = data.rfind(_MAGIC.to_bytes(4, "big"), 0, at + 3)
-        return data[at:] if at >= 0 else b""
+        places = reversed(range(0, len(data), BLOCK))
+        return next((data[at:] for at in places if _be(data, at, 4) == _MAGIC), b"")
 
     def _is_unmount(self, record: bytes, block: int) -> bool:
         """Whether it is an unmount's record, stands at this block, and is as long as it says."""
-        second = _be(record, 8, 4) & 2  # version 2 has buffers above 32 KiB
-        headers = max(1, -(-_be(record, 320, 4) // _PER_HEADER)) if second else 1
-        length = headers * BLOCK + -(-_be(record, 12, 4) // BLOCK) * BLOCK
-        operation = record[headers * BLOCK : headers * BLOCK + 12]
+        version, length = _be(record, 8, 4), _be(record, 12, 4)
+        headers = 1
+        if version == 2:  # it has buffers above 32 KiB
+            headers = max(1, -(-_be(record, 320, 4) // _PER_HEADER))
+        flags = _be(record, headers * BLOCK + 9, 1)  # of the first operation
         return (
-            len(record) == length > 0
-            and _be(record, 8, 4) in (1, 2)
+            version in (1, 2)
+            and len(record) == (headers + -(-length // BLOCK)) * BLOCK
             and _be(record, 16, 8) == _be(record, 4, 4) << 32 | block
             and _be(record, 40, 4) == 1
-            and len(operation) == 12
-            and bool(operation[9] & _UNMOUNT)
+            and bool(flags & _UNMOUNT)
         )
 
     def _blocks(self, first: int, after: int) -> bytes:

@@ -23,13 +23,14 @@ MFT is read.
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 
 from pipeline.content.free_space.base import (
     NOT_COUNTED,
     Effort,
+    KeptError,
     Span,
     clipped,
     exactly,
@@ -43,6 +44,7 @@ from pipeline.source import Reader
 _COST = 20  # of a record that is looked up, as ``Effort`` counts
 MAX_MFT = 16 << 30  # bytes: 16 million files
 _PAGE = 64 << 10  # bytes of the bitmap that are looked at together
+_PAGE_BITS = 8 * _PAGE
 _PAGE_COST = 300
 _CHUNK = 1 << 20  # bytes of the MFT that are read at once
 _MFT, _LOG, _VOLUME, _ROOT, _BITMAP = 0, 2, 3, 5, 6
@@ -56,7 +58,6 @@ _AWAKE = (b"wake", b"WAKE", b"\0\0\0\0")
 class Geometry:
     """The numbers of the boot sector, found to fit each other and the volume."""
 
-    sector: int  # bytes
     cluster: int  # bytes
     clusters: int
     record: int  # bytes of a record of the MFT
@@ -83,23 +84,22 @@ class NtfsMap:
         size, at = self.geometry.cluster, max(0, low) // self.geometry.cluster
         last = -(-high // size)
         while at < last:
-            page, start = at // (8 * _PAGE), at % (8 * _PAGE)
-            stop = min(8 * _PAGE, last - page * 8 * _PAGE)
-            base = page * 8 * _PAGE
+            page, start = divmod(at, _PAGE_BITS)
+            base = at - start
+            stop = min(_PAGE_BITS, last - base)
             for first, end in clear_runs(self._page(page), start, stop):
                 yield (base + first) * size, (base + end) * size
             at = base + stop
 
     def _load_page(self, number: int) -> bytes:
-        return self._stream(self._bitmap, number * _PAGE, self._page_length(number), "bitmap")
-
-    def _page_length(self, number: int) -> int:
-        return min(_PAGE, -(-self.geometry.clusters // 8) - number * _PAGE)
+        at = number * _PAGE
+        length = min(_PAGE, -(-self.geometry.clusters // 8) - at)
+        return self._stream(self._bitmap, at, length, "bitmap")
 
     def _used(self, first: int, count: int) -> bool:
         while count > 0:
-            page, start = divmod(first, 8 * _PAGE)
-            length = min(count, 8 * _PAGE - start)
+            page, start = divmod(first, _PAGE_BITS)
+            length = min(count, _PAGE_BITS - start)
             if not all_set(self._page(page), start, start + length):
                 return False
             first, count = first + length, count - length
@@ -112,8 +112,8 @@ class NtfsMap:
         for first, count in runs:
             low, high = max(offset, at), min(end, at + count * size)
             if low < high:
-                require(first is not None, f"its {what} has holes")
-                assert first is not None
+                if first is None:
+                    raise KeptError(f"its {what} has holes")
                 parts.append(exactly(self._volume, first * size + low - at, high - low, what))
             at += count * size
         require(at >= end, f"its {what} ends too early")
@@ -124,16 +124,15 @@ class NtfsMap:
         system = self._system_files()
         self._require_mirror()
         self._require_clean(system[_VOLUME])
-        self._require_closed(_whole(system[_LOG], "log"))
+        self._require_closed(list(_content(system[_LOG], "log").runs))
         mft = self._whole_mft(system[_MFT], effort)
         self._bitmap = self._runs_of_bitmap(system[_BITMAP], mft)
         for number, record in self._records(mft, effort):
             self._prove_record(number, record)
         info = self.geometry
-        for page in range(-(-info.clusters // (8 * _PAGE))):
+        for page, first in enumerate(range(0, info.clusters, _PAGE_BITS)):
             require(effort.counts(_PAGE_COST), NOT_COUNTED)
-            bits = min(8 * _PAGE, info.clusters - page * 8 * _PAGE)
-            count, runs = count_clear(self._page(page), 0, bits)
+            count, runs = count_clear(self._page(page), 0, min(_PAGE_BITS, info.clusters - first))
             self.free += count * info.cluster
             self.runs += runs
 
@@ -144,8 +143,8 @@ class NtfsMap:
         for number in range(_BITMAP + 1):
             raw = exactly(self._volume, first + number * info.record, info.record, "MFT")
             record = Record.parse(raw, number, info.clusters)
-            require(record is not None and record.in_use, f"its system file {number} is missing")
-            assert record is not None
+            if record is None or not record.in_use:
+                raise KeptError(f"its system file {number} is missing")
             found.append(record)
         return found
 
@@ -178,7 +177,7 @@ class NtfsMap:
         for at in (0, size):
             page = self._stream(log, at, size, "log")
             (area,) = struct.unpack_from("<H", page, 24)
-            require(page[:4] == b"RSTR" and area + 16 <= 512 - 2, "its log is damaged")
+            require(page[:4] == b"RSTR" and area <= 494, "its log is damaged")
             clients, flags = struct.unpack_from("<HH", page, area + 12)
             closed = clients == 0xFFFF or bool(flags & 2)
             require(closed, "its log may hold changes that were not written back")
@@ -188,16 +187,13 @@ class NtfsMap:
 
         Where the effort ends before, those that its own record tells are enough.
         """
-        mine = record.unnamed_data()
-        require(mine is not None and not mine.resident and mine.lowest == 0, "its MFT is damaged")
-        assert mine is not None
+        mine = _content(record, "MFT")
         runs = list(mine.runs)
         least = (_BITMAP + 1) * self.geometry.record
         require(mine.size >= least, f"its MFT has {mine.size} bytes, too few for its system files")
         needed = -(-mine.size // self.geometry.cluster)
         require(mine.size <= MAX_MFT, f"its MFT has {mine.size} bytes, more than are read")
-        while effort.thorough and sum(count for _, count in runs) < needed:
-            have = sum(count for _, count in runs)
+        while effort.thorough and (have := _clusters(runs)) < needed:
             more = self._continuation(runs, _MFT, have)
             require(bool(more), "its MFT is not whole")
             runs += more
@@ -212,14 +208,10 @@ class NtfsMap:
         return []
 
     def _runs_of_bitmap(self, record: Record, mft: list[Run]) -> list[Run]:
-        mine = record.unnamed_data()
-        require(
-            mine is not None and not mine.resident and mine.lowest == 0, "its bitmap is damaged"
-        )
-        assert mine is not None
+        mine = _content(record, "bitmap")
         require(mine.size * 8 >= self.geometry.clusters, "its bitmap is too short")
         runs = list(mine.runs)
-        while (have := sum(count for _, count in runs)) * self.geometry.cluster < mine.size:
+        while (have := _clusters(runs)) * self.geometry.cluster < mine.size:
             more = self._continuation(mft, _BITMAP, have)
             require(bool(more), "its bitmap is not whole")
             runs += more
@@ -228,7 +220,7 @@ class NtfsMap:
     def _records(self, mft: list[Run], effort: Effort) -> Iterator[tuple[int, Record]]:
         """The records that are in use, with their numbers, until the effort ends."""
         info = self.geometry
-        size = sum(count for _, count in mft) * info.cluster
+        size = _clusters(mft) * info.cluster
         for start in range(0, size, _CHUNK):
             data = self._stream(mft, start, min(_CHUNK, size - start), "MFT")
             if not effort.allows(_COST):
@@ -256,8 +248,8 @@ class NtfsMap:
         data = record.unnamed_data()
         if data is not None and data.resident:
             return
-        require(data is not None and bool(data.runs), "a system may be hibernated in it")
-        assert data is not None
+        if data is None or not data.runs:
+            raise KeptError("a system may be hibernated in it")
         if data.size >= 4096:
             head = self._stream(list(data.runs), 0, 4, "hibernation file")
             require(head in _AWAKE, "a system is hibernated in it")
@@ -277,26 +269,30 @@ def _geometry(volume: Reader) -> Geometry:
     sectors, mft, mirror = struct.unpack_from("<QQQ", raw, 40)
     (each,) = struct.unpack_from("<b", raw, 64)
     require(sector in (256, 512, 1024, 2048, 4096), "its sector size is not possible")
-    factor = factor if factor <= 0x80 else 1 << min(256 - factor, 31)
+    factor = factor if factor <= 0x80 else 1 << (256 - factor)
     cluster = factor * sector
-    possible = 0 < cluster <= 2 << 20 and not cluster & (cluster - 1)
+    possible = 0 < cluster <= 1 << 21 and not cluster & (cluster - 1)
     require(possible, "its cluster size is not possible")
-    record = 1 << min(-each, 31) if each < 0 else each * cluster
+    record = 1 << -each if each < 0 else each * cluster
     require(record in (1024, 2048, 4096), "the size of its MFT's records is not possible")
     words = f"it says that it has {sectors * sector} bytes, in a place of {volume.size}"
     require(sectors * sector <= volume.size, words)
     clusters = sectors // factor
     require(0 < mft < clusters and 0 < mirror < clusters and mft != mirror, "its MFT lies outside")
-    return Geometry(sector, cluster, clusters, record, mft, mirror)
+    return Geometry(cluster, clusters, record, mft, mirror)
 
 
-def _whole(record: Record, what: str) -> list[Run]:
+def _content(record: Record, what: str) -> Attribute:
+    """A system file's data, which lies in clusters.  Raises ``KeptError``."""
     found = record.unnamed_data()
-    require(
-        found is not None and not found.resident and found.lowest == 0, f"its {what} is damaged"
-    )
-    assert found is not None
-    return list(found.runs)
+    if found is None or found.resident or found.lowest:
+        raise KeptError(f"its {what} is damaged")
+    return found
+
+
+def _clusters(runs: Iterable[Run]) -> int:
+    """How many clusters of a file these runs hold."""
+    return sum(count for _, count in runs)
 
 
 def _cut(runs: list[Run], count: int) -> list[Run]:

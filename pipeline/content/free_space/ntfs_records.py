@@ -69,19 +69,19 @@ class Record:
         if raw[:4] != b"FILE":
             require(not any(raw), f"{words} is damaged")
             return None
-        flags = struct.unpack_from("<H", raw, 22)[0]
-        base = struct.unpack_from("<Q", raw, 32)[0] & (1 << 48) - 1
-        own = struct.unpack_from("<Q", raw, 32)[0] == 0
+        (flags,) = struct.unpack_from("<H", raw, 22)
+        (extended,) = struct.unpack_from("<Q", raw, 32)  # its number, and how often that was given
+        base = extended & (1 << 48) - 1
         if not flags & 1:
-            return cls(False, base, own)
+            return cls(False, base, not extended)
         data = _fixed(raw, words)
         found = tuple(_attributes(data, words, clusters))
-        return cls(True, number if own else base, own, found)
+        return cls(True, base if extended else number, not extended, found)
 
 
 def _fixed(raw: bytes, words: str) -> bytes:
     at, count = struct.unpack_from("<HH", raw, 4)
-    fits = count == len(raw) // _STRIDE + 1 and 42 <= at <= _STRIDE - 2 - 2 * count
+    fits = (count - 1) * _STRIDE == len(raw) and 42 <= at <= _STRIDE - 2 - 2 * count
     require(fits, f"{words} has no place for its fixups")
     number, data = raw[at : at + 2], bytearray(raw)
     for index in range(1, count):
@@ -92,7 +92,7 @@ def _fixed(raw: bytes, words: str) -> bytes:
 
 
 def _attributes(data: bytes, words: str, clusters: int) -> Iterator[Attribute]:
-    at, (end,) = struct.unpack_from("<H", data, 20)[0], struct.unpack_from("<I", data, 24)
+    at, end = struct.unpack_from("<H2xI", data, 20)
     require(48 <= at <= end <= len(data), f"{words} is damaged")
     while True:
         require(at + 4 <= end, f"{words} does not end")

@@ -70,7 +70,7 @@ class Tree:
         self._order = order
         self._blocks = blocks
         self._head = 56 if info.version == 5 else 16
-        self._last: tuple[int, int] = (-1, -1)
+        self._last = (0, 0)  # what was seen last: by block where it lies, by size count and start
         self.visited = array("I")  # the tree's own blocks
 
     def extents(self, root: int, levels: int, low: int, high: int) -> Iterator[Extent]:
@@ -78,7 +78,7 @@ class Tree:
 
         Raises ``KeptError`` for anything that cannot be in such a tree.
         """
-        self._last = (-1, -1)
+        self._last = (0, 0)
         return self._walk(root, levels - 1, low, high)
 
     def _walk(
