@@ -124,12 +124,8 @@ def sample(count: int, wanted: int) -> tuple[int, ...]:
 
 def covered(starts: Iterable[int], size: int, offset: int, length: int) -> bool:
     """Whether pieces of ``size`` bytes that begin at ``starts`` hold all ``length`` bytes at ``offset``."""
-    near = sorted(start for start in starts if offset - size < start < offset + length)
-    for start in near:
-        if start > offset:
-            return False
-        length -= start + size - offset
-        offset = start + size
-        if length <= 0:
-            return True
-    return False
+    for start in sorted(starts):
+        if start <= offset < start + size:
+            length -= start + size - offset
+            offset = start + size
+    return length <= 0

@@ -85,8 +85,8 @@ class SectorBitmaps:
 
 def clear_runs(bitmap: bytes, used: int) -> list[tuple[int, int]]:
     """The runs of sectors whose bit is clear: first, and first after it.  ``used``: sectors a block."""
-    if used % 8 == 0 and bitmap[: used // 8] == b"\xff" * (used // 8):
-        return []
     digits = f"{int.from_bytes(bitmap, 'big'):0{8 * len(bitmap)}b}"[:used]
+    if "0" not in digits:
+        return []
     edges = [0, *(at for at, pair in enumerate(pairwise(digits), 1) if pair[0] != pair[1]), used]
     return [(low, high) for low, high in pairwise(edges) if digits[low] == "0"]

@@ -78,6 +78,8 @@ VARIANTS = {FIXED: "fixed", DYNAMIC: "dynamic", DIFFERENCING: "differencing"}
 
 MAX_CHS_SECTORS = 65535 * 16 * 255  # 127.5 GiB: beyond it the geometry says only "large"
 
+_BY_BITMAP = 8 * SECTOR * SECTOR  # bytes of a block for which one sector of its bitmap stands
+
 FOOTER_CHECKSUM_AT = 64
 HEADER_CHECKSUM_AT = 36
 
@@ -90,6 +92,11 @@ _LOCATOR = struct.Struct(">4sIIIQ")
 def round_up(value: int, unit: int) -> int:
     """``value`` rounded up to a multiple of ``unit``."""
     return -(-value // unit) * unit
+
+
+def bitmap_size(block_size: int) -> int:
+    """Bytes of a block's sector bitmap: a bit for each of its sectors, and whole sectors of them."""
+    return -(-block_size // _BY_BITMAP) * SECTOR
 
 
 def checksum(data: bytes, field_at: int | None = None) -> int:

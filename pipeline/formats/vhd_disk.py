@@ -11,10 +11,8 @@ bitmaps are not looked at: ``vhd_bitmaps`` has refused a VHD with data behind cl
 
 from __future__ import annotations
 
-import sys
-from array import array
-
 from pipeline.formats import vhd_bytes as vhd
+from pipeline.formats.tables import integers
 from pipeline.formats.vhd_bytes import Footer, Header
 from pipeline.source import Reader
 
@@ -27,11 +25,10 @@ class DynamicDisk:
         header = Header.unpack(reader.read(footer.data_offset, vhd.HEADER_SIZE))
         self.size = footer.current_size
         self.block_size = header.block_size
-        self.bitmap_size = vhd.round_up(-(-header.block_size // vhd.SECTOR // 8) or 1, vhd.SECTOR)
+        self.bitmap_size = vhd.bitmap_size(header.block_size)
         self._reader = reader
-        self._entries = array("I", reader.read(header.table_offset, 4 * header.entries))
-        if sys.byteorder == "little":
-            self._entries.byteswap()
+        table = reader.read(header.table_offset, 4 * header.entries)
+        self._entries = integers(table, "I", "big")
 
     def block_at(self, number: int) -> int | None:
         """Where in the file the data of a block starts; None when it is not stored."""

@@ -17,7 +17,6 @@ from __future__ import annotations
 import base64
 import binascii
 import struct
-import sys
 import zlib
 from array import array
 from bisect import bisect_left
@@ -41,6 +40,9 @@ TABLE_AT = vhd.FOOTER_SIZE + vhd.HEADER_SIZE
 
 _STRIDE = 4104 * vhd.SECTOR  # bitmap, 4096 sectors of data, 7 sectors so that the next is aligned
 _ONES = b"\xff" * vhd.SECTOR
+_MOST_BITS = (
+    MAX_SIZE // vhd.BLOCK_SIZE // 8
+)  # bytes that hold a bit for each block of the largest disk
 
 
 @dataclass(frozen=True)
@@ -78,9 +80,10 @@ def target_size(source_size: int) -> int:
     Raises ``ConversionFailed`` above 2040 GiB.
     """
     require_fits(source_size)
-    blocks = -(-max(source_size, 1) // vhd.BLOCK_SIZE)
-    if blocks > 4096 and 1 <= blocks % 4096 <= 7:
-        blocks += 8 - blocks % 4096
+    blocks = max(1, -(-source_size // vhd.BLOCK_SIZE))
+    whole, above = divmod(blocks, 4096)
+    if whole and 0 < above < 8:
+        blocks += 8 - above
     return blocks * vhd.BLOCK_SIZE
 
 
@@ -134,7 +137,7 @@ class VhdLayout:
         self.timestamp = timestamp
         self.entries = virtual_size // vhd.BLOCK_SIZE
         _require_ascending(self.blocks, self.entries)
-        self._batmap_at = TABLE_AT + max(vhd.SECTOR, vhd.round_up(4 * self.entries, vhd.SECTOR))
+        self._batmap_at = TABLE_AT + vhd.round_up(4 * self.entries, vhd.SECTOR)
         self._map_size = vhd.round_up(-(-self.entries // 8), vhd.SECTOR)
         headers = self._batmap_at + vhd.BATMAP_HEADER_SIZE + self._map_size
         self._first = _first_block(headers)
@@ -157,9 +160,7 @@ class VhdLayout:
         """The layout that ``plan()`` described; raises ``ValueError`` for anything else."""
         try:
             packed = base64.b64decode(plan["blocks"], validate=True)
-            blocks = _numbers(
-                zlib.decompressobj().decompress(packed, MAX_SIZE // vhd.BLOCK_SIZE // 8)
-            )
+            blocks = _numbers(zlib.decompressobj().decompress(packed, _MOST_BITS))
             return cls(plan["virtual_size"], blocks, UUID(plan["uuid"]), plan["timestamp"])
         except (KeyError, TypeError, AttributeError, zlib.error, binascii.Error) as error:
             raise ValueError(f"not the plan of a VHD: {error}") from error
@@ -178,7 +179,7 @@ class VhdLayout:
     def block_at(self, number: int) -> int | None:
         """Offset in the file of the data of block ``number``; None: not stored."""
         index = bisect_left(self.blocks, number)
-        if index == len(self.blocks) or self.blocks[index] != number:
+        if number not in self.blocks[index : index + 1]:
             return None
         return self._first + index * _STRIDE + vhd.SECTOR
 
@@ -237,13 +238,11 @@ class VhdLayout:
         return b"".join((self.footer, header.pack(), table, self._batmap()))
 
     def _table(self) -> bytes:
-        table = array("I", struct.pack("=I", vhd.UNALLOCATED)) * self.entries
+        table = bytearray(vhd.UNALLOCATED.to_bytes(4, "big") * self.entries)
         first, stride = self._first // vhd.SECTOR, _STRIDE // vhd.SECTOR
         for index, block in enumerate(self.blocks):
-            table[block] = first + index * stride
-        if sys.byteorder == "little":
-            table.byteswap()
-        return table.tobytes()
+            struct.pack_into(">I", table, 4 * block, first + index * stride)
+        return bytes(table)
 
     def _batmap(self) -> bytes:
         # Every stored block's bitmap is all ones, so the batmap is the set of stored blocks.

@@ -49,7 +49,7 @@ class Table:
         entries = integers(data, "I", "big")
         columns = (int.from_bytes(data[byte::4], "big") for byte in range(4))
         all_ones = functools.reduce(operator.and_, columns).to_bytes(len(entries), "big")
-        bitmap = vhd.round_up(-(-block_size // vhd.SECTOR // 8) or 1, vhd.SECTOR)
+        bitmap = vhd.bitmap_size(block_size)
         return cls(offset, size, entries, all_ones.translate(_FLAGS), bitmap, block_size)
 
     def allocated(self) -> list[int]:

@@ -51,7 +51,7 @@ _ONE_FILE = ("monolithicsparse", "streamoptimized")  # createType, lower case
 
 _MAX_SECTORS = 64 << 31  # 64 TiB, above VMware's own 62 TiB
 _MAX_GRAIN = 1 << 21  # sectors, 1 GiB: qemu's limit
-_MAX_DESCRIPTOR = 64 << 10  # bytes; hypervisors reserve 10 KiB
+_MAX_DESCRIPTOR = 128  # sectors; hypervisors reserve 20
 _DESCRIPTOR_READ = 64 << 10
 
 
@@ -228,7 +228,7 @@ def _fields(header: Header) -> Iterator[Problem]:
     if not 1 <= header.table_entries <= 512:
         detail = f"{header.table_entries} entries a grain table, allowed are 1 to 512"
         yield Problem("corrupt-header", detail, 44, 4)
-    if header.descriptor_size * 512 > _MAX_DESCRIPTOR:
+    if header.descriptor_size > _MAX_DESCRIPTOR:
         detail = f"a descriptor of {header.descriptor_size} sectors"
         yield Problem("header-limits", detail, 36, 8)
 

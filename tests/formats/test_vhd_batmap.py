@@ -101,6 +101,12 @@ def test_what_is_wrong_with_a_map(
     ]
 
 
+def test_a_map_of_no_sectors_is_none_even_where_there_is_no_block() -> None:
+    (problem,) = made(b"", entries=0).problems
+
+    assert problem.detail == "0 sectors for 0 blocks"
+
+
 def test_the_largest_map_covers_the_largest_table() -> None:
     bits = bytes(1024 * 512)
 

@@ -97,6 +97,15 @@ def test_another_writer_s_vhd_has_no_clear_bit_either(tmp_path: Path) -> None:
     assert problems(tmp_path / "a.vhd", handmade.vhd_dynamic(4 * MIB)) == []
 
 
+def test_bits_behind_a_block_s_last_sector_mean_nothing(tmp_path: Path, whole: bytes) -> None:
+    data = bytearray(whole)
+    for number in range(BLOCKS):  # eight sectors each, and data of the next block behind them
+        at = entry(data, number) * 512
+        data[at + 1 : at + 512] = bytes(511)
+
+    assert problems(tmp_path / "a.vhd", data) == []
+
+
 @given(st.binary(min_size=1, max_size=40), st.integers(1, 320))
 def test_runs_are_the_sectors_whose_bit_is_clear(bitmap: bytes, used: int) -> None:
     used = min(used, 8 * len(bitmap))

@@ -107,6 +107,22 @@ def test_sizes_are_rounded_up_to_whole_units() -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    ("block", "bitmap"),
+    [
+        (512, 512),
+        (4096, 512),
+        (2 << 20, 512),
+        ((2 << 20) + 512, 1024),
+        (4 << 20, 1024),
+        ((4 << 20) + 1, 1536),
+        (64 << 20, 16384),
+    ],
+)
+def test_a_bitmap_has_a_bit_for_each_sector_and_fills_sectors(block: int, bitmap: int) -> None:
+    assert vhd.bitmap_size(block) == bitmap
+
+
 def test_what_a_footer_says_of_its_geometry() -> None:
     footer = Footer.unpack(b"".join(raw for _, raw in FOOTER.values()))
 

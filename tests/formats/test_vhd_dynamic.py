@@ -6,6 +6,7 @@ import struct
 from typing import Any
 
 import pytest
+import vhd_files
 from edges_vhd import BLOCK, FIRST, STRIDE, small
 from handmade import Memory, be32
 
@@ -16,8 +17,8 @@ from pipeline.formats.vhd_dynamic import Dynamic
 
 ROOM = 4096  # bytes behind the three blocks
 END = FIRST + 3 * STRIDE + ROOM  # where the footer stands
-AT = FIRST + 3 * STRIDE + 511  # of the header: an odd number whose ten lowest bits are set
-assert AT % 1024 == 1023
+AT = FIRST + 3 * STRIDE + 1535  # of the header: an odd number whose eleven lowest bits are set
+assert AT % 2048 == 2047
 LOCATED = END - 400
 TABLE = 1536
 
@@ -135,8 +136,8 @@ def test_a_header_that_the_file_does_not_hold() -> None:
     ("offset", "count", "fits"),
     [
         (512, 1, True),
-        (AT - 511 - 1024, 256 + 127, True),  # up to the header's first byte but three
-        (AT - 511 - 1024, 256 + 128, False),
+        (AT - 1535, 383, True),  # up to the header's first byte but three
+        (AT - 1535, 384, False),
         (AT - 511, 127, True),
         (AT - 511, 128, False),
         (AT + 1025, 8, True),
@@ -306,3 +307,16 @@ def test_the_bytes_of_blocks_are_the_guest_s(offset: int, length: int, held: boo
     image = made()
 
     assert vhd_dynamic.stores(image, Footer.unpack(image.read(0, 512)), offset, length) is held
+
+
+@pytest.mark.parametrize(("entries", "held"), [(131072, True), (131073, False)])
+def test_a_table_that_is_too_long_to_be_asked_for_stores_nothing(entries: int, held: bool) -> None:
+    whole = small(footer={"current_size": entries * BLOCK}, header={"entries": entries})
+    size = 4 * entries + 4096 + STRIDE
+    block = size - STRIDE - (size - STRIDE) % 512
+    pieces = {0: whole[:TABLE], TABLE: be32(block // 512) + b"\xff" * (4 * entries - 4)}
+    disk = vhd_files.MemoryDisk(size, pieces)
+
+    found = vhd_dynamic.stores(disk, Footer.unpack(whole[:512]), block + 512, BLOCK)
+
+    assert found is held

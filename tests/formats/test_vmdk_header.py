@@ -281,6 +281,11 @@ def test_a_header_that_is_cut_stores_nothing(size: int) -> None:
     assert not Vmdk().stores(Memory(head()[:size]), 0, 1)
 
 
+@pytest.mark.parametrize("magic", [b"COWD", b"KDMW", b"# Di"])
+def test_what_begins_otherwise_stores_nothing(magic: bytes) -> None:
+    assert not Vmdk().stores(made().also(0, magic), 19 * 512, 512)
+
+
 @pytest.mark.parametrize(
     ("magic", "variant", "detail"),
     [
