@@ -52,7 +52,7 @@ _KNOWN = DIRTY | CORRUPT | DATA_FILE | COMPRESSION | EXTENDED_L2
 _ENCRYPTION = {1: "AES", 2: "LUKS"}
 _COMPRESSION = {0: "zlib", 1: "zstd"}
 
-_END, _BACKING_FORMAT, _BITMAPS, _DATA_NAME = 0, 0xE2792ACA, 0x23852875, 0x44415441
+_END, _BITMAPS, _DATA_NAME = 0, 0x23852875, 0x44415441
 _MAX_EXTENSIONS = 128
 _MAX_NAME = 1023
 # qemu's limits (block/qcow2.h), but fewer snapshots: listing 65,536 of them takes 50 MB of output.
@@ -142,8 +142,7 @@ class Qcow2(Format):
     def stores(self, reader: Reader, offset: int, length: int) -> bool:
         """Whether data clusters lie there."""
         header = Header.unpack(padded(reader, 0, 112))
-        wrong = any(item.rule != "backing-file" for item in (*_fields(header), *_limits(header)))
-        if wrong or header.incompatible & DATA_FILE:
+        if [*_fields(header), *_limits(header)] or header.incompatible & DATA_FILE:
             return False  # and the layout of a header that is wrong may be of any size
         layout = _layout(header, None)
         if layout.l1.end > reader.size:
@@ -179,7 +178,7 @@ class Qcow2(Format):
             format=self.name,
             virtual_size=header.disk_size,
             variant=f"v{header.version}",
-            encrypted=header.encryption != 0,
+            encrypted=bool(header.encryption),
             snapshots=header.snapshots,
             external_references=tuple(name for _, name in references),
             problems=(*(problem for problem, _ in references), *problems),
@@ -292,7 +291,7 @@ def _extensions(
     if not 9 <= header.cluster_bits <= 21:
         return (), ()
     end = 1 << header.cluster_bits
-    if header.length < header.backing_offset < end:
+    if header.length <= header.backing_offset < end:
         end = header.backing_offset
     at = header.length
     while at + 8 <= end:

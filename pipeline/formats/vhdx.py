@@ -306,12 +306,12 @@ def _parents(reader: Reader, items: dict[uuid.UUID, Region]) -> tuple[str, ...]:
     if item is None:
         return ()
     data = padded(reader, item.offset, min(item.length, 16 * _KIB))
-    count = int.from_bytes(data[18:20], "little") if len(data) >= 20 else 0
+    count = int.from_bytes(data[18:20], "little")
     names = []
-    for at in range(20, min(20 + count * 12, len(data) - 11, 20 + 32 * 12), 12):
+    for at in range(20, len(data) - 11, 12)[: min(count, 32)]:
         key, value, key_length, value_length = struct.unpack_from("<IIHH", data, at)
         name = data[key : key + key_length].decode("utf-16-le", "replace")
-        if name.endswith("_path") or name == "absolute_win32_path":
+        if name.endswith("_path"):  # relative_path, volume_path or absolute_win32_path
             names.append(data[value : value + value_length].decode("utf-16-le", "replace"))
     return tuple(clean(name, 200) for name in names)
 

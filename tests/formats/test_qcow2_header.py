@@ -51,8 +51,9 @@ def test_how_many_l1_entries_a_disk_needs(bits: int, extended: bool, a_table: in
         (7 * a_table - 1, 7),
         (300 * a_table, 300),
     ):
-        made = header(cluster_bits=bits, size=size, incompatible=16 * extended)
-        assert made.l1_needed == needed
+        for others in (0, 15, 32):
+            made = header(cluster_bits=bits, size=size, incompatible=others | 16 * extended)
+            assert made.l1_needed == needed
 
 
 @pytest.mark.parametrize(
@@ -70,6 +71,13 @@ def test_every_feature_bit_that_nobody_knows_is_told(bit: int) -> None:
     assert words == ([f"incompatible feature bit {bit}"] if bit > 4 else [])
     rules = {0: "unclean-shutdown", 1: "marked-corrupt", 2: "external-data-file"}
     assert rules.get(bit, "corrupt-header") in {item.rule for item in found} or bit > 4
+
+
+@pytest.mark.parametrize("bits", [12, 13, 14, 15, 16])
+def test_extended_entries_need_clusters_of_16_kib(bits: int) -> None:
+    found = told(Memory(handmade.qcow2(bits=bits, incompatible=16, l2=(5 << bits, 0))))
+
+    assert found == ([("corrupt-header", 20, 4)] if bits < 14 else [])
 
 
 @pytest.mark.parametrize("bit", range(64))
@@ -153,6 +161,47 @@ def test_the_bitmaps_directory(
     assert look(reader).details["bitmaps"]
 
 
+@pytest.mark.parametrize("bits", [8, 9, 12, 20, 21, 22])
+def test_extensions_are_read_of_headers_of_a_legal_cluster(bits: int) -> None:
+    image = handmade.qcow2(extensions=((0x44415441, b"disk.raw"),))
+
+    found = look(Memory(image).also(20, be32(bits)))
+
+    assert found.external_references == (("disk.raw",) if 9 <= bits <= 21 else ())
+
+
+@pytest.mark.parametrize(
+    ("name", "length", "fits"),
+    [
+        (0, 3984, True),
+        (0, 3985, False),
+        (8 * CLUSTER, 3985, False),  # a name that lies elsewhere is no end of the extensions
+        (2000, 1888, True),
+        (2000, 1889, False),
+    ],
+)
+def test_an_extension_ends_with_the_header_or_before_the_backing_name(
+    name: int, length: int, fits: bool
+) -> None:
+    reader = Memory(handmade.qcow2()).also(104, be32(1) + be32(length)).also(8, be64(name))
+
+    assert (("corrupt-header", 104, 8) not in told(reader)) is fits
+
+
+@pytest.mark.parametrize("name", range(104, 112))
+def test_less_than_eight_bytes_before_the_backing_name_are_no_extension(name: int) -> None:
+    reader = Memory(handmade.qcow2()).also(8, be64(name) + be32(30))
+    reader = reader.also(104, be32(0x44415441) + be32(64))
+
+    assert {item.rule for item in look(reader).problems} == {"backing-file"}
+
+
+def test_version_2_knows_no_bitmaps() -> None:
+    extension = struct.pack(">IIQQ", 1, 0, 32, FAR)
+
+    assert told(Memory(handmade.qcow2(version=2, extensions=((0x23852875, extension),)))) == []
+
+
 def test_names_of_other_files_are_told_where_they_stand() -> None:
     name = edges_qcow2.extension(0x44415441, 7) + b"disk.raw"
     image = Memory(handmade.qcow2(extensions=((1, b"x" * 9),))).also(128, name).also(72, be64(4))
@@ -169,14 +218,14 @@ def test_names_of_other_files_are_told_where_they_stand() -> None:
 
 @pytest.mark.parametrize(
     ("version", "length", "size"),
-    [(2, 71, None), (3, 71, None), (2, 72, MIB), (3, 103, MIB), (3, 72, MIB)],
+    [(2, 71, None), (3, 71, None), (2, 72, MIB), (3, 103, MIB), (3, 72, MIB), (4, 103, MIB)],
 )
 def test_a_header_that_the_file_cuts(version: int, length: int, size: int | None) -> None:
     reader = Memory(handmade.qcow2(version=version)[:length])
 
     needed = 72 if length < 72 else 104
     assert look(reader).virtual_size == size
-    if version == 3 or length < 72:
+    if version >= 3 or length < 72:
         assert told(reader) == [("truncated", length, needed - length)]
     else:
         assert "truncated" in {item.rule for item in look(reader).problems}

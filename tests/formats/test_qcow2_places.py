@@ -67,6 +67,37 @@ def test_one_table_is_read_however_large_it_is(bits: int) -> None:
     assert not Qcow2().stores(reader, 7 * cluster, 512)
 
 
+@pytest.mark.parametrize(
+    ("made", "stored"),
+    [
+        ({"incompatible": 8, "compression": 1}, True),
+        ({"incompatible": 16, "bits": 14}, True),
+        ({"incompatible": 4}, False),  # in another file
+        ({"incompatible": 1}, False),  # where the header is not to be trusted
+        ({"version": 2}, True),
+    ],
+)
+def test_what_the_header_says_of_what_is_stored(made: dict[str, int], stored: bool) -> None:
+    entries = (5 << made.get("bits", 12), 0, 0)
+    reader = Memory(handmade.qcow2(l2=entries, **made))  # type: ignore[arg-type]
+
+    assert Qcow2().stores(reader, entries[0], 512) is stored
+
+
+@pytest.mark.parametrize(("lost", "stored"), [(0, True), (1, False)])
+def test_an_l1_table_may_end_where_the_file_does(lost: int, stored: bool) -> None:
+    reader = sparse(
+        7 * MIB + 8 * 512 - lost,
+        (36, be32(512)),
+        (40, be64(7 * MIB)),
+        (7 * MIB, be64(4 * MIB)),
+        (4 * MIB, be64(5 * MIB)),
+        bits=9,
+    )
+
+    assert Qcow2().stores(reader, 5 * MIB, 512) is stored
+
+
 @pytest.mark.parametrize("entry", [COMPRESSED | 7 * MIB, 7 * MIB | 1, 0, COPIED])
 def test_what_is_packed_or_reads_as_zeros_is_not_stored(entry: int) -> None:
     reader = tables(2, (4 * MIB, be64(entry)))

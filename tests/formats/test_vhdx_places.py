@@ -51,9 +51,11 @@ def test_a_locator_that_ends_with_its_only_entry_is_read() -> None:
     assert look(locator(whole)).external_references == ("_path",)
     assert look(locator(whole[:-1])).external_references == ()
     assert look(locator(whole[:19])).external_references == ()
+    odd = whole[:17] + b"\xff" + whole[18:]  # the id's last byte
+    assert look(locator(odd)).external_references == ("_path",)
 
 
-@pytest.mark.parametrize("count", [1, 31, 32, 33, 300])
+@pytest.mark.parametrize("count", [1, 31, 32, 33, 256, 300])
 def test_of_a_locator_32_entries_are_read(count: int) -> None:
     head = PATH.ljust(18, b"\0") + struct.pack("<H", count)
     names = b"".join(f"{n:04}".encode("utf-16-le") for n in range(count))
