@@ -162,12 +162,14 @@ class Qcow2(Format):
             return Container(self.name, header.disk_size, problems=(problem,))
         extensions, problems = _extensions(header, reader)
         bitmaps = _bitmaps(extensions, reader)
-        problems = (*_fields(header), *_limits(header), *problems, *_bitmap_limits(bitmaps))
+        problems = (*_fields(header), *_limits(header), *problems)
+        if bitmaps:
+            problems = (*problems, *_bitmap_limits(*bitmaps))
         names: tuple[str, ...] = ()
         if not any(problem.rule in ("corrupt-header", "header-limits") for problem in problems):
             # Who does not know bitmaps clears their bit; their place may be anything's then.
             valid = header.autoclear & _BITMAPS_VALID
-            layout = _layout(header, bitmaps[1] if valid else None)
+            layout = _layout(header, bitmaps[1] if bitmaps and valid else None)
             found, names = qcow2_tables.snapshots(layout, reader)
             problems = (*problems, *found)
             if not header.incompatible & DATA_FILE:
@@ -333,22 +335,23 @@ def _references(
         yield Problem("external-data-file", detail, 72, 8), "unnamed data file"
 
 
-def _bitmaps(extensions: tuple[Extension, ...], reader: Reader) -> tuple[int, Region | None]:
+def _bitmaps(extensions: tuple[Extension, ...], reader: Reader) -> tuple[int, Region] | None:
     """How many persistent bitmaps there are, and where their directory is."""
     found = next((item for item in extensions if item.kind == _BITMAPS), None)
     if found is None or found.length < 24:
-        return 0, None
+        return None
     count, _, length, offset = struct.unpack(">IIQQ", padded(reader, found.offset, 24))
     return count, Region("the bitmap directory", offset, length, (found.offset, 24))
 
 
-def _bitmap_limits(bitmaps: tuple[int, Region | None]) -> Iterator[Problem]:
-    count, directory = bitmaps
-    if count > _MAX_BITMAPS or (directory and directory.length > _MAX_BITMAP_DIRECTORY):
+def _bitmap_limits(count: int, directory: Region) -> Iterator[Problem]:
+    place = directory.told_at or (directory.offset, directory.length)
+    if count > _MAX_BITMAPS:
         detail = f"{count} bitmaps where {_MAX_BITMAPS} are allowed"
-        if count <= _MAX_BITMAPS and directory:
-            detail = f"a bitmap directory of {directory.length} bytes"
-        yield Problem("header-limits", detail, 104, 32)
+        yield Problem("header-limits", detail, *place)
+    elif directory.length > _MAX_BITMAP_DIRECTORY:
+        detail = f"a bitmap directory of {directory.length} bytes"
+        yield Problem("header-limits", detail, *place)
 
 
 def _layout(header: Header, directory: Region | None) -> Qcow2Layout:

@@ -133,9 +133,9 @@ def test_a_finding_points_at_its_field(reader: Reader, problem: tuple[str, int, 
     assert problem in told(reader)
 
 
-def bitmaps(count: int, length: int, offset: int, *, valid: int = 1) -> Memory:
+def bitmaps(count: int, length: int, offset: int, *, valid: int = 1, more: int = 0) -> Memory:
     """A header extension for bitmaps behind one of 13 bytes; their bit in the header."""
-    extension = struct.pack(">IIQQ", count, 0, length, offset)
+    extension = (struct.pack(">IIQQ", count, 0, length, offset) + bytes(8))[: 24 + more]
     image = handmade.qcow2(extensions=((1, b"x" * 13), (0x23852875, extension)))
     return Memory(image + bytes(CLUSTER)).also(88, be64(valid))
 
@@ -149,8 +149,11 @@ def bitmaps(count: int, length: int, offset: int, *, valid: int = 1) -> Memory:
         (bitmaps(1, 32, FAR, valid=2), []),
         (bitmaps(1, 32, FAR, valid=3), [("corrupt-header", 136, 24)]),
         (bitmaps(65535, 64 << 20, 8 * CLUSTER, valid=0), []),
-        (bitmaps(65536, 32, 8 * CLUSTER), [("header-limits", 104, 32)]),
-        (bitmaps(1, (64 << 20) + 1, 8 * CLUSTER), [("header-limits", 104, 32)]),
+        (bitmaps(65536, 32, 8 * CLUSTER), [("header-limits", 136, 24)]),
+        (bitmaps(1, (64 << 20) + 1, 8 * CLUSTER), [("header-limits", 136, 24)]),
+        (bitmaps(65535, (64 << 20) + 1, 8 * CLUSTER), [("header-limits", 136, 24)]),
+        (bitmaps(1, 32, FAR, more=8), [("corrupt-header", 136, 24)]),
+        (bitmaps(1, 32, FAR, more=-1), []),
         (bitmaps(1, 32, 3 * CLUSTER), [("corrupt-header", 3 * CLUSTER, 8)]),
     ],
 )
@@ -159,6 +162,21 @@ def test_the_bitmaps_directory(
 ) -> None:
     assert told(reader) == problems
     assert look(reader).details["bitmaps"]
+
+
+@pytest.mark.parametrize(
+    ("count", "length", "detail"),
+    [
+        (65535, 64 << 20, None),
+        (65536, 64 << 20, "65536 bitmaps where 65535 are allowed"),
+        (65536, 1 << 40, "65536 bitmaps where 65535 are allowed"),
+        (65535, (64 << 20) + 1, "a bitmap directory of 67108865 bytes"),
+    ],
+)
+def test_how_many_bitmaps_there_may_be(count: int, length: int, detail: str | None) -> None:
+    found = look(bitmaps(count, length, 8 * CLUSTER, valid=0)).problems
+
+    assert [item.detail for item in found] == ([detail] if detail else [])
 
 
 @pytest.mark.parametrize("bits", [8, 9, 12, 20, 21, 22])
