@@ -72,16 +72,13 @@ def parse(text: str) -> tuple[Line, ...]:
     """The lines that mount something."""
     found = []
     for row in text.splitlines():
-        parts = row.split()
-        if len(parts) < 2 or parts[0].startswith("#"):
-            continue
-        spec, mountpoint = _plain(parts[0]).strip("\"'"), _plain(parts[1])
-        kind = parts[2] if len(parts) > 2 else "auto"
-        options = tuple(parts[3].split(",")) if len(parts) > 3 else ()
-        found.append(Line(spec.replace('="', "=").rstrip('"'), mountpoint, kind, options))
-        if len(found) == MAX_LINES:
-            break
-    return tuple(found)
+        match row.split():
+            case [spec, mountpoint, *rest] if not spec.startswith("#"):
+                spec = _plain(spec).strip("\"'").replace('="', "=").rstrip('"')
+                kind = rest[0] if rest else "auto"
+                options = tuple(rest[1].split(",")) if len(rest) > 1 else ()
+                found.append(Line(spec, _plain(mountpoint), kind, options))
+    return tuple(found[:MAX_LINES])
 
 
 def _plain(text: str) -> str:

@@ -19,7 +19,7 @@ from pipeline.guest.tree import TreeError, Unreadable
 from pipeline.guest.volumes import Volumes
 from pipeline.text import clean
 
-_ESP_PLACES = ("/boot/efi", "/efi", "/boot")
+_ESP_PLACES = ("/boot/efi", "/efi")
 
 
 @dataclass(frozen=True)
@@ -81,7 +81,7 @@ def _attach(root: Root, line: Line, volumes: Volumes) -> None:
 
 def _attach_loose_esp(root: Root, volumes: Volumes, uses: dict[str, str]) -> None:
     """An EFI system partition that fstab does not name: systemd mounts it by its type."""
-    if any(use in _ESP_PLACES[:2] for use in uses.values()):
+    if any(use in _ESP_PLACES for use in uses.values()):
         return
     for volume in volumes.survey.volumes:
         if volume.esp and volume.device not in uses and volume.type is not None:

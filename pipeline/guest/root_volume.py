@@ -46,7 +46,7 @@ def file_system(root: Root, survey: Survey, known: Packages | None) -> RootFileS
     """The root file system, and what may make it larger at the first start."""
     volume = root.volume
     free = root.tree.free()
-    tools = ("/usr/bin/growpart", "/bin/growpart", "/usr/lib/systemd/systemd-growfs")
+    tools = ("/usr/bin/growpart", "/bin/growpart")
     return RootFileSystem(
         clean(root.device, 120),
         volume.type if volume else None,
@@ -55,7 +55,7 @@ def file_system(root: Root, survey: Survey, known: Packages | None) -> RootFileS
         int(free["free_inodes"]) if "free_inodes" in free else None,
         volume is not None and volume.group is not None,
         survey.is_last(volume) if volume else None,
-        any(root.files.is_file(path) for path in tools[:2])
+        any(root.files.is_file(path) for path in tools)
         or (
             known is not None
             and known.has("cloud-guest-utils", "cloud-utils-growpart", "cloud-utils")

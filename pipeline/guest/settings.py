@@ -85,8 +85,9 @@ def time_zone(files: Files) -> str | None:
     found = files.find("/etc/localtime", follow=False)
     if found is not None and found.entry.kind == "link":
         target = found.tree.readlink(found.path)
-        if "zoneinfo/" in target:
-            return clean(target.split("zoneinfo/", 1)[1], 100)
+        _, within, named = target.partition("zoneinfo/")
+        if within:
+            return clean(named, 100)
     words = (files.text("/etc/timezone", 4096) or "").split()
     if words:
         return clean(words[0], 100)

@@ -105,16 +105,17 @@ def _length(kind: int) -> int:
 
 
 def _varint(data: bytes, at: int) -> tuple[int, int]:
-    """Seven bits a byte, the ninth byte whole."""
+    """The number there, and what is behind it: seven bits a byte, the ninth byte whole."""
     value = 0
-    for index in range(9):
-        if at >= len(data):
-            raise TreeError("a record of the SQLite database is cut short")
-        byte = data[at]
-        at += 1
-        if index == 8:
-            return value << 8 | byte, at
+    for place in range(at, at + 8):
+        byte = _byte(data, place)
         value = value << 7 | byte & 0x7F
         if byte < 0x80:
-            break
-    return value, at
+            return value, place + 1
+    return value << 8 | _byte(data, at + 8), at + 9
+
+
+def _byte(data: bytes, at: int) -> int:
+    if at >= len(data):
+        raise TreeError("a record of the SQLite database is cut short")
+    return data[at]

@@ -143,7 +143,8 @@ def _authorized(files: Files, settings: dict[str, list[str]]) -> Iterator[str]:
 
 
 def _path(pattern: str, account: Account) -> str | None:
-    path = pattern.replace("%%", "%").replace("%h", account.home).replace("%u", account.name)
+    tokens = {"%": "%", "h": account.home, "u": account.name}
+    path = re.sub(r"%([%hu])", lambda match: tokens[match[1]], pattern)
     if path == "none":
         return None
     return path if path.startswith("/") else f"{account.home.rstrip('/')}/{path}"

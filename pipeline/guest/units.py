@@ -80,7 +80,7 @@ def _is_masked(files: Files, name: str) -> bool:
     if found is None or found.entry.kind not in ("link", "file"):
         return False
     if found.entry.kind == "file":
-        return found.entry.size == 0
+        return not found.entry.size
     return found.tree.readlink(found.path) == "/dev/null"
 
 

@@ -22,8 +22,8 @@ def uapi_key(text: str) -> tuple[tuple[int, int, str], ...]:
     """
     parts = [*re.findall(r"\d+|[A-Za-z]+|[-.~^]", text[:500]), ""]
     return tuple(
-        (6, int(part[:18]), "") if part[:1].isdigit()
-        else (5, 0, part) if part[:1].isalpha()
+        (6, int(part[:18]), "") if part.isdigit()
+        else (5, 0, part) if part.isalpha()
         else (_RANKS[part], 0, "")
         for part in parts
     )  # fmt: skip

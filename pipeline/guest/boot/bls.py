@@ -121,7 +121,7 @@ def _by_key(fields: Mapping[str, str], name: str) -> str:
 
 def _failed(entry: Entry) -> bool:
     tries = TRIES.search(entry.source)
-    return tries is not None and int(tries[1]) == 0
+    return tries is not None and not int(tries[1])
 
 
 def _read(
@@ -168,4 +168,5 @@ def _fields(text: str) -> dict[str, str]:
 
 
 def _unquoted(value: str) -> str:
-    return value[1:-1] if len(value) > 1 and value[0] == value[-1] == '"' else value
+    quoted = re.fullmatch(r'"(.*)"', value)
+    return quoted[1] if quoted else value

@@ -59,8 +59,9 @@ class Entry:
         if self.said_version:
             return self.said_version
         parts = (self.kernel or "").rstrip("/").rsplit("/", 2)
-        if parts[-1] in ("linux", "vmlinuz") and len(parts) == 3 and parts[1][:1].isdigit():
-            return parts[1]  # kernel-install's way: /MACHINE-ID/VERSION/linux
+        match parts:
+            case [_, version, "linux" | "vmlinuz"] if version[:1].isdigit():
+                return version  # kernel-install's way: /MACHINE-ID/VERSION/linux
         return _VERSION.sub("", parts[-1])
 
     @property

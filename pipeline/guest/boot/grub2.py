@@ -151,7 +151,8 @@ class _Reading:
             menu.items.append(_entry(words, body, shell, self._path))
         elif words[0] == "submenu" and len(self._menus) < 8:
             inner = _Menu()
-            menu.items.append(_Submenu(*_names(words), inner))
+            arguments, name = _head(words)
+            menu.items.append(_Submenu("".join(arguments[:1]), name, inner))
             self._menus.append(inner)
             shell.run(body)
             self._menus.pop()
@@ -173,29 +174,25 @@ def _there(files: Files, name: str, saved: dict[str, str]) -> bool:
     return locate(files, name) is not None
 
 
-def _names(words: list[str]) -> tuple[str, str]:
-    """Title and id of a menu entry."""
-    at = 1
-    while at < len(words) and words[at].startswith("--"):  # options may come first
-        at += 2 if words[at] in _WITH_VALUE else 1
-    title = words[at] if at < len(words) else ""
-    marked = [at for at, word in enumerate(words[:-1]) if word == "--id"]
-    told = next((word[5:] for word in words if word.startswith("--id=")), "")
-    return title, words[marked[0] + 1] if marked else told
+def _head(words: list[str]) -> tuple[list[str], str]:
+    """What the commands of a menu entry call $1, its title, and $2, …; and its id, the last one told.
 
-
-def _arguments(words: list[str]) -> list[str]:
-    """What the commands of an entry call $1, its title, and $2, …: all words that are no options."""
-    found, at = list[str](), 1
-    while at < len(words):
-        if not words[at].startswith("--"):
-            found.append(words[at])
-        at += 2 if words[at] in _WITH_VALUE else 1
-    return found
+    Options may stand anywhere among them.
+    """
+    arguments, name, left = list[str](), "", iter(words[1:])
+    for word in left:
+        if word in _WITH_VALUE:
+            value = next(left, "")
+            name = value if word == "--id" else name
+        elif word.startswith("--id="):
+            name = word.removeprefix("--id=")
+        elif not word.startswith("--"):
+            arguments.append(word)
+    return arguments, name
 
 
 def _entry(words: list[str], body: Sequence[Statement], shell: Interpreter, path: str) -> Entry:
-    title, name = _names(words)
+    arguments, name = _head(words)
     sure, maybe = _Started(), _Started()
     inner = replace(
         shell,
@@ -207,8 +204,8 @@ def _entry(words: list[str], body: Sequence[Statement], shell: Interpreter, path
         steps=0,
         guess="",
     )
-    inner.with_arguments(_arguments(words), body)
-    title = clean(_shown(title), 200)
+    inner.with_arguments(arguments, body)
+    title = clean(_shown("".join(arguments[:1])), 200)
     kernel, initramfs = sure.kernel or maybe.kernel, sure.initramfs or maybe.initramfs
     options = [word for word in kernel[1:] if UNKNOWN not in word]
     if _doubtful(sure, maybe) or inner.steps > MAX_COMMANDS:

@@ -129,11 +129,13 @@ class _Parser:
                 if len(words) > 1:
                     self._left.append(words[1:])
                 continue
-            if name == "if" and self._depth < MAX_DEPTH:
+            if self._depth == MAX_DEPTH:  # what begins here is no longer taken together
+                found.append(Command(words))
+            elif name == "if":
                 found.append(self._if(words[1:]))
-            elif name in ("for", "while", "until") and self._depth < MAX_DEPTH:
+            elif name in ("for", "while", "until"):
                 found.append(self._loop(name, words[1:]))
-            elif self._left and self._left[-1] == (_OPEN,) and self._depth < MAX_DEPTH:
+            elif self._left and self._left[-1] == (_OPEN,):
                 self._left.pop()
                 found.append(Block(words, self._nested(("}",))))
                 self._take("}")

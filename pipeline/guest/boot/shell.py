@@ -103,8 +103,10 @@ class Interpreter:
 
     def _match(self, text: Text) -> str:
         """The only file that a pattern means; else it stays, and whoever needs a file sees that."""
-        found = self._files(text)
-        return found[0] if len(found) == 1 else text.text
+        match self._files(text):
+            case [only]:
+                return only
+        return text.text
 
     def _files(self, text: Text) -> list[str]:
         if not text.is_pattern:
@@ -206,14 +208,16 @@ class Interpreter:
             files = [text.text]
             if text.is_wild:
                 files = self._files(text) or [text.any_of]
-            if len(files) > 1 or UNKNOWN in files[0]:
+            first, *more = files
+            if more or UNKNOWN in first:
                 doubts.append(text.text.replace(UNKNOWN, "…"))
             found += files
         return found, f"a loop goes over {doubts[0]}" if doubts else ""
 
     def _may_leave(self, command: str) -> bool:
-        inside_loop = command in ("break", "continue") and self._loops > 0
-        return inside_loop or (command == "return" and self._called)
+        if command in ("break", "continue"):
+            return bool(self._loops)
+        return command == "return" and self._called
 
     def _leave(self, words: list[str], sure: bool) -> None:
         if not sure:

@@ -12,6 +12,7 @@ https://learn.microsoft.com/windows/win32/debug/pe-format
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -47,9 +48,9 @@ def sections(files: Files, path: str) -> dict[str, Section]:
         row = head[table + 40 * index : table + 40 * (index + 1)]
         if len(row) < 40:
             break
-        name = row[:8].rstrip(b"\0").decode("ascii", "replace")
-        virtual, raw = (int.from_bytes(row[place : place + 4], "little") for place in (8, 16))
-        found[name] = Section(int.from_bytes(row[20:24], "little"), min(virtual, raw) or raw)
+        padded, virtual, raw, offset = struct.unpack_from("<8sI4xII", row)
+        name = padded.rstrip(b"\0").decode("ascii", "replace")
+        found[name] = Section(offset, min(virtual, raw) or raw)
     return found
 
 

@@ -1,0 +1,48 @@
+"""Packed files and databases at their edges: as much as the limit, and one byte more."""
+
+import pytest
+from guests import trees
+from test_every_byte import LZOP, names
+
+from pipeline.guest import initramfs, sqlitefile
+from pipeline.guest.tree import TreeError
+
+
+@pytest.mark.parametrize(("most", "fits"), [(999, False), (1000, True), (1001, True)])
+def test_as_much_as_the_limit_comes_out_of_an_initramfs(monkeypatch, most, fits):
+    monkeypatch.setattr(initramfs, "LARGEST_PLAIN", most)
+    pieces = [b"x" * 400, b"y" * 599, b"z"]
+
+    if fits:
+        assert list(initramfs._limited(iter(pieces))) == pieces
+    else:
+        with pytest.raises(initramfs.NotReadableError, match=f"more than {most} bytes"):
+            list(initramfs._limited(iter(pieces)))
+
+
+def test_a_block_of_lzo_is_no_larger_than_the_limit(monkeypatch):
+    plain = trees.cpio(["a", "b"])
+    size = len(plain).to_bytes(4, "big")
+    whole = LZOP[:17] + bytes(4) + LZOP[21:] + size * 2 + plain + bytes(4)
+    for most, fits in ((len(plain) - 1, False), (len(plain), True), (len(plain) + 1, True)):
+        monkeypatch.setattr(initramfs, "_LZO_BLOCK", most)
+        expected = (
+            {"names": ["a", "b", "TRAILER!!!"]}
+            if fits
+            else {"names": [], "error": f"an lzo block of {len(plain)} bytes"}
+        )
+        assert names(whole) == expected
+
+
+def test_a_database_s_list_of_tables_may_be_odd():
+    # given a list of tables whose rows are too short to say where a table is
+    rows = iter([["table", "Name", "x"], ["table"], [], ["view", "Name", "x", 2]])
+    reader = object.__new__(sqlitefile.Database)
+
+    def walk(*_):
+        return rows
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(sqlitefile, "_walk", walk)
+        with pytest.raises(TreeError, match="no table Name"):
+            list(sqlitefile.rows(reader, "Name", 9))
