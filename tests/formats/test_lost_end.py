@@ -90,6 +90,49 @@ def test_the_sectors_of_a_magic_are_found_from_the_end() -> None:
     assert found == [3 * MIB - 512, 2 * MIB + 512, 2 * MIB]
 
 
+@pytest.mark.parametrize(
+    ("within", "found"),
+    [
+        (512, [1536]),
+        (1023, [1536]),
+        (1024, [1536, 1024]),
+        (2047, [1536, 1024]),
+        (9999, [1536, 1024, 0]),
+    ],
+)
+def test_no_sector_before_the_part_that_is_searched(within: int, found: list[int]) -> None:
+    # given marks at sectors and beside them
+    data = bytearray(2048)
+    for at in (0, 300, 1024, 1100, 1536, 1537 + 4):
+        data[at : at + 4] = b"mark"
+
+    assert [*trailer.sectors(handmade.Memory(bytes(data)), b"mark", within)] == found
+
+
+def test_a_mark_that_is_cut_by_the_end_is_none() -> None:
+    assert [*trailer.sectors(handmade.Memory(bytes(1024) + b"mar"), b"mark")] == []
+
+
+@pytest.mark.parametrize(
+    ("marks", "found"),
+    [
+        ((), None),
+        ((0,), 0),
+        ((0, 777), 777),
+        ((2 * MIB - 4,), 2 * MIB - 4),
+        ((2 * MIB - 4, 2 * MIB - 5000), 2 * MIB - 4),
+        ((MIB - 1024,), MIB - 1024),
+        ((MIB - 1025,), None),
+    ],
+)
+def test_a_mark_anywhere_near_the_end(marks: tuple[int, ...], found: int | None) -> None:
+    data = bytearray(2 * MIB if max(marks, default=0) > 1000 else 2000)
+    for at in marks:
+        data[at : at + 4] = b"mark"
+
+    assert trailer.anywhere(handmade.Memory(bytes(data)), b"mark") == found
+
+
 # --- VMDK and DMG --------------------------------------------------------------------------------
 
 
