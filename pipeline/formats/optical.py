@@ -91,18 +91,15 @@ def find(reader: Reader, offset: int = 0) -> Optical | None:
     return replace(disc, offset=start + disc.offset, hybrid=disk_labels(reader, offset))
 
 
-def _both_endian(data: bytes, at: int, width: int) -> bool:
-    """Whether a number that is not zero stands there little-endian and then big-endian."""
-    little = data[at : at + width]
-    return (
-        len(little) == width and any(little) and little == data[at + width : at + 2 * width][::-1]
-    )
+def _both_endian(number: bytes) -> bool:
+    """Whether it is a number, not zero, that is little-endian and then big-endian."""
+    return any(number) and number == number[::-1]
 
 
 def _is_volume(sector: bytes) -> bool:
     if sector[0] not in (1, 2) or sector[1:6] not in _ISO_IDS:
         return False
-    numbers = _both_endian(sector, 80, 4) or _both_endian(sector, 128, 2)
+    numbers = _both_endian(sector[80:88]) or _both_endian(sector[128:132])
     return (sector[6] in (1, 2) and numbers) or _has_root_directory(sector)
 
 
@@ -114,19 +111,19 @@ def _has_root_directory(sector: bytes) -> bool:
 
 def _iso(sectors: bytes) -> Optical | None:
     """ISO 9660's descriptors among ``sectors``, in which the disc's place is counted."""
-    volume: tuple[int, bytes] | None = None
+    volumes: list[tuple[int, bytes]] = []
     boot: str | None = None
     for at, sector in _descriptors(sectors):
-        if sector[0] == 0 and sector[6] == 1:
+        if not sector[0] and sector[6] == 1:
             known = sector[7:].startswith(_EL_TORITO)
             boot = "El Torito" if known else _text(sector[7:39])
-        elif _is_volume(sector) and (volume is None or (sector[0] == 1 and volume[1][0] != 1)):
-            volume = (at, sector)
+        elif _is_volume(sector):
+            volumes.append((at, sector))
         elif sector[0] == 255:
             break
-    if volume is None:
+    if not volumes:
         return None
-    at, sector = volume
+    at, sector = min(volumes, key=lambda volume: volume[1][0])  # the first primary one, if any
     return Optical(
         "iso9660",
         _text(sector[40:72]),
@@ -160,7 +157,7 @@ def _text(raw: bytes) -> str | None:
 def _high_sierra(sectors: bytes) -> Optical | None:
     for at, sector in _split(sectors[: _NEAR * _SECTOR]):
         named = sector[9:14] == b"CDROM" and sector[14] == 1
-        if named and sector[8] in (1, 2) and _both_endian(sector, 0, 4):
+        if named and sector[8] in (1, 2) and _both_endian(sector[:8]):
             label, system = _text(sector[48:80]), _text(sector[16:48])
             return Optical("high-sierra", label, system, None, at, _SECTOR)
     return None

@@ -11,7 +11,7 @@ from handmade import Memory, patched
 from pipeline.formats import optical
 from pipeline.formats.optical import Optical
 
-BASE = 70_001  # of a disc that is not alone in its file
+BASE = 0x1FFF1  # of a disc that is not alone in its file
 VOLUME = handmade.volume(b"DISC")
 SIERRA = handmade.high_sierra()[32768 : 32768 + 2048]
 
@@ -161,6 +161,8 @@ def test_of_volumes_the_primary_one_s_names_count() -> None:
         ([second, second], "JOLIET", 16),
         ([handmade.TERMINATOR, VOLUME], None, None),
         ([second, handmade.TERMINATOR, VOLUME], "JOLIET", 16),
+        ([patched(VOLUME, 0, b"\3"), VOLUME], "DISC", 17),  # behind a volume's partition
+        ([patched(handmade.BOOT_RECORD, 6, b"\2"), VOLUME], "DISC", 17),
     ):
         found = disc(*enumerate(sectors, 16))
 
