@@ -137,6 +137,14 @@ def test_of_what_is_packed_68_kib_are_looked_at(sector: int, seen: bool) -> None
     assert ("iso-image" in rules(lzma.compress(disc))) is seen
 
 
+@pytest.mark.parametrize("pack", [gzip.compress, lzma.compress])
+def test_a_packed_disc_may_refer_far_back(pack: object) -> None:
+    # given what stands in front of it, which repeats after 20,000 bytes
+    area = random.Random(5).randbytes(20_000) * 2
+
+    assert "iso-image" in rules(pack(handmade.iso(area=area[:32768])))  # type: ignore[operator]
+
+
 @pytest.mark.parametrize(("more", "seen"), [(-1, True), (0, True), (1, False)])
 def test_of_a_packed_file_64_kib_are_opened(more: int, seen: bool) -> None:
     # given a stream that stores its data as it is, behind a name that is as long as need be

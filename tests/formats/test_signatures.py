@@ -134,3 +134,15 @@ def test_a_magic_at_the_very_start_of_a_short_file_is_found_from_its_end():
     assert trailer.anywhere(_Bytes(b"conectix" + bytes(600)), b"conectix") == 0
     assert trailer.anywhere(_Bytes(b"x" + b"conectix" * 2), b"conectix") == 9
     assert trailer.anywhere(_Bytes(bytes(600)), b"conectix") is None
+
+
+@pytest.mark.parametrize("length", range(1, 30))
+def test_a_stream_s_head_must_be_whole(length):
+    heads = {
+        "lzma": (b"\x5d\0\0\x10\0" + b"\xff" * 8 + b"\0" * 20, 14),
+        "gzip": (b"\x1f\x8b\x08\0" + b"\0" * 6 + b"\x4b" * 20, 10),
+        "zstd": (b"\x28\xb5\x2f\xfd\4" + b"\0" * 30, 6),
+        "bzip2": (b"BZh9\x31\x41\x59\x26\x53\x59" + b"\1" * 20, 10),
+    }
+    for name, (head, needed) in heads.items():
+        assert archive(head[:length]) == (name if length >= needed else None), name
