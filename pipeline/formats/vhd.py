@@ -279,11 +279,11 @@ def _sizes(footer: Footer, base: int) -> Iterator[Problem]:
 def _fixed(reader: Reader, footer: Footer, end: Located | None) -> Iterator[Problem]:
     """Whether the disk fills the file up to the footer."""
     room = reader.size if end is None else end.offset
-    if room < footer.current_size:
+    count = room - footer.current_size
+    if count < 0:
         detail = f"a fixed disk of {footer.current_size} bytes, and {room} are there"
         yield Problem("vhd-truncated", detail, 0, room)
-    elif room > footer.current_size:
-        count = room - footer.current_size
+    elif count:
         lie = "byte lies" if count == 1 else "bytes lie"
         detail = f"{count} {lie} between the disk's {footer.current_size} and the footer"
         yield Problem("vhd-trailing-bytes", detail, footer.current_size, count)

@@ -15,7 +15,7 @@ import operator
 from bisect import bisect_left
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from itertools import pairwise
+from itertools import islice, pairwise
 from typing import Any
 from uuid import UUID
 
@@ -199,18 +199,10 @@ def _blocks(
         (table.offset, table.offset + 4 * len(table.entries)),
         *taken,
     )
-    yield from _first(
-        _behind(table, sectors, limit, "vhd-truncated" if cut else "vhd-block-bounds")
-    )
-    yield from _first(_covering(table, sectors, regions))
-    yield from _first(_overlapping(table, sectors))
-
-
-def _first(problems: Iterator[Problem]) -> Iterator[Problem]:
-    for count, problem in enumerate(problems):
-        if count == _MOST:
-            return
-        yield problem
+    rule = "vhd-truncated" if cut else "vhd-block-bounds"
+    yield from islice(_behind(table, sectors, limit, rule), _MOST)
+    yield from islice(_covering(table, sectors, regions), _MOST)
+    yield from islice(_overlapping(table, sectors), _MOST)
 
 
 def _behind(table: Table, sectors: list[int], limit: int, rule: str) -> Iterator[Problem]:

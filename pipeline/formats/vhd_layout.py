@@ -82,8 +82,8 @@ def target_size(source_size: int) -> int:
     require_fits(source_size)
     blocks = max(1, -(-source_size // vhd.BLOCK_SIZE))
     whole, above = divmod(blocks, 4096)
-    if whole and 0 < above < 8:
-        blocks += 8 - above
+    if whole and above:
+        blocks += max(0, 8 - above)
     return blocks * vhd.BLOCK_SIZE
 
 

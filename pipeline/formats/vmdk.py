@@ -108,8 +108,8 @@ class Vmdk(Format):
 
     def stores(self, reader: Reader, offset: int, length: int) -> bool:
         """Whether grains lie there that are not compressed."""
-        head = reader.read(0, _HEADER_LENGTH)
-        if head[:4] != _SPARSE or len(head) < _HEADER_LENGTH:
+        head = padded(reader, 0, _HEADER_LENGTH)
+        if head[:4] != _SPARSE:
             return False
         header = Header.unpack(head)
         if [*_fields(header)] or header.flags & _COMPRESSED or header.directory_offset == _AT_END:
@@ -251,10 +251,10 @@ def _refers(header: Header, descriptor: Descriptor) -> bool:
         return True
     if (descriptor.create_type or _ONE_FILE[0]).lower() not in _ONE_FILE:
         return True
-    if descriptor.count != 1:
-        return descriptor.count > 1
-    extent = descriptor.extents[0]
-    return extent.kind != "SPARSE" or any(mark in extent.name for mark in "/\\:")
+    if not descriptor.extents:
+        return False
+    one = descriptor.extents[0]
+    return descriptor.count > 1 or one.kind != "SPARSE" or any(mark in one.name for mark in "/\\:")
 
 
 def _embedded(header: Header, descriptor: Descriptor) -> Iterator[Problem]:
@@ -305,7 +305,7 @@ def _places(header: Header, reader: Reader) -> Iterator[Problem]:
         grain=header.grain,
         entries=header.table_entries,
         compressed=bool(header.flags & _COMPRESSED),
-        data_from=max(1, header.descriptor_offset + header.descriptor_size),
+        data_from=header.descriptor_offset + header.descriptor_size,
     )
 
 
@@ -320,7 +320,7 @@ def _no_footer(header: Header, reader: Reader) -> Problem:
         found = Header.unpack(padded(reader, at, _HEADER_LENGTH))
         behind = reader.size - at - _FOOTER_TO_END
         placed = found.directory_offset != _AT_END and found.capacity == header.capacity
-        if placed and at > 0 and behind > 0:
+        if placed and behind > 0:
             detail = f"its footer, looked for at the end, has {counted(behind, 'byte')} behind it"
             return Problem("corrupt-header", detail, at, _HEADER_LENGTH)
     detail = "the footer with the directory's place is missing at the end"

@@ -67,10 +67,14 @@ def test_the_first_sector_with_data_is_told(at: int, sector: int) -> None:
     assert SectorBitmaps(whole).problems([2]) == [told(2, sector)]
 
 
-def test_zeros_alone_are_no_problem() -> None:
-    start = FIRST + PLACES[2] * STRIDE + 512
+@pytest.mark.parametrize("first", range(8))
+@pytest.mark.parametrize("after", range(1, 9))
+def test_zeros_between_sectors_with_data_are_no_problem(first: int, after: int) -> None:
+    mask = sum(0x80 >> sector for sector in range(8) if not first <= sector < after)
+    start = FIRST + PLACES[2] * STRIDE + 512 + first * 512
+    zeros = bytes(512 * max(0, after - first))
 
-    assert SectorBitmaps(image((2, 0)).also(start, bytes(4096))).problems([2]) == []
+    assert SectorBitmaps(image((2, mask)).also(start, zeros)).problems([1, 2, 4]) == []
 
 
 BIG = 4 * MIB  # bytes of a block whose bitmap has two sectors

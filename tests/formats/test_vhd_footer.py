@@ -307,4 +307,5 @@ def test_the_geometry_of_the_largest_disk_says_nothing() -> None:
     shape = {"cylinders": 65535, "heads": 16, "sectors": 255, "creator": b"vbox"}
 
     assert problems(fixed(**shape)) == []
-    assert by_rule(fixed(**shape | {"cylinders": 65534}), "vhd-size-ambiguous")
+    for other in ({"cylinders": 65534}, {"heads": 17}):
+        assert by_rule(fixed(**shape | other), "vhd-size-ambiguous")

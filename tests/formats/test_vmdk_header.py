@@ -276,7 +276,7 @@ def test_what_a_header_must_say_for_that(changes: dict[str, Any], held: bool) ->
     assert Vmdk().stores(made(size=FILE + 4096, **changes), 35 * 512, 512) is held
 
 
-@pytest.mark.parametrize("size", [511, 512])
+@pytest.mark.parametrize("size", [4, 78, 79, 511, 512])
 def test_a_header_that_is_cut_stores_nothing(size: int) -> None:
     assert not Vmdk().stores(Memory(head()[:size]), 0, 1)
 
