@@ -146,3 +146,22 @@ def test_a_stream_s_head_must_be_whole(length):
     }
     for name, (head, needed) in heads.items():
         assert archive(head[:length]) == (name if length >= needed else None), name
+
+
+@pytest.mark.parametrize("end", [b"\x55\xab", b"\xff\xff", b"\0\0", b"\x55\xa9", b"\x55\xaa"])
+def test_what_ends_like_a_boot_sector_is_no_stream(end):
+    lzma = b"\x5d\0\0\x10\0" + b"\xff" * 8 + b"\0"
+    damaged = b"\x1f\x8b\x08\0" + b"\0" * 6 + b"\xff" * 30
+
+    for name, head in (("lzma", lzma), ("gzip", damaged)):
+        expected = name if end != b"\x55\xaa" else None
+        assert archive(head.ljust(510, b"\1") + end + bytes(600)) == expected
+
+
+@pytest.mark.parametrize("comment", [b"", b"a", b"hi", b"\xff" * 300])
+def test_an_empty_zip_ends_with_its_comment(comment):
+    whole = b"PK\5\6" + bytes(16) + len(comment).to_bytes(2, "little") + comment
+
+    assert archive(whole) == "zip"
+    assert archive(whole + b"x") is None
+    assert archive(whole[:-1]) is None

@@ -68,10 +68,13 @@ class Mutant:
 
     @property
     def compiles(self) -> bool:
-        """Whether it is a program: a star before an argument is taken for a product, for one."""
+        """Whether it is a program: a star before an argument is taken for a product, for one.
+
+        Nor can cosmic-ray change an exception that is named with a dot among others.
+        """
         try:
             compile(self.source, self.file, "exec", dont_inherit=True)
-        except SyntaxError:
+        except (SyntaxError, AttributeError):
             return False
         return True
 
