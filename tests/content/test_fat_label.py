@@ -35,7 +35,7 @@ def wide(
     parts = {data + (number - 2) * size: part for number, part in clusters.items()}
     for number, after in zip(chain, [*chain[1:], 0x0FFFFFFF], strict=True):
         parts[6 * 512 + 4 * number] = struct.pack("<I", after | 0xA0000000)
-    return boot.ljust(512, b"\x66"), MemoryDisk(1 << 24, parts)
+    return boot.ljust(512, b"\x66"), MemoryDisk(1 << 40, parts)
 
 
 def label(made: tuple[bytes, MemoryDisk]) -> bytes | None:
@@ -51,6 +51,11 @@ ENTRIES: dict[str, tuple[list[bytes], bytes | None]] = {
     "none": ([fat_entry(b"F", FILE, 0)] * 3, None),
     "behind the end": ([bytes(32), fat_entry(NAME, LABEL, 0)], None),
     "before the end": ([fat_entry(NAME, LABEL, 0), bytes(32)], NAME),
+    "behind a zero in a name": ([fat_entry(b"A\0", FILE, 1), fat_entry(NAME, LABEL, 0)], NAME),
+    "behind a name that begins with zero": (
+        [fat_entry(b"\0A", FILE, 1), fat_entry(NAME, LABEL, 0)],
+        None,
+    ),
     "deleted": ([fat_entry(b"\xe5LD", LABEL, 0), fat_entry(NAME, LABEL, 0)], NAME),
     "begins with E5": ([fat_entry(b"\x05LD ONE", LABEL, 0)], b"\xe5LD ONE    "),
     "begins with 1": ([fat_entry(b"\x01LD ONE", LABEL, 0)], b"\x01LD ONE    "),
@@ -112,6 +117,14 @@ def test_the_chain_of_the_root_directory() -> None:
     assert label(wide([300, 5, 777], {300: FULL, 5: FULL, 777: HERE})) == NAME
     assert label(wide([300, 5, 777], {300: FULL, 5: FULL, 777: FULL, 6: HERE})) is None
     assert label(wide([300, 5], {300: HERE, 5: HERE.replace(NAME, b"MY OTHER   ")})) == NAME
+
+
+def test_a_chain_far_behind() -> None:
+    first, second = 0x01000203, 0x01000405
+
+    found = label(wide([first, second], {first: FULL, second: HERE}, table=140_000))
+
+    assert found == NAME
 
 
 @pytest.mark.parametrize(

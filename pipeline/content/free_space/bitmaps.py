@@ -25,8 +25,9 @@ _CLEAR = tuple(map(_clear_in_byte, range(256)))
 def clear_runs(bitmap: bytes, first: int, last: int) -> Iterator[tuple[int, int]]:
     """Runs of clear bits from ``first`` up to, not including, ``last``: (start, end), ascending."""
     begin = stop = 0
-    for match in _STRETCH.finditer(bitmap, first // 8, -(-last // 8)):
-        at, value = match.start() * 8, bitmap[match.start()]
+    before, part = _part(bitmap, first, last)
+    for match in _STRETCH.finditer(part):
+        at, value = (before + match.start()) * 8, part[match.start()]
         runs = ((0, (match.end() - match.start()) * 8),) if value == 0 else _CLEAR[value]
         for low, high in runs:
             if at + low == stop:
@@ -35,6 +36,12 @@ def clear_runs(bitmap: bytes, first: int, last: int) -> Iterator[tuple[int, int]
             yield from _cut(begin, stop, first, last)
             begin, stop = at + low, at + high
     yield from _cut(begin, stop, first, last)
+
+
+def _part(bitmap: bytes, first: int, last: int) -> tuple[int, bytes]:
+    """The bytes that hold the bits of a range, and how many come before them."""
+    before = first // 8
+    return before, bitmap[before : -(-last // 8)]
 
 
 def _cut(begin: int, stop: int, first: int, last: int) -> Iterator[tuple[int, int]]:
@@ -47,9 +54,9 @@ def count_clear(bitmap: bytes, first: int, last: int) -> tuple[int, int]:
     """How many bits of the range are clear, and in how many runs, without walking them."""
     if first >= last:
         return 0, 0
-    low, high = first // 8, -(-last // 8)
+    before, part = _part(bitmap, first, last)
     mask = (1 << (last - first)) - 1
-    free = ~(int.from_bytes(bitmap[low:high], "little") >> (first - low * 8)) & mask
+    free = ~(int.from_bytes(part, "little") >> (first - before * 8)) & mask
     return free.bit_count(), (free & ~(free << 1)).bit_count()
 
 

@@ -16,6 +16,7 @@ https://docs.kernel.org/filesystems/ext4/inodes.html, …/ext4/ifork.html
 
 from __future__ import annotations
 
+import itertools
 import re
 import stat
 import struct
@@ -85,13 +86,12 @@ def _inodes(blocks: Blocks, effort: Effort) -> Iterator[tuple[int, bytes]]:
         if not effort.allows(_COST):
             return
         bitmap = blocks.block(told.inode_bitmap, "inode bitmap")
-        at, table = -1, b""
-        for index in _set_bits(bitmap, told.inodes_used):
-            if index // per_block != at:
-                at = index // per_block
-                table = blocks.block(told.inode_table + at, "inode table")
-            begin = index % per_block * size
-            yield group * info.inodes_per_group + index + 1, table[begin : begin + size]
+        used = _set_bits(bitmap, told.inodes_used)
+        for at, indexes in itertools.groupby(used, lambda index: index // per_block):
+            table = blocks.block(told.inode_table + at, "inode table")
+            for index in indexes:
+                begin = index % per_block * size
+                yield group * info.inodes_per_group + index + 1, table[begin : begin + size]
 
 
 def _set_bits(bitmap: bytes, count: int) -> Iterator[int]:
@@ -136,12 +136,12 @@ def _extents(blocks: Blocks, raw: bytes, expected: int | None) -> Iterator[Run]:
     require(12 + 12 * entries <= len(raw), "an extent tree has too many entries")
     require(depth <= _MAX_DEPTH, "an extent tree is too deep")
     require(expected in (None, depth), "an extent tree's levels contradict")
-    for at in range(12, 12 + 12 * entries, 12):
-        if depth == 0:
-            length, high, low = struct.unpack_from("<HHI", raw, at + 4)
+    body = raw[12 : 12 + 12 * entries]
+    if depth == 0:
+        for length, high, low in struct.iter_unpack("<4xHHI", body):
             yield low | high << 32, length if length <= 0x8000 else length - 0x8000
-            continue
-        low, high = struct.unpack_from("<IH", raw, at + 4)
+        return
+    for low, high in struct.iter_unpack("<4xIH2x", body):
         child = low | high << 32
         yield child, 1
         require(blocks.inside(child, 1), "an extent tree leads outside")

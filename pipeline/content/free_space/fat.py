@@ -105,9 +105,8 @@ class FatMap:
         info = self.geometry
         first = max(0, low - info.data) // info.cluster
         last = -(-(high - info.data) // info.cluster)
-        each = _CHUNK // 4 if info.bits > 12 else info.clusters
         while first < last:
-            count = min(each, last - first)
+            count = min(_CHUNK // 4, last - first)
             for begin, end in self._free(first + 2, count):
                 start = info.data + (first + begin) * info.cluster
                 yield start, info.data + (first + end) * info.cluster

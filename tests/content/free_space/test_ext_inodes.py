@@ -88,6 +88,7 @@ KINDS: dict[str, tuple[bytes, Any]] = {
     "content and attributes": (inode(FILE, b"text", INLINE, attributes=5), [(5, 1)]),
     "other flags": (inode(FILE, struct.pack("<I", 8), ~(EXTENTS | INLINE) & 0xFFFFFFFF), [(8, 1)]),
     "a short link": (inode(LINK, b"/target", size=59), []),
+    "a short link with other flags": (inode(LINK, b"/target", 0x80, size=9), []),
     "a long link": (inode(LINK, struct.pack("<I", 500), size=60), [(500, 1)]),
     "a long link's extents": (inode(LINK, leaf((500, 1)), EXTENTS, size=60), [(500, 1)]),
     "a short link's extents": (inode(LINK, leaf((500, 1)), EXTENTS, size=9), [(500, 1)]),
@@ -171,6 +172,11 @@ def test_a_child_on_both_sides_of_the_end() -> None:
     info = replace(INFO, blocks=700)
 
     assert claims(inode(FILE, node(1, 699), EXTENTS), {699: leaf()}, info) == [(699, 1)]
+    indirect = struct.pack("<15I", *[0] * 12, 699, 0, 0)
+    assert claims(inode(FILE, indirect), {699: b"\1\0\0\0".ljust(KIB, b"\0")}, info) == [
+        (699, 1),
+        (1, 1),
+    ]
     for child in (0, 700):
         told = claims(inode(FILE, node(1, child), EXTENTS), {child: leaf()}, info)
         assert told == "an extent tree leads outside"

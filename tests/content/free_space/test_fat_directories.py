@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+import made_volumes as made
 import pytest
 from handmade import Memory
-from made_volumes import fat_entry
 
-from pipeline.content.free_space.base import KeptError
+from pipeline.content.free_space import fat
+from pipeline.content.free_space.base import Effort, KeptError
 from pipeline.content.free_space.fat import FatMap, Geometry
+from tests.content.free_space.kept import reason
 
 TABLE, TABLE_SIZE, ROOT, CLUSTER = 512, 1024, 5 * 512, 1024
 DATA = TABLE + 2 * TABLE_SIZE + ROOT
@@ -19,12 +21,12 @@ Listing = Sequence[bytes]
 
 def named(cluster: int, name: bytes = b"DIR", attributes: int = 0x10) -> bytes:
     """An entry of a directory; by default another directory."""
-    return fat_entry(name, attributes, cluster)
+    return made.fat_entry(name, attributes, cluster)
 
 
 def volume(root: Listing, directories: Mapping[int, Listing]) -> FatMap:
     """Directories by their first cluster; each begins with itself and what it lies in."""
-    data = bytearray(b"\xc7" * (DATA + CLUSTERS * CLUSTER))
+    data = bytearray(named(77, b"NOT HERE") * ((DATA + CLUSTERS * CLUSTER) // 32))
     parts = [(TABLE + 2 * TABLE_SIZE, b"".join(root).ljust(ROOT, b"\0"))]
     for number, listing in directories.items():
         own = named(number, b".") + named(0, b"..") + b"".join(listing)
@@ -33,15 +35,6 @@ def volume(root: Listing, directories: Mapping[int, Listing]) -> FatMap:
         data[at : at + len(part)] = part
     geometry = Geometry(12, TABLE, TABLE_SIZE, DATA, CLUSTER, CLUSTERS, 0xF8, 0, in_use=False)
     return FatMap(Memory(bytes(data)), geometry)
-
-
-def reason(root: Listing, directories: Mapping[int, Listing]) -> str | None:
-    """Why the places are not believed; None: they are."""
-    try:
-        volume(root, directories)._prove_places()
-    except KeptError as error:
-        return str(error)
-    return None
 
 
 NONE = "its boot sector puts a directory where none is"
@@ -80,7 +73,7 @@ CASES: dict[str, tuple[Listing, Mapping[int, Listing], str | None]] = {
 def test_where_directories_lie(name: str) -> None:
     root, directories, wanted = CASES[name]
 
-    assert reason(root, directories) == wanted
+    assert reason(volume(root, directories)._prove_places) == wanted
 
 
 def test_what_a_directory_says_of_itself() -> None:
@@ -98,10 +91,21 @@ def test_what_a_directory_says_of_itself() -> None:
         FatMap(memory.also(at + byte, b"\x99"), whole.geometry)._prove_places()
 
 
+@pytest.mark.parametrize("bits", [12, 16])
+def test_a_fat_without_directories_is_kept(bits: int) -> None:
+    whole = Memory(made.fat(bits))
+    found = fat.look(whole, Effort())
+    root = found.geometry.data - 512
+    assert found.free > 0
+
+    assert reason(fat.look, whole.also(root, bytes(512)), Effort()) == NOTHING
+
+
 @pytest.mark.parametrize(("bad", "wanted"), [(6, NONE), (5, None)])
 def test_sixty_four_directories_are_looked_at(bad: int, wanted: str | None) -> None:
     # given 70 of them, which are looked at from the last one on
     numbers = range(10, 80)
     root = [named(number) for number in numbers]
+    directories = {n: () for n in numbers if n != numbers[bad]}
 
-    assert reason(root, {n: () for n in numbers if n != numbers[bad]}) == wanted
+    assert reason(volume(root, directories)._prove_places) == wanted

@@ -177,6 +177,13 @@ def test_a_volume_that_is_a_byte_too_small() -> None:
     assert reason({**FAT12, "total32": 9}, size=1027 * 512) is None  # the first one counts
 
 
+def test_a_volume_of_a_sector_at_least() -> None:
+    words = "its boot sector would lie at byte 0, outside of it"
+
+    assert reason(FAT12, size=511) == words
+    assert reason({**FAT12, "sector": 7}, size=512) == _SECTOR
+
+
 def test_of_the_copy_all_that_counts_is_compared() -> None:
     # given a copy with one other byte: the name of who made it, where it lies, and its number differ
     own, differs = sector(FAT32), set()

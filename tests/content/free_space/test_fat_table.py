@@ -235,6 +235,16 @@ def test_where_a_table_is_too_large_its_count_is_told_instead() -> None:
     assert reason(told(77, 4097).prove, Effort(4097)) == "the two copies of its table differ"
 
 
+def test_only_whole_kib_of_a_table_cost_something() -> None:
+    found, entries = mapped(32, 382)
+    assert found.geometry.table_size == 1536
+
+    found.prove(Effort(5))
+
+    assert found.free == len(free_of(32, entries)) * CLUSTER
+    assert reason(found.prove, Effort(4)) == NOT_COUNTED
+
+
 def test_no_more_than_a_mib_is_read_at_once() -> None:
     size, clusters = (1 << 20) + 512 * 300, (1 << 18) + 128 * 300 - 2
     head = struct.pack("<II", 0x0FFFFFF8, 0x0FFFFFFF)

@@ -2,6 +2,7 @@
 
 import itertools
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -34,6 +35,47 @@ def test_runs_are_what_every_bit_says(bitmap, data):
     assert list(clear_runs(bitmap, first, last)) == runs
     assert count_clear(bitmap, first, last) == (sum(b - a for a, b in runs), len(runs))
     assert all_set(bitmap, first, last) == (not runs)
+
+
+class Watched(bytes):
+    """A bitmap that knows which of its bytes were looked at."""
+
+    def __getitem__(self, key):
+        self.seen = [*getattr(self, "seen", []), key]
+        return super().__getitem__(key)
+
+
+@pytest.mark.parametrize(
+    ("first", "last", "low", "high"),
+    [
+        (0, 1, 0, 1),
+        (7, 8, 0, 1),
+        (7, 9, 0, 2),
+        (8, 16, 1, 2),
+        (2500, 2600, 312, 325),
+        (2407, 2409, 300, 302),
+    ],
+)
+def test_of_a_large_bitmap_only_the_range_is_looked_at(first, last, low, high):
+    bitmap = Watched(bytes(400))
+
+    assert list(clear_runs(bitmap, first, last)) == [(first, last)]
+    assert count_clear(bitmap, first, last) == (last - first, 1)
+    assert not all_set(bitmap, first, last)
+    assert bitmap.seen == [slice(low, high)] * 3
+
+
+def test_runs_far_behind_and_none_in_no_range():
+    bitmap = b"\xff" * 5000 + b"\xf0\x00\x00\x0e" + b"\xff" * 9
+
+    assert list(clear_runs(bitmap, 0, 8 * len(bitmap))) == [
+        (40_000, 40_004),
+        (40_008, 40_025),
+        (40_028, 40_032),
+    ]
+    assert list(clear_runs(bitmap, 40_010, 40_010)) == []
+    assert count_clear(bitmap, 40_010, 40_010) == count_clear(bitmap, 40_010, 40_000) == (0, 0)
+    assert all_set(bitmap, 40_004, 40_008)
 
 
 @given(st.lists(st.tuples(st.integers(0, 50), st.integers(1, 9)), max_size=9))

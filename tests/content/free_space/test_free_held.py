@@ -155,7 +155,7 @@ def test_what_an_image_stores_is_cut_at_windows() -> None:
 
 @pytest.mark.parametrize(
     ("size", "window"),
-    [(GIB, 64 * MIB), (128 * GIB, 64 * MIB), (129 * GIB, 129 * GIB // 2048), (5, 64 * MIB)],
+    [(GIB, 64 * MIB), (128 * GIB, 64 * MIB), (129 * GIB + 77, 129 * GIB // 2048), (5, 64 * MIB)],
 )
 def test_how_large_windows_are(size: int, window: int) -> None:
     known = Asked(((0, 1),), size)
@@ -182,6 +182,14 @@ def test_how_much_is_deleted() -> None:
         "deleted": 25 * 4096,
         "areas": [space(known).areas[0].facts()],
     }
+
+
+def test_a_share_of_what_is_stored_in_whole_bytes() -> None:
+    # given one sample of three that is not zeros
+    known = Asked(((0, 10_000),), MIB)
+    disk = MemoryDisk(MIB, {8192: b"x"})
+
+    assert repr(held.deleted(disk, space(known), [Extent(0, MIB, "data")])) == "3333"
 
 
 def test_no_more_is_deleted_than_is_free() -> None:

@@ -66,6 +66,7 @@ def test_an_effort_for_maps_is_not_spent_on_witnesses() -> None:
         ([(0, 1), (1, 2), (3, 4)], [(0, 2), (3, 4)]),
         ([(5, 5)], []),
         ([(5, 5), (5, 5), (5, 6)], [(5, 6)]),
+        ([(int("5000"), int("5000")), (6000, 6001)], [(6000, 6001)]),
         ([(2, 3), (5, 5), (6, 7)], [(2, 3), (6, 7)]),
     ],
 )
@@ -145,14 +146,14 @@ def test_two_places_that_overlap() -> None:
 
 def test_as_many_places_as_are_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
     assert Occupied.MOST == 262_144
-    monkeypatch.setattr(Occupied, "MOST", 5)
+    monkeypatch.setattr(Occupied, "MOST", 500)
     occupied = Occupied()
-    for number in range(8 + 4):  # eight are open, and four are closed
+    for number in range(8 + 499):  # eight are open, and the others are closed
         occupied.add(10 * number, 1)
 
-    assert len(occupied.places()) == 12
+    assert len(occupied.places()) == 507
     words = "its metadata lies in too many places"
-    assert reason(lambda: occupied.add(1000, 1)) == words
+    assert reason(lambda: occupied.add(10_000, 1)) == words
 
 
 # -------------------------------------------------------------------------------------- the gaps
@@ -212,7 +213,7 @@ def test_two_tables_that_may_disagree() -> None:
 
 def swapped(page: int, last: int, size: int, version: int = 1) -> Memory:
     """A swap area in noise."""
-    data = Memory(b"\x3c" * size).also(page - 10, b"SWAPSPACE2")
+    data = Memory(b"\x7f" * size).also(page - 10, b"SWAPSPACE2")
     return data.also(1024, struct.pack("<II", version, last))
 
 

@@ -165,6 +165,21 @@ def test_a_window_is_asked_for_once(disk: Lying) -> None:
     assert known.ranges == [(1000, 2000), (2000, 3000), (3000, 4000), (4000, 5000), (5000, SIZE)]
 
 
+def test_windows_of_64_mib_and_runs_of_64_kib() -> None:
+    # given a run of 64 KiB, one that is a byte shorter, and a read over the border of two windows
+    kib, border = 1 << 10, 64 << 20
+    known = Once(
+        ((border - 90 * kib, border - 26 * kib), (border, border + 64 * kib - 1)), 3 * border
+    )
+    disk = MemoryDisk(3 * border, {})
+    free = FreeSpace((Area("x", "x", 0, disk.size, (Piece(0, 0, disk.size),), known),))
+
+    ZeroedView(disk, free).read(border - 100 * kib, 200 * kib)
+
+    assert known.ranges == [(0, border), (border, 2 * border)]
+    assert disk.asked == [(border - 100 * kib, 10 * kib), (border - 26 * kib, 126 * kib)]
+
+
 class Once(gaps.GapMap):
     """A map that knows what it was asked for, and may not be what it was."""
 
