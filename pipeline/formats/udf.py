@@ -20,7 +20,7 @@ from pipeline.source import Reader
 from pipeline.text import clean
 
 _START = 32768
-_NSR = (b"NSR02", b"NSR03")
+_NSR = (b"\0NSR02\1", b"\0NSR03\1")  # with the type in front and the version behind
 _RECOGNITION = frozenset({b"BEA01", b"NSR02", b"NSR03", b"TEA01", b"BOOT2", b"CD001", b"CDW02"})
 _BLOCKS = (2048, 512, 4096, 1024, 8192, 16384, 32768)
 _ANCHOR, _LOGICAL, _LAST = 2, 6, 8
@@ -52,18 +52,18 @@ def find(reader: Reader, sectors: bytes, base: int) -> Udf | None:
 def _recognised(sectors: bytes) -> int | None:
     """Where "NSR0x" stands in an unbroken run of descriptors."""
     for step in (2048, 4096, 8192, 16384, 32768):
-        for at in range(0, len(sectors) - 6, step):
-            name = sectors[at + 1 : at + 6]
-            if name in _NSR and sectors[at] == 0 and sectors[at + 6] == 1:
+        for at in range(0, len(sectors), step):
+            descriptor = sectors[at : at + 7]
+            if descriptor in _NSR:
                 return at
-            if name not in _RECOGNITION and at:
+            if descriptor[1:6] not in _RECOGNITION and at:
                 break
     return None
 
 
 def _tag(data: bytes, block: int) -> int | None:
     """The tag's kind, when its sum and its place are right."""
-    if len(data) < 16 or int.from_bytes(data[12:16], "little") != block:
+    if int.from_bytes(data[12:16], "little") != block:
         return None
     if (sum(data[:16]) - data[4]) & 0xFF != data[4]:
         return None

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import struct
+
 import edges_others
 import handmade
 import pytest
@@ -11,7 +13,7 @@ from handmade import Memory, patched
 from pipeline.formats import optical
 from pipeline.formats.optical import Optical
 
-BASE = 0x1FFF1  # of a disc that is not alone in its file
+BASE = 0xFFFF1  # of a disc that is not alone in its file
 VOLUME = handmade.volume(b"DISC")
 SIERRA = handmade.high_sierra()[32768 : 32768 + 2048]
 
@@ -184,23 +186,71 @@ def test_far_from_the_start_a_volume_counts_in_an_unbroken_run(
 
 @pytest.mark.parametrize("blocks", [1, 2, 15, 16, 17])
 @pytest.mark.parametrize("size", [512, 2048, 4096])
+@pytest.mark.parametrize("at", [300, (3 << 24) + 300])
 def test_the_label_is_looked_for_in_as_many_descriptors_as_the_anchor_tells(
-    size: int, blocks: int
+    size: int, blocks: int, at: int
 ) -> None:
     # given a label in the last block of the descriptors, behind others
-    at, base = 300, 5
+    base = BASE
     tag = edges_others._tag
     label = tag(6, at + blocks - 1, bytes(68) + (b"\x08NAME").ljust(127, b"\0") + b"\5")
     pieces = {
-        base + 256 * size: tag(2, 256, (blocks * size).to_bytes(4, "little") + b"\x2c\1\0\0").ljust(
-            512, b"\0"
-        ),
+        base + 256 * size: tag(2, 256, struct.pack("<II", blocks * size, at)).ljust(512, b"\0"),
         **{base + (at + n) * size: tag(1, at + n, bytes(496)) for n in range(blocks - 1)},
         base + (at + blocks - 1) * size: label.ljust(512, b"\0"),
     }
 
-    found = optical.find(vhd_files.MemoryDisk(320 * size + base + 40_000, pieces), base)
+    found = optical.find(vhd_files.MemoryDisk((at + 20) * size + base, pieces), base)
 
     assert found is not None
     assert (found.kind, found.offset) == ("udf", base + 256 * size)
     assert found.label == ("NAME" if blocks <= 16 else None)
+
+
+def recognised(*names: bytes, step: int = 2048, cut: int = 0, kind: int = 0) -> bool:
+    """Whether these descriptors make UDF; of the last one so many bytes are cut off, version and all."""
+    marks = [bytes([kind]) + name + b"\1" for name in names]
+    size = 32768 + step * (len(marks) - 1) + 7 - cut
+    pieces = {32768 + n * step: mark for n, mark in enumerate(marks)}
+    found = optical.find(vhd_files.MemoryDisk(size, pieces))
+    assert found is None or (found.offset, found.length) == (size - 7, 7)
+    return found is not None
+
+
+@pytest.mark.parametrize("step", [2048, 4096, 8192, 16384, 32768])
+def test_udf_is_recognised_in_an_unbroken_run_of_descriptors(step: int) -> None:
+    assert recognised(b"NSR02", step=step)
+    assert recognised(b"BEA01", b"NSR03", step=step)
+    assert recognised(b"CD001", b"BEA01", b"BOOT2", b"NSR02", step=step)
+    assert recognised(b"OTHER", b"NSR02", step=step)
+    assert not recognised(b"BEA01", b"BOOT2", b"OTHER", b"NSR02", step=step)
+    assert not recognised(b"BEA01", b"NSR04", step=step)
+    assert not recognised(b"BEA01", b"NSR02", step=step, cut=1)
+    assert not recognised(b"BEA01", b"NSR02", step=step, kind=1)
+
+
+@pytest.mark.parametrize("block", [255, 256, 257, 256 | 1 << 16, 256 | 1 << 24, 1 << 24])
+def test_an_anchor_says_that_it_is_block_256(block: int) -> None:
+    tag = edges_others._tag(2, block, struct.pack("<II", 2048, 260))
+    reader = vhd_files.MemoryDisk(300 * 2048, {256 * 2048: tag})
+
+    assert (optical.find(reader) is not None) is (block == 256)
+
+
+@pytest.mark.parametrize("kind", [1, 2, 3, 258, 0x200])
+def test_a_tag_s_kind_has_two_bytes(kind: int) -> None:
+    tag = edges_others._tag(kind, 256, struct.pack("<II", 2048, 260))
+    reader = vhd_files.MemoryDisk(300 * 2048, {256 * 2048: tag})
+
+    assert (optical.find(reader) is not None) is (kind == 2)
+
+
+def test_a_label_ends_where_its_last_byte_says() -> None:
+    for length, label in ((1, None), (2, "N"), (5, "NAME"), (8, "NAME IS")):
+        field = (b"\x08NAME IS LONGER").ljust(127, b"x") + bytes([length])
+        image = bytearray(handmade.udf())
+        image[260 * 2048 : 260 * 2048 + 212] = edges_others._tag(6, 260, bytes(68) + field)
+
+        assert getattr(optical.find(Memory(bytes(image))), "label", None) == label
+        cut = Memory(bytes(image[: 260 * 2048 + 84]))  # in front of its label
+        assert getattr(optical.find(cut), "label", None) is None
