@@ -14,7 +14,7 @@ from pipeline.source import Reader
 
 _SECTOR = 512
 _TEXT = 4096  # bytes that are all text in a text file
-_EXT = (1024 + 56, b"\x53\xef")
+_EXT = (1080, b"\x53\xef")  # of a superblock at 1024
 
 _DOCUMENTS = (
     (0, b"\x7fELF", "an ELF program"),
@@ -43,7 +43,7 @@ _DOCUMENTS = (
 _NOT_ASCII = bytes(range(128, 256))
 _UTF16 = {b"\xff\xfe": "utf-16-le", b"\xfe\xff": "utf-16-be"}
 _HTML = (b"<!doctype html", b"<html", b"<head", b"<?xml")
-_CONTROL = bytes(range(9)) + b"\x0b\x0e\x0f" + bytes(range(16, 27)) + b"\x1c\x1d\x1e\x1f\x7f"
+_CONTROL = frozenset({*range(32), 127}) - frozenset(b"\t\n\f\r\x1b")
 
 
 class Raw(Format):
@@ -58,7 +58,7 @@ class Raw(Format):
 
     def inspect(self, reader: Reader) -> Container:
         """The size; and whether the file is another thing altogether."""
-        if reader.size == 0:
+        if not reader.size:
             problem = Problem("empty-image", "the file has zero bytes", 0, 0)
             return Container(self.name, 0, problems=(problem,))
         words = _document(reader)
@@ -104,12 +104,11 @@ def _is_program(head: bytes) -> bool:
 
 def _is_text(head: bytes) -> bool:
     """No control characters but those of lines; a blank file is no text."""
-    if head[:2] in _UTF16:
-        text = head[2 : len(head) & ~1].decode(_UTF16[head[:2]], "replace")
-        return len(text) > 8 and _mostly_plain(text.encode("latin-1", "replace"))
-    if len(head) <= 8 or head.translate(None, _CONTROL) != head:
+    order = _UTF16.get(head[:2])
+    text = head[2:].decode(order, "replace").encode("latin-1", "replace") if order else head
+    if len(text) <= 8 or not _CONTROL.isdisjoint(text):
         return False
-    return _is_utf8(head) or _mostly_plain(head)
+    return (not order and _is_utf8(text)) or _mostly_ascii(text)
 
 
 def _is_utf8(head: bytes) -> bool:
@@ -121,8 +120,6 @@ def _is_utf8(head: bytes) -> bool:
     return True
 
 
-def _mostly_plain(text: bytes) -> bool:
+def _mostly_ascii(text: bytes) -> bool:
     """Whether it reads as an old 8-bit text would: three of four characters are ASCII's."""
-    if text.translate(None, _CONTROL) != text:
-        return False
     return 4 * len(text.translate(None, _NOT_ASCII)) >= 3 * len(text)

@@ -245,6 +245,16 @@ def test_a_tag_s_kind_has_two_bytes(kind: int) -> None:
     assert (optical.find(reader) is not None) is (kind == 2)
 
 
+@pytest.mark.parametrize("length", [2048, 1 << 16, 1 << 24, 3 << 30])
+def test_the_descriptors_are_as_long_as_the_anchor_says(length: int) -> None:
+    # given that another extent's length and place stand behind
+    image = bytearray(handmade.udf())
+    anchor = edges_others._tag(2, 256, struct.pack("<IIII", length, 260, 77, 88))
+    image[256 * 2048 : 256 * 2048 + 32] = anchor
+
+    assert getattr(optical.find(Memory(bytes(image))), "label", None) == "UDFDISC"
+
+
 def test_a_label_ends_where_its_last_byte_says() -> None:
     for length, label in ((1, None), (2, "N"), (5, "NAME"), (8, "NAME IS")):
         field = (b"\x08NAME IS LONGER").ljust(127, b"x") + bytes([length])

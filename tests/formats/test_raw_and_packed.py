@@ -84,6 +84,14 @@ def test_what_is_no_disk_is_named(name: str) -> None:
     assert rules(image, "disk.qcow2") - {"suffix-mismatch"} == {rule}
 
 
+@pytest.mark.parametrize("text", [b"a", "é".encode("latin-1") + b"abc"])
+@pytest.mark.parametrize(("at", "is_text"), [(4094, False), (4095, False), (4096, True)])
+def test_of_a_text_4_kib_are_looked_at(at: int, is_text: bool, text: bytes) -> None:
+    image = patched(text * (8192 // len(text)), at, b"\0")
+
+    assert (rules(image) == {"not-a-disk-image"}) is is_text
+
+
 def zipped() -> bytes:
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w") as archive:
