@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import islice, pairwise
 
 from pipeline.text import clean
 
@@ -79,9 +79,7 @@ def parse(data: bytes) -> Descriptor:
     """Read a descriptor; anything that is not understood is left out."""
     text = data.split(b"\0", 1)[0].decode("utf-8", "backslashreplace").replace("\r", "\n")
     settings: dict[str, str] = {}
-    for index, found in enumerate(_SETTING.finditer(text)):
-        if index == _MAX_SETTINGS:
-            break
+    for found in islice(_SETTING.finditer(text), _MAX_SETTINGS):
         settings.setdefault(found[1].lower(), found[2].strip())
     extents: list[Extent] = []
     count = size = 0

@@ -61,7 +61,7 @@ def check(
         yield Problem("header-limits", f"a grain directory of {count} entries", 12, 52)
         return
     place = Region("the grain directory", directory * 512, count * 4, (56, 8))
-    if not 0 < directory < 1 << 54:
+    if not directory or directory >= 1 << 54:
         yield Problem("corrupt-header", f"the grain directory's sector is {directory}", 56, 8)
         return
     problems = [*outside(place, reader.size, size)]

@@ -253,25 +253,36 @@ def test_of_a_cut_file_what_lies_behind_the_end_is_lost() -> None:
     )
 
 
+@pytest.mark.parametrize("at", [AT, AT + 512])
 @pytest.mark.parametrize(
-    ("sector", "start"),
-    [
-        (AT // 512 - 9, None),
-        (AT // 512 - 8, AT),
-        (AT // 512, AT),
-        (AT // 512 + 2, AT),
-        (AT // 512 + 3, None),
-    ],
+    ("by", "told"), [(-9, False), (-8, True), (0, True), (2, True), (3, False)]
 )
-def test_a_block_over_a_header_at_an_odd_place(sector: int, start: int | None) -> None:
-    image = Memory(small(tail=6 * STRIDE + ROOM, footer={"data_offset": AT}))
-    image = image.also(AT, image.read(512, 1024)).also(TABLE + 4 * 4, be32(sector))
+def test_a_block_over_a_header_at_an_odd_place(at: int, by: int, told: bool) -> None:
+    sector = at // 512 + by
+    image = Memory(small(tail=6 * STRIDE + ROOM, footer={"data_offset": at}))
+    image = image.also(at, image.read(512, 1024)).also(TABLE + 4 * 4, be32(sector))
 
     found = look(image, limit=END + 3 * STRIDE).problems
 
-    told = [item for item in found if item.rule == "vhd-block-bounds"]
-    detail = f"block 4 at {sector * 512} covers metadata at {start}"
-    assert told == ([] if start is None else [Problem("vhd-block-bounds", detail, TABLE + 16, 4)])
+    detail = f"block 4 at {sector * 512} covers metadata at {at}"
+    assert [item for item in found if item.rule == "vhd-block-bounds"] == (
+        [Problem("vhd-block-bounds", detail, TABLE + 16, 4)] if told else []
+    )
+
+
+@pytest.mark.parametrize(("by", "told"), [(-9, False), (-8, True), (0, True), (1, False)])
+def test_a_block_over_the_table(by: int, told: bool) -> None:
+    # given a table of 512 bytes at an odd sector
+    at = FIRST + 3 * STRIDE
+    disk = {"current_size": 128 * BLOCK}
+    image = Memory(
+        small(tail=6 * STRIDE, footer=disk, header={"table_offset": at, "entries": 128})
+    ).also(at, be32(at // 512 + by) + b"\xff" * 508)
+
+    found = look(image, limit=FIRST + 6 * STRIDE).problems
+
+    detail = f"block 0 at {at + 512 * by} covers metadata at {at}"
+    assert found == ([Problem("vhd-block-bounds", detail, at, 4)] if told else [])
 
 
 def test_blocks_over_one_another() -> None:

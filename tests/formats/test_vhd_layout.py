@@ -287,6 +287,7 @@ def test_the_plan_is_what_another_process_needs() -> None:
         (4 * MIB, [0, 0], files.UUID_1, 0, "the block numbers are not ascending"),
         (4 * MIB, [], UUID(int=0), 0, "the unique id must not be zero, the time stamp must fit"),
         (4 * MIB, [], files.UUID_1, 1 << 32, "the unique id must not be zero, the time stamp"),
+        (4 * MIB, [], files.UUID_1, 1 << 33, "the unique id must not be zero, the time stamp"),
         (4 * MIB, [], files.UUID_1, -1, "the unique id must not be zero, the time stamp"),
     ],
 )

@@ -89,6 +89,16 @@ def test_where_many_blocks_are() -> None:
     ]
     assert all(layout.block_at(number) is None for number in (0, 2, 4, 300, 602, 603, 699, 10**6))
     assert layout.size == first + 299 * STRIDE + BLOCK + 512
+    for n in (0, 1, 2, 150, 298, 299):
+        place = first + n * STRIDE
+        pieces = layout.pieces(place - 300, 300 + BLOCK + 100)
+        assert [
+            (piece.offset, piece.length, piece.kind, piece.source_offset) for piece in pieces
+        ] == [
+            (place - 300, 300, "literal", 0),
+            (place, BLOCK, "source", stored[n] * BLOCK),
+            (place + BLOCK, 100, "literal" if n == 299 else "zero", 0),
+        ]
     numbers = struct.unpack(">700I", layout.headers[1536 : 1536 + 2800])
     assert [n for n in range(700) if numbers[n] != 0xFFFFFFFF] == stored
     assert numbers[601] == (first + 299 * STRIDE - 512) // 512

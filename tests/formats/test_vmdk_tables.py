@@ -43,7 +43,7 @@ def test_sound_ones() -> None:
 # --- the directory -----------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("directory", [0, 1 << 54])
+@pytest.mark.parametrize("directory", [0, 1 << 54, (1 << 54) + 1, (1 << 64) - 2])
 def test_a_directory_at_no_sector(directory: int) -> None:
     detail = f"the grain directory's sector is {directory}"
 
