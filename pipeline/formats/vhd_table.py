@@ -107,7 +107,7 @@ class Batmap:
     def _readable(self, batmap: BatmapHeader, entries: int, limit: int) -> bool:
         if batmap.version not in (BATMAP_SIGNED, BATMAP_VERSION):
             self._wrong(f"its version is 0x{batmap.version:08x}", 20, 4)
-        elif not 0 < batmap.sectors <= MAX_TABLE // _BITS or batmap.sectors * _BITS < entries:
+        elif not batmap.sectors or not entries <= batmap.sectors * _BITS <= MAX_TABLE:
             self._wrong(f"{batmap.sectors} sectors for {entries} blocks", 16, 4)
         elif batmap.offset < self._at + vhd.BATMAP_HEADER_SIZE or batmap.offset % vhd.SECTOR:
             self._wrong(f"the map is at {batmap.offset}", 8, 8)

@@ -287,7 +287,7 @@ def _places(header: Header, reader: Reader) -> Iterator[Problem]:
         yield from outside(place, reader.size, size)
     place = Region("the overhead", 0, header.overhead * 512, (64, 8))
     yield from outside(place, reader.size, size)
-    if header.flags & _REDUNDANT and header.redundant_offset not in (0, _AT_END):
+    if header.flags & _REDUNDANT and header.redundant_offset != _AT_END:
         place = Region("the redundant directory", header.redundant_offset * 512, 512, (48, 8))
         yield from outside(place, reader.size, size)
     directory = header.directory_offset
@@ -311,7 +311,7 @@ def _places(header: Header, reader: Reader) -> Iterator[Problem]:
 
 def _footer(reader: Reader) -> Header | None:
     data = reader.read(reader.size - _FOOTER_TO_END, _HEADER_LENGTH)
-    return Header.unpack(data) if data[:4] == _SPARSE and len(data) == _HEADER_LENGTH else None
+    return Header.unpack(data) if data[:4] == _SPARSE else None
 
 
 def _no_footer(header: Header, reader: Reader) -> Problem:

@@ -69,7 +69,7 @@ def is_descriptor(head: bytes) -> bool:
     qemu asks for comments, blank lines and then a version; VMware for its first comment.  Either may
     come late, so a text with the mark or with an extent and a version anywhere early counts as well.
     """
-    early = head[:_EARLY].split(b"\0", 1)[0].removeprefix(b"\xef\xbb\xbf")
+    early = head[:_EARLY].partition(b"\0")[0].removeprefix(b"\xef\xbb\xbf")
     if _QEMU.match(early) or _MARK.search(early):
         return True
     return b"createtype" in early.lower() and bool(_EXTENT_START.search(head))
@@ -77,7 +77,7 @@ def is_descriptor(head: bytes) -> bool:
 
 def parse(data: bytes) -> Descriptor:
     """Read a descriptor; anything that is not understood is left out."""
-    text = data.split(b"\0", 1)[0].decode("utf-8", "backslashreplace").replace("\r", "\n")
+    text = data.partition(b"\0")[0].decode("utf-8", "backslashreplace").replace("\r", "\n")
     settings: dict[str, str] = {}
     for found in islice(_SETTING.finditer(text), _MAX_SETTINGS):
         settings.setdefault(found[1].lower(), found[2].strip())

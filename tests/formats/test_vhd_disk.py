@@ -59,3 +59,9 @@ def test_a_bitmap_is_whole_sectors(block: int, bitmap: int) -> None:
 
     assert disk.bitmap_size == bitmap
     assert disk.block_at(1) == FIRST + STRIDE + bitmap
+
+
+def test_what_stands_behind_the_table_is_no_block() -> None:
+    disk = DynamicDisk(vhd().also(1536 + 4 * BLOCKS, b"\0\0\0\7"))
+
+    assert [disk.block_at(n) for n in (BLOCKS, BLOCKS + 1, 1 << 31)] == [None] * 3

@@ -276,6 +276,13 @@ def test_what_a_header_must_say_for_that(changes: dict[str, Any], held: bool) ->
     assert Vmdk().stores(made(size=FILE + 4096, **changes), 35 * 512, 512) is held
 
 
+def test_what_stands_behind_a_grain_table_is_no_grain() -> None:
+    image = made(size=FILE + 8192, pieces={13 * 512 + 16: le32(43) + le32(51)})
+
+    assert Vmdk().stores(image, 43 * 512, 512)
+    assert not Vmdk().stores(image, 51 * 512, 512)
+
+
 @pytest.mark.parametrize("size", [4, 78, 79, 511, 512])
 def test_a_header_that_is_cut_stores_nothing(size: int) -> None:
     assert not Vmdk().stores(Memory(head()[:size]), 0, 1)
