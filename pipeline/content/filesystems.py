@@ -112,17 +112,17 @@ def describe(reader: Reader, offset: int = 0, length: int | None = None) -> File
 
 def _near(head: bytes) -> str | None:
     for at, magic, name in _MAGICS:
-        if head[at : at + len(magic)] == magic:
+        if head.startswith(magic, at):
             return name
     return None
 
 
 def _ext(head: bytes) -> str | None:
     """ext2, 3 or 4 by the features, as libblkid tells them apart."""
-    features = head[1024 + 0x5C : 1024 + 0x68]
-    if head[1080:1082] != b"\x53\xef" or len(features) < 12:
+    block = head[1024:]
+    if len(block) < 0x68 or block[0x38:0x3A] != b"\x53\xef":
         return None
-    compatible, incompatible, read_only = struct.unpack("<III", features)
+    compatible, incompatible, read_only = struct.unpack_from("<III", block, 0x5C)
     if incompatible & 0x8:
         return "jbd"
     if incompatible & ~0x16 or read_only & ~0x7:
@@ -132,7 +132,8 @@ def _ext(head: bytes) -> str | None:
 
 def _lvm(head: bytes) -> str | None:
     for at in range(0, 2048, 512):
-        if head[at : at + 8] == b"LABELONE" and head[at + 24 : at + 32] == b"LVM2 001":
+        label = head[at : at + 512]
+        if label[:8] == b"LABELONE" and label[24:32] == b"LVM2 001":
             return "LVM2_member"
     return None
 
@@ -144,7 +145,7 @@ def _fat(head: bytes) -> str | None:
     sector, cluster, reserved, copies = struct.unpack_from("<HBHB", head, 11)
     if sector not in (512, 1024, 2048, 4096) or not reserved or copies not in (1, 2):
         return None
-    if cluster == 0 or cluster & (cluster - 1) or head[21] < 0xF0:
+    if not cluster or cluster & (cluster - 1) or head[21] < 0xF0:
         return None
     return "vfat"
 
@@ -164,7 +165,7 @@ def _zfs(reader: Reader, offset: int) -> str | None:
     """The newest of 128 uberblocks may be anywhere in the ring, so four of them must be there."""
     ring = reader.read(offset + 128 * 1024, 128 * 1024)
     magic = struct.pack("<Q", 0x00BAB10C)
-    found = sum(ring[at : at + 8] == magic for at in range(0, len(ring), 1024))
+    found = sum(ring.startswith(magic, at) for at in range(0, len(ring), 1024))
     return "zfs_member" if found >= 4 else None
 
 
@@ -185,8 +186,7 @@ def _uuid(raw: bytes) -> str | None:
 
 def _ext_details(kind: str, read: _Read) -> FileSystem:
     block = read(1024, 1024)
-    state = int.from_bytes(block[0x3A:0x3C], "little")
-    incompatible = int.from_bytes(block[0x60:0x64], "little")
+    state, incompatible = block[0x3A], block[0x60]  # the flags that count are in the low bytes
     detail = None
     if incompatible & 0x4:
         detail = "its journal holds changes that were not written back"
@@ -225,7 +225,7 @@ def _btrfs_details(kind: str, read: _Read) -> FileSystem:
 def _fat_details(kind: str, read: _Read) -> FileSystem:
     """FAT32 has its serial at 67; FAT12 and FAT16, which give a sectors-a-FAT at 22, at 39."""
     head = read(0, HEAD)
-    small = int.from_bytes(head[22:24], "little") != 0
+    small = any(head[22:24])
     at, state = (39, head[37]) if small else (67, head[65])
     serial = head[at : at + 4][::-1].hex().upper()
     detail = _fat_trouble(state, *_fat_marks(head, read))
