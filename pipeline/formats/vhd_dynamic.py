@@ -55,11 +55,11 @@ class Dynamic:
 def inspect(reader: Reader, footer: Footer, limit: int, *, cut: bool) -> Dynamic:
     """Judge what lies before the footer at ``limit``; ``cut``: there is none, the file just ends."""
     found = Dynamic()
-    data = reader.read(footer.data_offset, vhd.HEADER_SIZE)
-    if footer.data_offset + vhd.HEADER_SIZE > limit or len(data) < vhd.HEADER_SIZE:
+    if footer.data_offset + vhd.HEADER_SIZE > limit:
         detail = f"the header should be at {footer.data_offset}, the file ends at {limit}"
         found.problems.append(Problem("vhd-header", detail, 16, 8))
         return found
+    data = reader.read(footer.data_offset, vhd.HEADER_SIZE)
     header = Header.unpack(data)
     found.problems += _header(header, data, footer.data_offset)
     if any(problem.rule == "vhd-header" for problem in found.problems):
@@ -94,9 +94,9 @@ def inspect(reader: Reader, footer: Footer, limit: int, *, cut: bool) -> Dynamic
 
 def stores(reader: Reader, footer: Footer, offset: int, length: int) -> bool:
     """Whether a block's data lies at these bytes of the file."""
-    data = reader.read(footer.data_offset, vhd.HEADER_SIZE)
-    if len(data) < vhd.HEADER_SIZE:
+    if footer.data_offset + vhd.HEADER_SIZE > reader.size:
         return False
+    data = reader.read(footer.data_offset, vhd.HEADER_SIZE)
     header = Header.unpack(data)
     broken = any(item.rule == "vhd-header" for item in _header(header, data, footer.data_offset))
     if broken or 4 * header.entries > BOUNDED_TABLE or [*_table_place(header, footer, reader.size)]:

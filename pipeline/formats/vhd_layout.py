@@ -129,7 +129,7 @@ class VhdLayout:
         """
         if virtual_size != target_size(virtual_size):
             raise ValueError(f"{virtual_size} is not a size that target_size() gives")
-        if uuid.int == 0 or not 0 <= timestamp < 1 << 32:
+        if not uuid.int or not 0 <= timestamp < 1 << 32:
             raise ValueError("the unique id must not be zero, the time stamp must fit 32 bits")
         self.virtual_size = virtual_size
         self.blocks = array("I", blocks)

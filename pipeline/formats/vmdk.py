@@ -249,7 +249,7 @@ def _refers(header: Header, descriptor: Descriptor) -> bool:
     """
     if header.capacity == 0 or descriptor.parent is not None:
         return True
-    if (descriptor.create_type or _ONE_FILE[0]).lower() not in _ONE_FILE:
+    if descriptor.create_type and descriptor.create_type.lower() not in _ONE_FILE:
         return True
     if not descriptor.extents:
         return False
