@@ -43,9 +43,9 @@ from pipeline.source import Reader
 from pipeline.text import clean, size
 
 _VHD, _FOREIGN = Vhd(), ForeignFormat()
-_CONTAINERS: tuple[Format, ...] = (Qcow2(), Vmdk(), Vhdx(), Vdi(), _FOREIGN, _VHD, Luks())
+_IMAGES: tuple[Format, ...] = (Qcow2(), Vmdk(), Vhdx(), Vdi(), _FOREIGN, _VHD)
 
-FORMATS: tuple[Format, ...] = (OpticalDisc(), *_CONTAINERS, Archive(), Raw())
+FORMATS: tuple[Format, ...] = (OpticalDisc(), *_IMAGES, Luks(), Archive(), Raw())
 """Every format, in the order in which they are asked: a disc is a disc whatever else it is."""
 
 ACCEPTED = frozenset({"raw", "qcow2", "vhd", "vmdk", "vhdx", "vdi"})
@@ -210,7 +210,7 @@ def _lost_end(meant: str, suffix: str, reader: BoundedReader) -> Problem | None:
 
 @dataclass(frozen=True)
 class _Start:
-    """The first part of a reader, as if it ended there."""
+    """The first part of a reader, for who asks for nothing behind its size."""
 
     reader: Reader
 
@@ -219,7 +219,7 @@ class _Start:
         return min(self.reader.size, 1 << 20)
 
     def read(self, offset: int, length: int) -> bytes:
-        return self.reader.read(offset, min(length, self.size - offset))
+        return self.reader.read(offset, length)
 
 
 def nested(view: Reader) -> str | None:
@@ -229,10 +229,5 @@ def nested(view: Reader) -> str | None:
     headers count: a footer that was left at the end of a disk makes no tool misread its start.
     """
     bounded = BoundedReader(_Start(view))
-    for format_ in _CONTAINERS:
-        if isinstance(format_, Luks):
-            continue
-        signature = format_.signature(bounded)
-        if signature is not None:
-            return signature
-    return None
+    signatures = (format_.signature(bounded) for format_ in _IMAGES)
+    return next((signature for signature in signatures if signature is not None), None)

@@ -32,6 +32,17 @@ class Foreign:
 
 _QEMU = "https://gitlab.com/qemu-project/qemu/-/blob/master/"
 
+_DMG = Foreign(
+    "dmg",
+    -512,
+    b"koly\0\0\0\x04",
+    "an Apple disk image (DMG)",
+    _QEMU + "block/dmg.c",
+    -20,  # 492 in a trailer of 512 bytes
+    size_order="big",
+    size_unit=512,
+)
+
 ROWS = (
     Foreign(
         "qcow",
@@ -69,16 +80,7 @@ ROWS = (
         "a compressed loop image (cloop)",
         _QEMU + "block/cloop.c",
     ),
-    Foreign(
-        "dmg",
-        -512,
-        b"koly\0\0\0\x04",
-        "an Apple disk image (DMG)",
-        _QEMU + "block/dmg.c",
-        -20,  # 492 in a trailer of 512 bytes
-        size_order="big",
-        size_unit=512,
-    ),
+    _DMG,
     Foreign(
         "dmg",
         0,
@@ -172,8 +174,6 @@ ROWS = (
         "https://github.com/volatilityfoundation/volatility/wiki/VMware-Snapshot-File",
     ),
 )
-
-_DMG = next(row for row in ROWS if row.name == "dmg" and row.offset < 0)
 
 
 class ForeignFormat(Format):

@@ -184,6 +184,30 @@ def test_a_disc_in_a_fixed_vhd_is_a_disc() -> None:
     assert "iso-image" in gates(found)
 
 
+@pytest.mark.parametrize("suffix", ["vhd", "qcow2", "vdi", "vmdk", "vhdx", "dmg", "iso", "xz"])
+@pytest.mark.parametrize(
+    "image", [handmade.vdi(), handmade.vmdk(), handmade.qcow2(), fixed_vhd(DISK), DISK + bytes(MIB)]
+)
+def test_a_name_for_another_format_is_advice(image: bytes, suffix: str) -> None:
+    found = formats.identify(Memory(image), name=f"disk.{suffix}")
+
+    kind = found.container.format
+    expected = {"suffix-mismatch": (None, None)} if suffix != kind else {}
+    if suffix == "vhd" and kind == "raw":
+        expected = {"vhd-footer": (len(image) - 512, None)}
+    told = {item.rule: (item.offset, item.length) for item in found.problems}
+    told.pop("vhd-size-ambiguous", None)  # of this fixed VHD, whatever its name
+    assert told == expected
+
+
+@pytest.mark.parametrize("kind", [3, 4, 7])
+def test_a_disc_with_the_footer_of_a_vhd_that_is_not_fixed_is_a_disc(kind: int) -> None:
+    found = formats.identify(Memory(handmade.iso() + handmade.vhd_footer(MIB, kind=kind)))
+
+    assert found.container.format == "iso"
+    assert {"iso-image", "polyglot"} <= {item.rule for item in found.problems}
+
+
 @pytest.mark.parametrize("inner", [handmade.qcow2(), handmade.vmdk_descriptor(), handmade.vdi()])
 def test_an_image_in_a_fixed_vhd_is_a_polyglot(inner: bytes) -> None:
     assert "polyglot" in rules(fixed_vhd(inner[: 2 * MIB]))

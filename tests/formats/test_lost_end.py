@@ -133,6 +133,24 @@ def test_a_mark_anywhere_near_the_end(marks: tuple[int, ...], found: int | None)
     assert trailer.anywhere(handmade.Memory(bytes(data)), b"mark") == found
 
 
+@pytest.mark.parametrize(
+    ("size", "searched", "at"),
+    [
+        (300, "300 bytes", 0),
+        (512, "512 bytes", 0),
+        (513, "513 bytes", 1),
+        (MIB, "1 MiB", MIB - 512),
+        (3 * MIB, "1 MiB", 3 * MIB - 512),
+    ],
+)
+def test_where_a_footer_was_looked_for_is_said(size: int, searched: str, at: int) -> None:
+    found = formats.identify(handmade.Memory(bytes(size)), name="disk.vhd").problems
+
+    (problem,) = (item for item in found if item.rule == "vhd-footer")
+    assert problem.detail.endswith(f"nor is there one in the last {searched}")
+    assert problem.offset == at
+
+
 # --- VMDK and DMG --------------------------------------------------------------------------------
 
 
