@@ -166,8 +166,8 @@ def _runs(pointers: Iterable[int]) -> Iterator[Run]:
         if count and pointer == first + count:
             count += 1
             continue
-        if count and first:
+        if count:
             yield first, count
         first, count = pointer, 1 if pointer else 0
-    if count and first:
+    if count:
         yield first, count

@@ -119,7 +119,7 @@ _TEXTS = {
     "behind the end": _text({"swap": _segments((248, 5))}),
     "striped": _text({"root": _segments((0, 43), stripes=2)}),
     "mirrored": _text({"root": _segments((0, 43), kind="raid1")}),
-    "elsewhere": _text({"root": _ROOT.replace("pv0", "pv1")}),
+    "elsewhere": _text({"root": _ROOT.replace("pv0", "pv1"), "swap": _OTHER}),
     "damaged": "vg {",
     "unsummed": _text({"root": _ROOT}) + "# x",
 }

@@ -90,6 +90,7 @@ KINDS: dict[str, tuple[bytes, Any]] = {
     "a short link": (inode(LINK, b"/target", size=59), []),
     "a short link with other flags": (inode(LINK, b"/target", 0x80, size=9), []),
     "a long link": (inode(LINK, struct.pack("<I", 500), size=60), [(500, 1)]),
+    "a longer link": (inode(LINK, struct.pack("<I", 500), size=300), [(500, 1)]),
     "a long link's extents": (inode(LINK, leaf((500, 1)), EXTENTS, size=60), [(500, 1)]),
     "a short link's extents": (inode(LINK, leaf((500, 1)), EXTENTS, size=9), [(500, 1)]),
     "a file of 9 bytes": (inode(FILE, struct.pack("<I", 500), size=9), [(500, 1)]),

@@ -16,6 +16,7 @@ from pipeline.content.free_space import (
     FreeSpace,
     _require_apart,
     gaps,
+    survey,
     swap,
 )
 from pipeline.content.free_space.base import (
@@ -31,6 +32,7 @@ from pipeline.content.free_space.base import (
 from pipeline.content.partitions import Partition, PartitionTable
 from pipeline.model import digest
 from tests.content.free_space.kept import reason
+from tests.content.test_every_edge import _mbr
 
 MIB = 1 << 20
 FAR = 1 << 40
@@ -52,6 +54,8 @@ def test_an_effort_for_maps_is_not_spent_on_witnesses() -> None:
 
     assert not effort.allows(11)
     assert effort.counts(39)
+    assert Effort().allows(FAR)
+    assert Effort().counts(FAR)
     assert not effort.counts(1)
     assert not Effort(10).counts(41)
     assert not Effort(10).counts(40)
@@ -283,6 +287,16 @@ def test_free_spans_of_areas_in_pieces() -> None:
         for high in edges:
             assert list(whole.between(low, high)) == list(clipped(truth, low, high)), (low, high)
     assert (whole.free, whole.runs) == (80 + 190 + 50, 3)
+
+
+def test_gaps_of_a_disk() -> None:
+    # given partitions from 1 to 3 MiB and from 5 to 6 MiB on a disk of 16 MiB
+    disk = _mbr((0, 0x83, 2048, 4096), (0, 0x83, 10_240, 2048), size=16 * MIB)
+
+    found = survey(disk)
+
+    assert list(found.between(0, 16 * MIB)) == [(3 * MIB, 5 * MIB), (6 * MIB, 15 * MIB)]
+    assert list(found.between(4 * MIB, 7 * MIB)) == [(4 * MIB, 5 * MIB), (6 * MIB, 7 * MIB)]
 
 
 def test_what_names_it() -> None:
