@@ -383,7 +383,8 @@ def pieces_of_a_file() -> Iterator[str]:
     content = bytes(range(256)) * (3 * mib // 256) + b"end"
     for start, size in ((0, len(content)), (mib + 3, mib + 7), (len(content) - 3, 3)):
         for asked in (
-            [(0, 4)], [(0, 4), (2, 8)], [(0, mib)], [(mib - 2, 4)], [(0, size)], [(4, 2), (0, 2)],
+            [(0, 4)], [(0, 4), (2, 8)], [(0, mib)], [(0, 4), (mib - 2, 4)],
+            [(8, 4), (2, 4), (mib + 6, 4)], [(mib - 2, 4)], [(0, size)], [(4, 2), (0, 2)],
             [(size - 1, 4)], [(size, 1)], [(mib, 1), (mib, 2), (mib - 1, 1)], [(0, 0)], [(mib // 2, mib)],
         ):  # fmt: skip
             tree = Counting({"f": content})

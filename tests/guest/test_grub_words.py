@@ -152,6 +152,27 @@ def test_what_a_loop_goes_over(pattern, said):
     assert run(f"for i in {pattern}; do echo $i; done")[0] == said
 
 
+def test_a_command_is_no_longer_than_the_limit():
+    # given words that count as two characters each
+    given = script.parse("a " * 40_000)[0].words
+
+    assert words.MAX_TEXT == 1 << 16
+    assert len(words.texts(given, {})) == 1 << 15
+    assert len(words.texts(given[: 1 << 15], {})) == 1 << 15
+
+
+@pytest.mark.parametrize(
+    ("length", "found"), [(8190, ["y", "y"]), (8191, ["y"]), (8192, [""]), (9000, [""])]
+)
+def test_what_is_behind_a_long_part_of_a_word(length, found):
+    (command,) = script.parse(f"'{'x' * length}'$two")
+
+    told = [each.text for each in words.texts(command.words, {"two": "y y"})]
+
+    assert [told[0].lstrip("x"), *told[1:]] == found
+    assert len(told[0]) == min(length + 1, 8192)
+
+
 # ------------------------------------------------------------------------------------- conditions
 
 HOLDS, FAILS, NOBODY_KNOWS = ["yes"], ["no"], ["[yes]", "no"]

@@ -50,6 +50,13 @@ def test_other_commands_put_no_entries_into_the_menu(word):
 
 
 @pytest.mark.parametrize(
+    "text", ["source\n", "if [ -f /q ]; then source; fi\n", "if [ -f /q ]; then . ; fi\n"]
+)
+def test_a_file_without_a_name_is_not_read(text):
+    assert [entry.title for entry in grub(text + menu("a")).entries] == ["a"]
+
+
+@pytest.mark.parametrize(
     ("head", "title", "name", "second"),
     [
         ("menuentry T", "T", "", ""),

@@ -1,7 +1,10 @@
 """Packed files and databases at their edges: as much as the limit, and one byte more."""
 
+import sqlite3
+
 import pytest
 from guests import trees
+from test_drivers import lz4_legacy
 from test_every_byte import LZOP, names
 
 from pipeline.guest import initramfs, sqlitefile
@@ -46,3 +49,30 @@ def test_a_database_s_list_of_tables_may_be_odd():
         patched.setattr(sqlitefile, "_walk", walk)
         with pytest.raises(TreeError, match="no table Name"):
             list(sqlitefile.rows(reader, "Name", 9))
+
+
+def test_a_list_of_tables_that_takes_many_pages(tmp_path):
+    # given so many tables that the first page only leads to others
+    path = tmp_path / "db"
+    with sqlite3.connect(path) as made:
+        made.execute("PRAGMA page_size=512")
+        for number in range(60):
+            made.execute(f"CREATE TABLE t{number} (a)")
+            made.execute(f"INSERT INTO t{number} VALUES ({number + 100})")
+    made.close()
+    content = path.read_bytes()
+    assert content[100] == 5
+    reader = sqlitefile.Database(lambda at, length: content[at : at + length])
+
+    for number in range(60):
+        assert list(sqlitefile.rows(reader, f"t{number}", 9)) == [[number + 100]]
+
+
+def test_a_part_of_lz4_that_ends_with_four_bytes():
+    packed = lz4_legacy(trees.cpio(["a"]))
+    ends = "the packed data ends too early"
+
+    assert names(packed + b"\x02\x21\x4c\x18") == {"names": ["a", "TRAILER!!!"]}
+    for more in (4, 5, 8):
+        found = names(packed + (9).to_bytes(4, "little").ljust(more, b"x"))
+        assert found == {"names": ["a", "TRAILER!!!"], "error": ends}

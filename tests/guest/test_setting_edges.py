@@ -218,7 +218,7 @@ def test_numbers_in_versions_have_one_digit_or_many():
 def test_a_line_of_group(group, members):
     tree = {
         "etc/passwd": "root:x:0:0::/root:/bin/sh\nlonely\ntwo:x\nthree:x:1\na:x:1000:5::/a:/bin/sh\n",
-        "etc/shadow": "root:$6$x:1\na:$6$y:1\nlonely\n",
+        "etc/shadow": "root:$6$x:1\na:$6$y\nlonely\n",
         "etc/group": f"{group}\n",
     }
 
@@ -260,6 +260,7 @@ def test_a_password_s_field(field, of_shadow, password, empty, root):
         ("Match user a\nInclude more\n", (22,)), ("Include more\n", (4,)), ("Includes more\n", (22,)),
         ("Hostkey more\nInclud more\nListen more\n", (22,)), ("Matched user a\nPort 1\n", (1,)),
         ("Port one\nPort 2\n", (2,)), ("Port\n", (22,)),
+        (f"Port{' ' * 995}2\n", (2,)), (f"Port{' ' * 996}2\n", (22,)),  # 1,000 characters of a line
     ],
 )  # fmt: skip
 def test_a_keyword_of_sshd_config(text, ports):
