@@ -1,45 +1,17 @@
 """Loops in grub.cfg: what they come to, and that nobody is told of an error that only GRUB could see."""
 
-import re
 import subprocess
 
 import pytest
+import real_grub
 from guests import GRUB_CFG, KERNEL, ROOT, facts, findings
-from machines import said_until, started
-from phony import files_of, planted
+from phony import files_of
+from real_grub import listed
 from test_boot import GOOD
 
 from pipeline.guest import boot
 from pipeline.guest.boot import script, shell, words
 from pipeline.guest.tree import TreeError
-
-TREE = {
-    "boot/a-1": "",
-    "boot/a-2": "",
-    "boot/b-1": "",
-    "boot/b[1]": "",
-    "boot/.a-0": "",
-    "boot/c*1": "",
-    "boot/c-1": "",
-}
-"""What patterns match."""
-
-
-def listed(text):
-    """What the commands of a script print; what may or may not be printed is in brackets."""
-    said = []
-    files = files_of(TREE)
-    interpreter = shell.Interpreter(
-        {"two": "x y"},
-        lambda words, _: said.extend([" ".join(words[1:])] * (words[0] == "echo")),
-        lambda *_: None,
-        lambda _: False,
-        lambda pattern: boot.located.matching(files, pattern),
-        lambda words, _: said.extend([f"[{' '.join(words[1:])}]"] * (words[0] == "echo")),
-    )
-    interpreter.run(script.parse(text))
-    return " ".join(said).replace(words.UNKNOWN, "?")
-
 
 LOOPS = [
     ("for i in a b c; do echo $i; done", "a b c"),
@@ -194,7 +166,7 @@ def test_work_without_end_has_one(text):
 
 
 def test_a_line_of_variables_fills_no_memory():
-    many = {"x": "a" * words.MAX_VALUE}
+    many = words.Values({"x": "a" * words.MAX_VALUE})
     line = script.parse("echo " + "$x" * 1000 + ' "' + "$x" * 1000 + '"' + " $x" * 1000)
 
     found = words.texts(line[0].words, many)
@@ -295,21 +267,6 @@ def test_a_kernel_that_a_loop_names_and_that_is_not_there_is_missing():
 
 
 @pytest.mark.nightly
-@pytest.mark.needs("grub-mkrescue", "xorriso", "mformat", "qemu-system-x86_64")
+@real_grub.NEEDED
 def test_grub_itself_comes_to_the_same(tmp_path):
-    # given a disk for GRUB alone, whose menu runs every loop
-    scripts = [f"echo '[[{number}'\n{text}\necho ']]'\n" for number, (text, _) in enumerate(LOOPS)]
-    start = (
-        "serial\nterminal_output serial\ninsmod regexp\ninsmod echo\ninsmod eval\nset two='x y'\n"
-    )
-    planted(tmp_path / "tree", {**TREE, GRUB_CFG: start + "".join(scripts) + "echo the end\n"})
-    subprocess.run(
-        ["grub-mkrescue", "-o", tmp_path / "grub.iso", tmp_path / "tree"],
-        check=True, capture_output=True,
-    )  # fmt: skip
-
-    with started(tmp_path / "grub.iso", tmp_path / "console") as machine:
-        said = said_until(machine, tmp_path / "console", "the end")
-
-    found = re.findall(r"\[\[(\d+)\s+(.*?)\s*\]\]", re.sub("error: .*", "", said), re.DOTALL)
-    assert [" ".join(text.split()) for _, text in found] == [said for _, said in LOOPS]
+    assert real_grub.printed([text for text, _ in LOOPS], tmp_path) == [said for _, said in LOOPS]

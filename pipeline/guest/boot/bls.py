@@ -20,7 +20,7 @@ from collections.abc import Mapping
 
 from pipeline.guest.boot import uki
 from pipeline.guest.boot.entries import MAX_ENTRIES, TRIES, Configuration, Entry
-from pipeline.guest.boot.words import expand
+from pipeline.guest.boot.words import Values, expand
 from pipeline.guest.tree import Files
 from pipeline.guest.versions import uapi_key, version_key
 from pipeline.text import clean
@@ -137,11 +137,11 @@ def _read(
 
 def _entry(path: str, fields: Mapping[str, str], variables: Mapping[str, str]) -> Entry:
     name = TRIES.sub("", path.rsplit("/", 1)[1])
-    initramfs = expand(fields.get("initrd", ""), variables).split()
+    initramfs = expand(fields.get("initrd", ""), Values(variables)).split()
     return Entry(
         clean(fields.get("title", name), 200),
         fields.get("linux") or fields.get("uki"),
-        expand(fields.get("options", ""), variables).strip(),
+        expand(fields.get("options", ""), Values(variables)).strip(),
         tuple(initramfs),
         path,
         name if not path.startswith("/boot/loader") else name.removesuffix(".conf"),

@@ -51,9 +51,9 @@ class Block:
 
 @dataclass(frozen=True)
 class If:
-    """Conditions with their branches; the last branch may have none."""
+    """Conditions, of which the last command counts, with their branches; the last branch may have none."""
 
-    branches: tuple[tuple[Command | None, tuple[Statement, ...]], ...]
+    branches: tuple[tuple[tuple[Statement, ...] | None, tuple[Statement, ...]], ...]
 
 
 @dataclass(frozen=True)
@@ -69,12 +69,22 @@ class For:
 class While:
     """``while`` a condition holds, or ``until`` it does."""
 
-    condition: Command
+    condition: tuple[Statement, ...]
     until: bool
     body: tuple[Statement, ...]
 
 
 Statement = Command | Block | If | For | While
+
+
+def _double(text: str) -> list[Part]:
+    """What is in double quotes: a backslash counts before a dollar, a quote, another and a line's end."""
+    pieces = re.split(r"\\([$\"\\\n])", text)
+    return [
+        Part(piece.replace("\n", "") if at % 2 else piece, live=not at % 2, quoted=True)
+        for at, piece in enumerate(pieces)
+        if piece or len(pieces) == 1
+    ]
 
 
 def _commands(text: str) -> Iterator[tuple[Word, ...]]:
@@ -88,8 +98,7 @@ def _commands(text: str) -> Iterator[tuple[Word, ...]]:
         if kind in ("single", "escaped"):
             parts.append(Part(match[kind], live=False, quoted=True))
         elif kind == "double":
-            text = re.sub(r"\\(.)", r"\1", match[kind], flags=re.DOTALL)
-            parts.append(Part(text, quoted=True))
+            parts += _double(match[kind])
         elif kind not in ("blank", "end"):
             parts.append(Part(match[0]))
         elif parts:
@@ -107,6 +116,7 @@ def _commands(text: str) -> Iterator[tuple[Word, ...]]:
 _OPEN: Word = (Part("{"),)
 _CLOSE: Word = (Part("}"),)
 _BRACES = (_OPEN, _CLOSE)
+_BRANCHES = ("then", "elif", "else", "fi", "}")
 
 
 def parse(text: str) -> tuple[Statement, ...]:
@@ -133,8 +143,11 @@ class _Parser:
                 found.append(Command(words))
             elif name == "if":
                 found.append(self._if(words[1:]))
-            elif name in ("for", "while", "until"):
-                found.append(self._loop(name, words[1:]))
+            elif name == "for":
+                found.append(For(_first(words[1:]), words[3:], self._body()))  # "in" is the third
+            elif name in ("while", "until"):
+                condition = self._condition(words[1:], ("do", "done", "}"))
+                found.append(While(condition, name == "until", self._body()))
             elif self._left and self._left[-1] == (_OPEN,):
                 self._left.pop()
                 found.append(Block(words, self._nested(("}",))))
@@ -149,30 +162,35 @@ class _Parser:
         self._depth -= 1
         return body
 
-    def _if(self, condition: tuple[Word, ...]) -> If:
-        branches: list[tuple[Command | None, tuple[Statement, ...]]] = []
-        wanted: Command | None = Command(condition)
+    def _condition(self, words: tuple[Word, ...], until: Sequence[str]) -> tuple[Statement, ...]:
+        """The commands up to then or do, of which the first words are these."""
+        if words:
+            self._left.append(words)
+        return self._nested(until)
+
+    def _if(self, words: tuple[Word, ...]) -> If:
+        branches: list[tuple[tuple[Statement, ...] | None, tuple[Statement, ...]]] = []
+        condition: tuple[Statement, ...] | None = self._condition(words, _BRANCHES)
         while True:
-            branches.append((wanted, self._nested(("elif", "else", "fi", "}"))))
+            branches.append((condition, self._nested(_BRANCHES[1:])))
             word = _first(self._left[-1]) if self._left else "fi"
             if word == "}":
                 return If(tuple(branches))
             rest = self._left.pop()[1:] if self._left else ()
             if word == "elif":
-                wanted = Command(rest)
+                condition = self._condition(rest, _BRANCHES)
             elif word == "else":
-                wanted = None
+                condition = None
                 if rest:
                     self._left.append(rest)
             else:
                 return If(tuple(branches))
 
-    def _loop(self, name: str, words: tuple[Word, ...]) -> For | While:
+    def _body(self) -> tuple[Statement, ...]:
+        """What a loop repeats."""
         body = self._nested(("done", "}"))
         self._take("done")
-        if name == "for":
-            return For(_first(words), words[2:], body)  # "in" is the second
-        return While(Command(words), name == "until", body)
+        return body
 
     def _take(self, name: str) -> None:
         if self._left and _first(self._left[-1]) == name:

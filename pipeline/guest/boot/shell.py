@@ -18,6 +18,7 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
+from pipeline.guest.boot.conditions import Truth, test
 from pipeline.guest.boot.script import (
     MAX_COMMANDS,
     Block,
@@ -29,16 +30,17 @@ from pipeline.guest.boot.script import (
     Word,
     parse,
 )
-from pipeline.guest.boot.words import MAX_VALUE, SOME_DEVICE, UNKNOWN, Text, texts
+from pipeline.guest.boot.words import MAX_VALUE, SOME_DEVICE, UNKNOWN, Text, Values, texts
 
 LINE = 80  # characters that count as a command of their own
 MAX_NESTED = 100  # functions that call functions, loops within loops: beyond it there is no end
 LOOK = 50  # commands that a look at a directory counts as
-_POSITIONS = tuple("123456789")
 _AT_START = re.compile(
     r"\$\{?(?:grub_(?:cpu|platform)|cmdpath|root|lockdown|shim_lock|(?:net|pxe)_\w+)\b"
 )
 """Variables that GRUB itself sets on each machine."""
+_NAME = re.compile(r"[A-Za-z_]\w*", re.ASCII)
+_ALWAYS_DONE = ("echo", "export", "set", "unset")
 _SETTERS = ("cat", "probe", "regexp", "search", "smbios")  # --set=VARIABLE
 
 
@@ -64,9 +66,10 @@ class Interpreter:
     functions: dict[str, tuple[Statement, ...]] = field(default_factory=dict)
     steps: int = 0
     guess: str = ""  # why nobody knows how often the loop around goes round
-    _called: bool = False  # a function, or what an entry does
+    arguments: Sequence[str] | None = None  # of a function, or of an entry
     _loops: int = 0
     _depth: int = 0
+    _ended: int = 0  # of how many loops around what comes next may be left out
     _leaving: tuple[str, int] | None = None  # break, continue or return, and of how many loops
 
     def run(self, statements: Sequence[Statement], *, certain: bool = True) -> None:
@@ -97,7 +100,7 @@ class Interpreter:
         return [self._match(text) for text in self._texts(statement.words)]
 
     def _texts(self, words: Sequence[Word]) -> list[Text]:
-        found = texts(words, self.variables)
+        found = texts(words, Values(self.variables, self.arguments))
         self.steps += sum(len(each.text) for each in found) // LINE  # or long words took for ever
         return found
 
@@ -118,14 +121,11 @@ class Interpreter:
         self, arguments: Sequence[str], body: Sequence[Statement], *, certain: bool = True
     ) -> None:
         """Carry a body out; it calls its arguments $1, $2 and so on."""
-        before, outside = dict(self.variables), (self._called, self._loops, self.guess)
-        given = {str(at): value for at, value in enumerate(arguments, 1)}
-        self.variables.update(dict.fromkeys(_POSITIONS, "") | given)
-        self._called, self._loops = True, 0
+        outside = (self.arguments, self._loops, self.guess, self._ended)
+        self.arguments, self._loops = arguments, 0
         self.run(body, certain=certain)
-        (self._called, self._loops, self.guess), self._leaving = outside, None
-        for name in {*_POSITIONS, *given}:
-            self.variables[name] = before.get(name, "")
+        self.arguments, self._loops, self.guess, self._ended = outside
+        self._leaving = None
 
     def _block(self, block: Block) -> None:
         words = self.words(block)
@@ -137,10 +137,8 @@ class Interpreter:
     def _command(self, words: list[str], sure: bool) -> None:
         if not words:
             return
-        assigned = words[1:] if words[0] == "set" else words
-        name, sign, value = assigned[0].partition("=") if assigned else ("", "", "")
-        if sign and re.fullmatch(r"\w+", name):
-            self._assign(name, value[:MAX_VALUE], sure)
+        if assigned := _assigned(words):
+            self._assign(*assigned, sure)
         elif words[0] == "unset" and len(words) > 1:
             self._assign(words[1], "", sure)
             if sure:
@@ -151,6 +149,9 @@ class Interpreter:
             body = self.functions.pop(words[0])  # a function that calls itself ends here
             self.with_arguments(words[1:], body, certain=sure)
             self.functions[words[0]] = body
+        elif words[0] in ("shift", "setparams") and self.arguments is not None:
+            left = _shifted(words, self.arguments) if words[0] == "shift" else words[1:]
+            self.arguments = left if sure else [UNKNOWN] * len(left)
         elif words[0] == "eval":
             self.run(parse(" ".join(words[1:])), certain=sure)
         else:
@@ -176,19 +177,26 @@ class Interpreter:
                 break
         if self.guess and self.variables.get(loop.name) != SOME_DEVICE:
             self.variables[loop.name] = UNKNOWN
-        self.guess, self._loops = before, self._loops - 1
+        self._end_loop(before)
 
     def _while(self, loop: While, certain: bool) -> None:
         before, self._loops = self.guess, self._loops + 1
         holds: bool | None = not loop.until
         while holds is not None:  # a round that nobody is sure of is the last
             sure = certain and not self.guess
-            holds = self._holds(loop.condition) if sure else None
-            if holds is None:
+            holds = self._holds(loop.condition, sure)
+            if holds is None or not sure:
+                holds = None
                 self.guess = self.guess or "a loop's condition shows only when it starts"
             if holds is loop.until or not self._round(loop.body, certain):
                 break
-        self.guess, self._loops = before, self._loops - 1
+        self._end_loop(before)
+
+    def _end_loop(self, guess: str) -> None:
+        self._loops -= 1
+        self._ended = max(0, self._ended - 1)
+        if not self._ended:
+            self.guess = guess
 
     def _round(self, body: Sequence[Statement], certain: bool) -> bool:
         """One round of a loop; whether another may follow."""
@@ -217,68 +225,71 @@ class Interpreter:
     def _may_leave(self, command: str) -> bool:
         if command in ("break", "continue"):
             return bool(self._loops)
-        return command == "return" and self._called
+        return command == "return" and self.arguments is not None
 
     def _leave(self, words: list[str], sure: bool) -> None:
+        told = words[1] if len(words) > 1 else "1"
+        loops = int(told[:6]) if told.isascii() and told.isdigit() else 1
+        loops = max(1, min(loops, self._loops))
         if not sure:
             self.guess = self.guess or f"a {words[0]} may end a loop"
-        elif words[0] == "return":
-            self._leaving = ("return", 0)
+            self._ended = max(self._ended, self._loops + 1 if words[0] == "return" else loops)
         else:
-            told = words[1] if len(words) > 1 else "1"
-            loops = int(told[:6]) if told.isascii() and told.isdigit() else 1
-            self._leaving = (words[0], max(1, min(loops, self._loops)))
+            self._leaving = (words[0], 0 if words[0] == "return" else loops)
 
     # --------------------------------------------------------------------------------- conditions
 
     def _if(self, statement: If, certain: bool) -> None:
-        taken = False
         for condition, body in statement.branches:
-            holds = True if condition is None else self._holds(condition)
-            if holds is not False and not taken:
+            holds = True if condition is None else self._holds(condition, certain)
+            if holds is not False:
                 self.run(body, certain=certain and holds is True)
-            taken = taken or holds is True
+            if holds or self._leaving:
+                break
 
-    def _holds(self, condition: Command) -> bool | None:
-        """Whether a condition is true; None: that shows when it starts."""
-        if any(
-            part.live and _AT_START.search(part.text) for word in condition.words for part in word
-        ):
+    def _holds(self, condition: Sequence[Statement], certain: bool) -> Truth:
+        """Carry the commands of a condition out; whether the last of them succeeds."""
+        self.run(condition[:-1], certain=certain)
+        last = condition[-1] if condition else Command(())
+        if not isinstance(last, Command):
+            self.run([last], certain=certain)
             return None
-        words = self.words(condition)
-        if words[:1] == ["["] and words[-1] == "]":
-            return self._any(words[1:-1])
-        if words[:1] == ["test"]:
-            return self._any(words[1:])
-        return {"true": True, "false": False}.get(words[0]) if words else False
-
-    def _any(self, words: list[str]) -> bool | None:
-        """Tests joined by -o, and closer by -a."""
-        ways = [[self._test(part) for part in _split(way, "-a")] for way in _split(words, "-o")]
-        all_of = [False if False in way else None if None in way else True for way in ways]
-        return True if True in all_of else None if None in all_of else False
-
-    def _test(self, words: list[str]) -> bool | None:
-        if any(UNKNOWN in word for word in words):
+        if any(part.live and _AT_START.search(part.text) for word in last.words for part in word):
             return None
+        words = self.words(last)
+        if words[:1] != ["!"]:
+            return self._succeeds(words, certain)
+        result = self._succeeds(words[1:], certain)
+        return None if result is None else not result
+
+    def _succeeds(self, words: list[str], certain: bool) -> Truth:
         match words:
-            case ["!", *rest] if rest:
-                found = self._test(rest)
-                return None if found is None else not found
-            case [left, "=" | "==", right]:
-                return left == right
-            case [left, "!=", right]:
-                return left != right
-            case ["-n", text] | [text]:
-                return bool(text)
-            case ["-z", text]:
-                return not text
-            case ["-s" | "-f" | "-e", path]:
-                self.steps += LOOK
-                return True if self.exists(path) else None
-            case []:
+            case ["[" | "test", *tests]:
+                return test(tests, self._exists)
+            case ["true", *_] | []:
+                return True
+            case ["false", *_]:
                 return False
-        return None
+        self._command(words, certain and not self.guess)
+        return True if words[0] in _ALWAYS_DONE or _assigned(words) else None
+
+    def _exists(self, path: str) -> bool:
+        self.steps += LOOK
+        return self.exists(path)
+
+
+def _assigned(words: Sequence[str]) -> tuple[str, str] | None:
+    """The variable that a command sets, and its value."""
+    told = "".join(words[1:2]) if words[0] == "set" else words[0]
+    name, sign, value = told.partition("=")
+    return (name, value[:MAX_VALUE]) if sign and _NAME.fullmatch(name) else None
+
+
+def _shifted(words: Sequence[str], arguments: Sequence[str]) -> Sequence[str]:
+    """The arguments without as many as ``shift`` says; all of them where there are fewer."""
+    told = "".join(words[1:2]) or "1"
+    count = int(told[:6]) if told.isascii() and told.isdigit() else 0
+    return arguments[count:] if count <= len(arguments) else arguments
 
 
 def _set_by(words: Sequence[str]) -> Iterator[str]:
@@ -290,13 +301,3 @@ def _set_by(words: Sequence[str]) -> Iterator[str]:
             yield word[6:].rpartition(":")[2]
         elif word in ("--set", "-s") and words[0] != "search":  # which means root without a name
             yield following.rpartition(":")[2]
-
-
-def _split(words: Sequence[str], at: str) -> list[list[str]]:
-    found: list[list[str]] = [[]]
-    for word in words:
-        if word == at:
-            found.append([])
-        else:
-            found[-1].append(word)
-    return found

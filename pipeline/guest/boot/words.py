@@ -2,6 +2,7 @@
 
     $two/z        x, y/z      with two="x y"
     "$two/z"      x y/z
+    "$@" $1 $#    the arguments of a function or of a menu's entry as they are, the first, their number
     '/boot/b*'-?              the files that match; the asterisk in quotes is an asterisk
 
 https://www.gnu.org/software/grub/manual/grub/grub.html (Shell-like scripting; regexp); what it leaves open
@@ -12,6 +13,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import NamedTuple
 
 from pipeline.guest.boot.script import Part, Word
@@ -23,10 +25,31 @@ SOME_DEVICE = f"({UNKNOWN})"
 MAX_VALUE = 8192  # characters of a variable, of a word
 MAX_TEXT = 1 << 16  # characters of a command; the longest that a kernel takes are some 4,000
 
-_VARIABLE = re.compile(r"\$(?:\{(\w+)\}|(\w+))")
+_NAME = r"[A-Za-z_]\w*|\d+|[@*#?]"
+_VARIABLE = re.compile(rf"\$(?:\{{({_NAME})\}}|({_NAME}))", re.ASCII)
+_EACH = re.compile(r"\$(?:@|\{@\})")
 _WORD = re.compile(r"[^ \t\n\v\f\r]+")
 _WILD = re.compile(r"(?<!\[)[*?]")
 _MAGIC = re.compile(r"[*?\[]")
+
+
+@dataclass(frozen=True)
+class Values:
+    """What stands for variables."""
+
+    variables: Mapping[str, str]
+    arguments: Sequence[str] | None = None  # None: outside of functions
+
+    def get(self, name: str) -> str:
+        """The value of one; nothing where it is not set."""
+        given = self.arguments or ()
+        if name.isdigit():
+            return "".join(given[int(name[:6]) - 1 :][:1]) if int(name[:6]) else ""
+        if name in ("@", "*"):
+            return " ".join(given)
+        if name == "#":
+            return "" if self.arguments is None else str(len(given))
+        return UNKNOWN if name == "?" else self.variables.get(name, "")
 
 
 class Text(NamedTuple):
@@ -56,7 +79,7 @@ class Text(NamedTuple):
         return SOME_DEVICE + (UNKNOWN if _WILD.search(path) else self.text[device.end() :])
 
 
-def texts(words: Sequence[Word], variables: Mapping[str, str]) -> list[Text]:
+def texts(words: Sequence[Word], values: Values) -> list[Text]:
     """What words come to: one that is nothing but an empty variable vanishes.
 
     Of ``MAX_TEXT`` characters in about: what a command has beyond them is left out.
@@ -65,16 +88,16 @@ def texts(words: Sequence[Word], variables: Mapping[str, str]) -> list[Text]:
     for word in words:
         if left <= 0:
             break
-        new = _texts(word, variables)
+        new = _texts(word, values)
         found += new
         left -= 1 + sum(len(each.text) for each in new)
     return found
 
 
-def _texts(word: Word, variables: Mapping[str, str]) -> list[Text]:
+def _texts(word: Word, values: Values) -> list[Text]:
     found, left = list[Text](), MAX_VALUE
     for part in word:
-        for pieces in _pieces(part, variables):
+        for pieces in _pieces(part, values):
             for at, piece in enumerate(pieces):
                 new = Text(piece[:left], _pattern(piece[:left], quoted=part.quoted))
                 if at or not found:
@@ -87,32 +110,41 @@ def _texts(word: Word, variables: Mapping[str, str]) -> list[Text]:
     return found
 
 
-def _pieces(part: Part, variables: Mapping[str, str]) -> Iterator[list[str]]:
+def _pieces(part: Part, values: Values) -> Iterator[list[str]]:
     """Of a part what joins what is before it, and then what stands for itself."""
-    if part.quoted:
-        yield [expand(part.text, variables) if part.live else part.text]
-        return
+    if not part.live:
+        yield [part.text]
+    elif part.quoted:
+        first, *others = _EACH.split(part.text)
+        yield [expand(first, values)]
+        for text in others:
+            yield list(values.arguments or ())
+            yield [expand(text, values)]
+    else:
+        for literal, name in _split(part.text):
+            yield [literal] if literal else []
+            yield _WORD.findall(values.get(name)) if name else []
+
+
+def _split(text: str) -> Iterator[tuple[str, str]]:
+    """A text that is no variable, and the name of the variable behind it."""
     at = 0
-    for match in _VARIABLE.finditer(part.text):
-        if match.start() > at:
-            yield [part.text[at : match.start()]]
-        yield _WORD.findall(variables.get(match[1] or match[2], ""))
+    for match in _VARIABLE.finditer(text):
+        yield text[at : match.start()], match[1] or match[2]
         at = match.end()
-    if at < len(part.text):
-        yield [part.text[at:]]
+    yield text[at:], ""
 
 
 def _pattern(text: str, *, quoted: bool) -> str:
     return _MAGIC.sub(r"[\g<0>]", text) if quoted else text.replace("[", "[[]")
 
 
-def expand(text: str, variables: Mapping[str, str]) -> str:
+def expand(text: str, values: Values) -> str:
     """Variables put in; those that are not set are empty, as in GRUB."""
-    found, at, length = list[str](), 0, 0
-    for match in _VARIABLE.finditer(text):
-        found += (text[at : match.start()], variables.get(match[1] or match[2], ""))
-        length += len(found[-2]) + len(found[-1])
-        at = match.end()
-        if length > MAX_VALUE:  # or a line of variables would fill the memory
+    found, left = list[str](), MAX_VALUE
+    for literal, name in _split(text):
+        found += (literal, values.get(name) if name else "")
+        left -= len(found[-2]) + len(found[-1])
+        if left <= 0:  # or a line of variables would fill the memory
             break
-    return "".join((*found, text[at:]))[:MAX_VALUE]
+    return "".join(found)[:MAX_VALUE]
