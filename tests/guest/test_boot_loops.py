@@ -5,9 +5,9 @@ import subprocess
 import pytest
 import real_grub
 from guests import GRUB_CFG, KERNEL, ROOT, facts, findings
+from menus import GOOD
 from phony import files_of
 from real_grub import listed
-from test_boot import GOOD
 
 from pipeline.guest import boot
 from pipeline.guest.boot import script, shell, words

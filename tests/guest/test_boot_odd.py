@@ -4,8 +4,8 @@ from dataclasses import replace
 
 import pytest
 from guests import BOOT, GRUB_CFG, KERNEL, ROOT, TABLE, VOLUME, Disk, facts, findings, trees
+from menus import GOOD, HEADER, MENU, bzimage, pe
 from phony import files_of
-from test_boot import GOOD, HEADER, MENU, pe
 
 from pipeline.guest import boot
 
@@ -215,14 +215,6 @@ def test_a_boot_loader_in_the_usual_place_is_no_unified_image():
 
 
 # ------------------------------------------------------------- kernels whose names tell no version
-
-
-def bzimage(version, at=0x300):
-    """The beginning of a kernel for x86: "HdrS" at 202h, where its version stands at 20Eh."""
-    head = bytearray(0x200 + at)
-    head[0x202:0x206] = b"HdrS"
-    head[0x20E:0x210] = at.to_bytes(2, "little")
-    return bytes(head) + f"{version} (builder@host) #1 SMP\0".encode()
 
 
 def started(kernel, initramfs="/boot/initramfs-linux.img"):

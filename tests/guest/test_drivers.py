@@ -15,6 +15,7 @@ from guests import GRUB_CFG, KERNEL, ROOT, disks, facts, findings, trees
 from hypothesis import given
 from hypothesis import strategies as st
 from lzallright import LZOCompressor
+from menus import pe
 from phony import builder, files_of
 
 from pipeline.guest import drivers, initramfs
@@ -253,7 +254,6 @@ def test_kernels_beyond_the_first_few_are_listed_only():
 
 
 def test_the_initramfs_within_a_unified_kernel_image():
-    from test_boot import pe
 
     image = pe(
         linux=b"k" * 100,

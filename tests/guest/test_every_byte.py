@@ -16,9 +16,8 @@ import pytest
 import varied
 from guests import KERNEL, disks, trees
 from lzallright import LZOCompressor
+from menus import bzimage, pe
 from phony import Memory, files_of
-from test_boot import pe
-from test_boot_odd import bzimage
 from test_drivers import lz4_legacy
 
 import pipeline.guest

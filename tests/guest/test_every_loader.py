@@ -11,7 +11,7 @@ import varied
 from guests import (
     GRUB_CFG,
 )
-from test_boot import HEADER, MENU
+from menus import HEADER, MENU
 
 from pipeline.guest import (
     boot,

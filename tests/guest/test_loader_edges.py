@@ -2,9 +2,8 @@
 
 import pytest
 from guests import GRUB_CFG, VOLUME, Disk, Link
+from menus import bzimage, pe
 from phony import Memory, files_of
-from test_boot import pe
-from test_boot_odd import bzimage
 
 from pipeline.guest import boot
 from pipeline.guest.boot import bls, grub2, located, uki
