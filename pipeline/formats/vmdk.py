@@ -234,8 +234,7 @@ def _fields(header: Header) -> Iterator[Problem]:
 
 
 def _descriptor(header: Header, reader: Reader) -> Descriptor | None:
-    if not header.descriptor_offset or not header.descriptor_size:
-        return None
+    """The text inside; None where there is none: at offset 0 stands the header, which is no text."""
     length = min(header.descriptor_size * 512, _DESCRIPTOR_READ)
     found = vmdk_descriptor.parse(reader.read(header.descriptor_offset * 512, length))
     return found if found.create_type or found.count else None

@@ -264,14 +264,14 @@ def test_a_block_over_a_header_at_an_odd_place(at: int, by: int, told: bool) -> 
     )
 
 
-@pytest.mark.parametrize(("by", "told"), [(-9, False), (-8, True), (0, True), (1, False)])
+@pytest.mark.parametrize(("by", "told"), [(-9, False), (-8, True), (2, True), (3, False)])
 def test_a_block_over_the_table(by: int, told: bool) -> None:
-    # given a table of 512 bytes at an odd sector
-    at = FIRST + 3 * STRIDE
-    disk = {"current_size": 128 * BLOCK}
+    # given a table of 1536 bytes at an odd sector
+    at, count = FIRST + 3 * STRIDE, 384
+    disk = {"current_size": count * BLOCK}
     image = Memory(
-        small(tail=6 * STRIDE, footer=disk, header={"table_offset": at, "entries": 128})
-    ).also(at, be32(at // 512 + by) + b"\xff" * 508)
+        small(tail=6 * STRIDE, footer=disk, header={"table_offset": at, "entries": count})
+    ).also(at, be32(at // 512 + by) + b"\xff" * (4 * count - 4))
 
     found = look(image, limit=FIRST + 6 * STRIDE).problems
 
