@@ -210,6 +210,17 @@ def test_nothing_is_asked_where_nothing_is_free() -> None:
     assert known.ranges == []
 
 
+def test_bytes_that_are_stored_are_those_of_the_runs() -> None:
+    # given windows of which each stands for two
+    known = Asked(((5, 11), (100, 203), (350, 353)), 400)
+    known.runs = 50_001
+
+    stored, places = held._stored(space(known), [(0, 0, 101), (1, 101, 200), (2, 200, 400)])
+
+    assert stored == 2 * (6 + 1) + 2 * (3 + 3)
+    assert places == [(5, 6)]
+
+
 def test_it_ends_where_too_many_runs_were_seen(monkeypatch: pytest.MonkeyPatch) -> None:
     # given 1501 runs in each of two windows; what they were counted to be is wrong
     monkeypatch.setattr(held, "_RUNS", 500)

@@ -165,6 +165,16 @@ def test_a_window_is_asked_for_once(disk: Lying) -> None:
     assert known.ranges == [(1000, 2000), (2000, 3000), (3000, 4000), (4000, 5000), (5000, SIZE)]
 
 
+def test_hundreds_of_runs_in_a_window(disk: Lying) -> None:
+    spans = tuple((n * 5 + 1, n * 5 + 3) for n in range(1000))
+    area = Area("x", "x", 0, SIZE, (Piece(0, 0, SIZE),), gaps.GapMap(spans, SIZE))
+    wanted = bytearray(DATA)
+    for low, high in spans:
+        wanted[low:high] = bytes(2)
+
+    assert ZeroedView(disk, FreeSpace((area,))).read(0, SIZE) == wanted
+
+
 def test_windows_of_64_mib_and_runs_of_64_kib() -> None:
     # given a run of 64 KiB, one that is a byte shorter, and a read over the border of two windows
     kib, border = 1 << 10, 64 << 20
