@@ -24,7 +24,7 @@ SIZE = BLOCKS * BLOCK
 LOG, LOG_BLOCKS = 40, 10  # in group 1
 LOG_AT = (PER_GROUP + LOG) * BLOCK
 EXTENTS: tuple[tuple[Extent, ...], ...] = (
-    ((20, 300), (330, 1), (340, 260)),
+    ((20, 300), (331, 1), (340, 260)),
     ((14, 2), (20, 5), (60, 300), (400, 7), (410, 100)),
     ((30, 90),),
 )
@@ -150,23 +150,26 @@ def parts(version: int) -> dict[int, bytes]:
     head = Head(version, incompatible=0x5 if version == 5 else 0x21, free=free)
     if version == 4:
         head = replace(head, read_only=0x21212121, compatible=0x21212121)
-    found = {}
+    found = {0: head.raw}
     for number, extents in enumerate(EXTENTS):
         base = number * PER_GROUP * BLOCK
-        by_size = sorted(extents, key=lambda item: (item[1], item[0]))
         found[base + SECTOR] = header(version, number)
         found[base + 3 * SECTOR] = free_list(version, number)
-        for root, kind, listed in ((3, "block", extents), (4, "size", by_size)):
-            at = base + root * BLOCK
-            if number != 1:
-                found[at] = tree_block(version, kind, number, root, listed)
-                continue
-            leaves = {2 * root - 1: listed[:3], 2 * root: listed[3:]}
-            keys = [part[0] for part in leaves.values()]
-            found[at] = tree_block(version, kind, number, root, keys, [*leaves])
-            for leaf, part in leaves.items():
-                found[base + leaf * BLOCK] = tree_block(version, kind, number, leaf, part)
-    return {0: head.raw} | found
+        found |= trees(version, number, extents)
+    return found
+
+
+def trees(version: int, number: int, extents: Sequence[Extent]) -> dict[int, bytes]:
+    """The blocks of a group's two trees, of two levels in group 1."""
+    base, found = number * PER_GROUP * BLOCK, {}
+    by_size = sorted(extents, key=lambda item: (item[1], item[0]))
+    for root, kind, listed in ((3, "block", extents), (4, "size", by_size)):
+        leaves = {2 * root - 1: listed[:3], 2 * root: listed[3:]} if number == 1 else {}
+        keys = [part[0] for part in leaves.values()] or listed
+        found[base + root * BLOCK] = tree_block(version, kind, number, root, keys, [*leaves])
+        for leaf, part in leaves.items():
+            found[base + leaf * BLOCK] = tree_block(version, kind, number, leaf, part)
+    return found
 
 
 def volume(there: dict[int, bytes], size: int = SIZE) -> Memory:

@@ -151,12 +151,13 @@ class NtfsMap:
     def _require_mirror(self) -> None:
         info = self.geometry
         for number in range(4):
-            pair = [
+            mine, mirrored = (
                 exactly(self._volume, at * info.cluster + number * info.record, info.record, "MFT")
                 for at in (info.mft, info.mirror)
-            ]
-            used = min(max(struct.unpack_from("<I", pair[0], 24)[0], 64), info.record)
-            same = pair[0][:used] == pair[1][:used]
+            )
+            (used,) = struct.unpack_from("<I", mine, 24)
+            used = max(used, 64)
+            same = mine[:used] == mirrored[:used]
             require(same, f"record {number} of its MFT differs from the mirror's")
 
     def _require_clean(self, record: Record) -> None:
@@ -227,10 +228,10 @@ class NtfsMap:
                 return
             if not data.strip(b"\0"):
                 continue
-            for at in range(0, len(data) - info.record + 1, info.record):
+            places = range(0, len(data) // info.record * info.record, info.record)
+            for number, at in enumerate(places, start // info.record):
                 if not effort.allows(_COST):
                     return
-                number = (start + at) // info.record
                 record = Record.parse(data[at : at + info.record], number, info.clusters)
                 if record is not None and record.in_use:
                     yield number, record
@@ -271,14 +272,16 @@ def _geometry(volume: Reader) -> Geometry:
     require(sector in (256, 512, 1024, 2048, 4096), "its sector size is not possible")
     factor = factor if factor <= 0x80 else 1 << (256 - factor)
     cluster = factor * sector
-    possible = 0 < cluster <= 1 << 21 and not cluster & (cluster - 1)
+    possible = 1 <= cluster <= 1 << 21 and not cluster & (cluster - 1)
     require(possible, "its cluster size is not possible")
     record = 1 << -each if each < 0 else each * cluster
     require(record in (1024, 2048, 4096), "the size of its MFT's records is not possible")
     words = f"it says that it has {sectors * sector} bytes, in a place of {volume.size}"
     require(sectors * sector <= volume.size, words)
     clusters = sectors // factor
-    require(0 < mft < clusters and 0 < mirror < clusters and mft != mirror, "its MFT lies outside")
+    require(
+        1 <= mft < clusters and 1 <= mirror < clusters and mft != mirror, "its MFT lies outside"
+    )
     return Geometry(cluster, clusters, record, mft, mirror)
 
 
@@ -308,8 +311,7 @@ def _cut(runs: list[Run], count: int) -> list[Run]:
 def _is_hibernation(item: Attribute) -> bool:
     """Whether a $FILE_NAME is hiberfil.sys in the root directory."""
     value = item.value
-    if len(value) < 66:
-        return False
     parent = int.from_bytes(value[:6], "little")
-    name = value[66 : 66 + 2 * value[64]].decode("utf-16-le", "replace")
+    length = 2 * int.from_bytes(value[64:65], "little")
+    name = value[66:][:length].decode("utf-16-le", "replace")
     return parent == _ROOT and name.lower() == "hiberfil.sys"

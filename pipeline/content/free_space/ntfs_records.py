@@ -133,7 +133,7 @@ def _runs(raw: bytes, words: str, clusters: int) -> Iterator[Run]:
             return
         wide, step = raw[at] & 15, raw[at] >> 4
         behind = at + 1 + wide + step
-        require(0 < wide <= 8 and step <= 8 and behind <= len(raw), f"a run of {words} is damaged")
+        require(wide <= 8 and step <= 8 and behind <= len(raw), f"a run of {words} is damaged")
         count = int.from_bytes(raw[at + 1 : at + 1 + wide], "little", signed=True)
         require(count > 0, f"a run of {words} is damaged")
         if step == 0:

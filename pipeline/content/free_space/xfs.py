@@ -34,9 +34,9 @@ from pipeline.formats.crc32c import crc32c
 from pipeline.source import Reader
 
 _UNKNOWN_BITS = 0x4200  # of the version: shared by machines, names in ASCII whatever their case
-_FEATURES2 = 0x2 | 0x8 | 0x80 | 0x100 | 0x200
-_READ_ONLY = 0x1 | 0x2 | 0x4 | 0x8  # free inode tree, reverse map, reference counts, inode counts
-_INCOMPATIBLE = 0x1 | 0x2 | 0x4 | 0x8 | 0x20 | 0x40 | 0x80
+_FEATURES2 = 0x38A  # lazy counters, attributes of version 2, long project ids, checksums, types
+_READ_ONLY = 0x00F  # free inode tree, reverse map, reference counts, inode counts
+_INCOMPATIBLE = 0x0EF
 _NEEDS_REPAIR = 0x10
 _ROOTS = {0x2: 24, 0x4: 88}  # where an AGF tells the root of a tree that a read-only feature adds
 _PAIR = struct.Struct(">II")
@@ -124,8 +124,8 @@ class XfsMap:
         """Blocks of the group that are metadata in any case."""
         info = self.geometry
         found = [(0, -(-4 * info.sector_size // info.block_size))]
-        if info.log_start // info.group_stride == number:
-            at = info.log_start % info.group_stride
+        group, at = divmod(info.log_start, info.group_stride)
+        if group == number:
             found.append((at, at + info.log_blocks))
         for feature, place in _ROOTS.items():
             if info.read_only & feature:
@@ -180,8 +180,9 @@ def _superblock(volume: Reader) -> tuple[Geometry, int]:
     read_only, incompatible = struct.unpack_from(">2I", raw, 212) if version == 5 else (0, 0)
     uuid = raw[248:264] if incompatible & 0x4 else raw[32:48]
     require(512 <= size <= 65536 and size == 1 << raw[120], "its block size is not possible")
-    require(sector <= size and 0 < group_blocks <= 1 << raw[124], "its group size is not possible")
-    require((1 << raw[124]) >> 1 < group_blocks, "its group size contradicts")
+    stride = 1 << raw[124]
+    require(sector <= size and 1 <= group_blocks <= stride, "its group size is not possible")
+    require(stride >> 1 < group_blocks, "its group size contradicts")
     require(group_blocks * size >= _SMALLEST_GROUP, "its groups are smaller than mkfs makes them")
     require(groups == -(-blocks // group_blocks), "its number of groups contradicts its size")
     words = f"it says that it has {blocks * size} bytes, in a place of {volume.size}"
@@ -193,16 +194,16 @@ def _superblock(volume: Reader) -> tuple[Geometry, int]:
         sector,
         blocks,
         group_blocks,
-        1 << raw[124],
+        stride,
         groups,
         log_start,
         log_blocks,
         read_only,
         uuid,
     )
-    inside = geometry.log_start % geometry.group_stride + log_blocks <= group_blocks
-    number = geometry.log_start // geometry.group_stride
-    require(inside and number < groups and log_blocks > 0, "its log lies outside")
+    group, at = divmod(log_start, stride)
+    inside = group < groups and 1 <= log_blocks <= group_blocks - at
+    require(inside, "its log lies outside")
     (free_blocks,) = struct.unpack_from(">Q", raw, 144)
     return geometry, free_blocks
 
@@ -238,9 +239,9 @@ def _group(raw: bytes, info: Geometry, number: int) -> Group:
     own, length, root, by_size = struct.unpack_from(">4I", raw, 8)
     levels, other = struct.unpack_from(">2I", raw, 28)
     require((own, length) == (number, blocks), f"{words} is another group's")
-    require(0 < root < blocks and 0 < by_size < blocks, f"a tree of group {number} lies outside")
+    require(1 <= root < blocks and 1 <= by_size < blocks, f"a tree of group {number} lies outside")
     most = xfs_tree.MAX_LEVELS
-    require(0 < levels <= most and 0 < other <= most, f"a tree of group {number} is too deep")
+    require(1 <= levels <= most and 1 <= other <= most, f"a tree of group {number} is too deep")
     return Group(number, blocks, root, levels)
 
 

@@ -21,10 +21,10 @@ from typing import Literal
 
 from pipeline.content.free_space.base import exactly, require
 from pipeline.formats.crc32c import crc32c
-from pipeline.formats.tables import integers
 from pipeline.source import Reader
 
 MAX_LEVELS = 9
+_HEAD = {4: 16, 5: 56}  # bytes, by the version
 _MAGIC = {
     (4, "block"): b"ABTB",
     (4, "size"): b"ABTC",
@@ -67,10 +67,10 @@ class Tree:
         self._volume = volume
         self._info = info
         self._group = group
-        self._order = order
+        self._order, self._by_block = order, order == "block"
         self._blocks = blocks
-        self._head = 56 if info.version == 5 else 16
-        self._last = (0, 0)  # what was seen last: by block where it lies, by size count and start
+        self._head = _HEAD[info.version]
+        self._last: tuple[int, int]  # seen last: by block where it lies, by size count and start
         self.visited = array("I")  # the tree's own blocks
 
     def extents(self, root: int, levels: int, low: int, high: int) -> Iterator[Extent]:
@@ -89,29 +89,27 @@ class Tree:
         head = self._head
         if key is not None:
             own = struct.unpack_from(">II", raw, head)
-            same = own[0] == key[0] and (self._order == "block" or own[1] == key[1])
+            same = own[0] == key[0] and (self._by_block or own == key)
             require(same, f"a node of group {self._group} tells another begin of its child")
+        pairs = struct.iter_unpack(">II", raw[head : head + 8 * count])
         if level == 0:
-            records = integers(raw[head : head + 8 * count], "I", "big")
-            for at in range(0, 2 * count, 2):
-                yield from self._record(records[at], records[at + 1], low, high)
+            for start, length in pairs:
+                yield from self._record(start, length, low, high)
             return
         most = (len(raw) - head) // 12
-        require(0 < count <= most, f"a tree of group {self._group} has a node without children")
-        keys = integers(raw[head : head + 8 * count], "I", "big")
-        children = integers(raw[head + 8 * most : head + 8 * most + 4 * count], "I", "big")
-        for index, child in enumerate(children):
-            if self._order == "block":
-                behind = index + 1 < count and keys[2 * index + 2] <= low
-                if behind or keys[2 * index] >= high:
-                    continue
-            key = keys[2 * index], keys[2 * index + 1]
-            yield from self._walk(child, level - 1, low, high, key)
+        require(1 <= count <= most, f"a tree of group {self._group} has a node without children")
+        keys = [*pairs]
+        ends = [*(start for start, _ in keys[1:]), self._blocks]
+        children = struct.unpack_from(f">{count}I", raw, head + 8 * most)
+        for first, end, child in zip(keys, ends, children, strict=True):
+            if self._by_block and (end <= low or first[0] >= high):
+                continue
+            yield from self._walk(child, level - 1, low, high, first)
 
     def _record(self, start: int, count: int, low: int, high: int) -> Iterator[Extent]:
         words = f"the tree by {self._order} of group {self._group}"
-        require(count > 0 and start + count <= self._blocks, f"{words} leads outside")
-        if self._order == "block":
+        require(count >= 1 and start + count <= self._blocks, f"{words} leads outside")
+        if self._by_block:
             require(start >= self._last[1], f"{words} is not in order")
             self._last = (start, start + count)
             if low < start + count and start < high:
@@ -123,18 +121,18 @@ class Tree:
 
     def _block(self, block: int, level: int) -> tuple[bytes, int]:
         info, words = self._info, f"a tree of group {self._group}"
-        require(0 < block < self._blocks, f"{words} leads outside")
-        number = self._group * info.group_blocks + block
-        raw = exactly(self._volume, number * info.block_size, info.block_size, "tree of free space")
+        require(1 <= block < self._blocks, f"{words} leads outside")
+        at = (self._group * info.group_blocks + block) * info.block_size
+        raw = exactly(self._volume, at, info.block_size, "tree of free space")
         magic, own_level, count = struct.unpack_from(">4sHH", raw)
         require(magic == _MAGIC[info.version, self._order], f"{words} has a wrong magic number")
         require(own_level == level, f"the levels of {words} contradict")
-        require(count <= (len(raw) - self._head) // 8, f"{words} has too many records")
+        require(8 * count <= len(raw) - self._head, f"{words} has too many records")
         if info.version == 5:
             place, uuid, owner = struct.unpack_from(">Q8x16sI", raw, 16)
             (told,) = struct.unpack_from("<I", raw, 52)
             require(crc32c(raw[:52] + bytes(4) + raw[56:]) == told, f"{words} has a wrong checksum")
-            mine = number * (info.block_size // 512), info.uuid, self._group
-            require((place, uuid, owner) == mine, f"{words} holds a block of another place")
+            mine = at, info.uuid, self._group
+            require((place * 512, uuid, owner) == mine, f"{words} holds a block of another place")
         self.visited.append(block)
         return raw, count

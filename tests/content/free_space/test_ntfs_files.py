@@ -16,6 +16,7 @@ from made_ntfs import (
     PIECES,
     RECORD,
     USED,
+    boot,
     data,
     records,
     volume,
@@ -151,6 +152,25 @@ def test_an_effort_ends_with_the_records_that_it_allows() -> None:
     assert isinstance(look(volume(), Effort(76)), NtfsMap)
 
 
+def test_every_page_of_the_bitmap_is_counted() -> None:
+    """64 KiB of it at a time, each of which costs 300; a run that goes over the border counts twice."""
+    page, more = 8 << 16, 1003
+    bits = bytearray(b"\xff" * -(-(page + more) // 8))
+    free = [*range(210, 220), *range(page - 8, page + 2), *range(page + more - 3, page + more)]
+    for number in free:
+        bits[number // 8] &= ~(1 << number % 8)
+    sound = volume(
+        {6: made.record(6, made.name("$Bitmap"), data((1000, 33), size=len(bits)))},
+        also={0: boot(sectors=4 * (page + more)), 1000 * CLUSTER: bytes(bits)},
+    )
+    disk = MemoryDisk((page + more) * CLUSTER, sound.data)
+    for effort in (Effort(), Effort(151)):
+        found = look(disk, effort)
+        assert isinstance(found, NtfsMap), found
+        assert (found.free, found.runs) == (len(free) * CLUSTER, 4)
+    assert look(disk, Effort(150)) == NOT_COUNTED
+
+
 def test_records_are_read_a_mib_at_a_time() -> None:
     size = (1 << 20) + 5 * CLUSTER + 512
     table = bytearray(b"".join(records()[:1]).ljust(size, b"\0"))
@@ -167,6 +187,13 @@ def test_records_are_read_a_mib_at_a_time() -> None:
     disk.data[600 * CLUSTER + 9 * RECORD] = b"BAAD"
     with pytest.raises(KeptError, match="record 1033 of its MFT is damaged"):
         list(found._records(runs, Effort()))
+
+
+def test_a_part_of_a_record_at_the_mft_s_end_is_none() -> None:
+    """Clusters of 512 bytes, of which the table has an odd number."""
+    raw = made.record(0) + made.record(1) + made.record(2)[:512]
+    found = NtfsMap(MemoryDisk(90_000, {512 * 9: raw}), Geometry(512, 170, RECORD, 9, 1))
+    assert [number for number, _ in found._records([(9, 5)], Effort())] == [0, 1]
 
 
 def name(text: str, parent: int = 5, *, length: int | None = None, more: bytes = b"") -> Attribute:

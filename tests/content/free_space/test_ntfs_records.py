@@ -197,7 +197,7 @@ FILLED = resident(0x10, bytes(24))  # 48 bytes
         (record(resident(0x10, b"", length=28) + bytes(4), at=56), ATTRIBUTE),
         (record(resident(0x10, b"", length=0x01000018), at=56), ATTRIBUTE),
         (record(resident(0xFFFFFFFE, b""), at=56), None),
-        (record(resident(0x10, bytes(9))[:16] + b"\x09\0\0\0\x18\0" + bytes(10)), ATTRIBUTE),
+        (record(resident(0x10, bytes(8))[:16] + b"\x09\0\0\0\x18\0" + bytes(10)), ATTRIBUTE),
         (record(resident(0x10, bytes(8))[:16] + b"\x08\0\0\0\x18\0" + bytes(10)), None),
         (record(resident(0x10, bytes(8))[:16] + b"\x08\0\0\1\x18\0" + bytes(10)), ATTRIBUTE),
         (record(resident(0x10, bytes(8))[:16] + b"\0\0\0\0\x20\0" + bytes(10)), None),
@@ -284,11 +284,13 @@ THREE = b"\x12\x2c\x01\x03\0"  # 300 clusters from 3 on
         (in_runs(b"\0", 0, -1, offset=71, length=72), None),
         (in_runs(b"", 0, -1, offset=72, length=72), ATTRIBUTE),
         (in_runs(b"", 0, -1, offset=64, length=64), ATTRIBUTE),
+        (in_runs(b"", 0, -1, offset=0x140, length=0x140), ATTRIBUTE),
+        (in_runs(b"", 0, -1, offset=0x140, length=72)[:72], ATTRIBUTE),
         (in_runs(b"", 0, -1, offset=64, length=56), ATTRIBUTE),
         (in_runs(b"", 0, -1, offset=64, length=48), ATTRIBUTE),
         (in_runs(b"\x11\x05", 0, 4, length=74 + 6)[:74] + b"\x03\0" * 3, None),
     ],
-    ids=map(str, range(21)),
+    ids=map(str, range(23)),
 )
 def test_what_an_attribute_in_runs_tells_fits(item: bytes, words: str | None) -> None:
     if words is None:

@@ -48,6 +48,7 @@ def test_all_of_its_numbers_are_taken_from_their_places() -> None:
 
 def test_features_tell_which_uuid_metadata_has() -> None:
     assert believed(Head(incompatible=0x1)).uuid == UUID
+    assert believed(Head(incompatible=0x8)).uuid == UUID
     assert believed(Head(incompatible=0x4)).uuid == METADATA
     for mask in (0x1, 0x2, 0x4, 0x8, 0xF):
         assert believed(Head(read_only=mask)).read_only == mask
@@ -64,6 +65,7 @@ def test_features_tell_which_uuid_metadata_has() -> None:
         ({"sector": 511}, "its sector size is not possible"),
         ({"sector": 512}, None),
         ({"sector": 768}, "its sector size is not possible"),
+        ({"sector": 1280}, "its sector size is not possible"),
         ({"sector": 2048}, None),
         ({"sector": 4096}, "its group size is not possible"),  # more than a block
         ({"block_bits": 10}, "its block size is not possible"),
@@ -75,6 +77,7 @@ def test_features_tell_which_uuid_metadata_has() -> None:
         ({"per_group": 513}, None),
         ({"per_group": 512}, "its group size contradicts"),
         ({"per_group": 511}, "its group size contradicts"),
+        ({"per_group": 1, "group_bits": 0}, "its groups are smaller than mkfs makes them"),
         ({"groups": 2}, "its number of groups contradicts its size"),
         ({"groups": 4}, "its number of groups contradicts its size"),
         ({"blocks": 1201}, None),

@@ -291,6 +291,7 @@ def test_a_tree_by_size_is_read_whole(version: int) -> None:
 
 def test_levels_fall_to_the_leaves() -> None:
     blocks = {
+        3: block(5, 512, 3, [(2, 3)], level=3, children=[5]),
         5: block(5, 512, 5, [(2, 3), (40, 3)], level=2, children=[9, 10]),
         9: block(5, 512, 9, [(2, 3), (20, 3)], level=1, children=[6, 7]),
         10: block(5, 512, 10, [(40, 3)], level=1, children=[8]),
@@ -298,8 +299,8 @@ def test_levels_fall_to_the_leaves() -> None:
     blocks |= {at: block(5, 512, at, extents) for at, extents in LEAVES.items()}
     found = tree(5, 512, blocks)
 
-    assert told(found, levels=3) == LEAVES[6] + LEAVES[7] + LEAVES[8]
-    assert list(found.visited) == [5, 9, 6, 7, 10, 8]
+    assert told(found, 3, levels=4) == LEAVES[6] + LEAVES[7] + LEAVES[8]
+    assert list(found.visited) == [3, 5, 9, 6, 7, 10, 8]
     assert told(found, levels=3, low=30, high=45) == [(30, 5), (40, 3)]
 
 
@@ -309,6 +310,7 @@ def test_levels_fall_to_the_leaves() -> None:
         ("block", (270, 1), True),
         ("block", (270, 2), True),
         ("block", (269, 1), False),
+        ("block", (271, 1), False),
         ("block", (268, 1), False),
         ("size", (270, 1), True),
         ("size", (270, 2), False),
