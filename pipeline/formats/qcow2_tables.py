@@ -270,7 +270,8 @@ def _standard(
 ) -> Iterator[Problem]:
     if not found:
         return
-    reserved = _L2_RESERVED | (1 if layout.extended else 0) | ((layout.cluster - 1) & ~0x1FF)
+    not_a_cluster = layout.cluster - 512  # the bits of an offset that is not a cluster's start
+    reserved = _L2_RESERVED | int(layout.extended) | not_a_cluster
     if reduce(or_, found) & reserved:
         wrong = next(entry for entry in found if entry & reserved)
         detail = (

@@ -204,6 +204,25 @@ def test_a_refcount_table_of_any_length_is_read_to_its_last_entry(clusters: int)
 # ------------------------------------------------------------------------------ tables and entries
 
 
+@pytest.mark.parametrize("bit", range(63))
+@pytest.mark.parametrize("made", [{}, {"bits": 14}, {"bits": 14, "incompatible": 16}])
+def test_the_bits_of_an_entry_that_must_be_zero(made: dict[str, int], bit: int) -> None:
+    bits, extended = made.get("bits", 12), "incompatible" in made
+    entry = 5 << bits | 1 << bit
+    image = handmade.qcow2(l2=(entry, 0), **made)  # type: ignore[arg-type]
+
+    told = [item.detail for item in problems(Memory(image))]
+
+    zero = 0 if extended else 1  # whose first bit says that it reads as zeros
+    wrong = zero <= bit < bits or 56 <= bit <= 61
+    assert any("with reserved bits" in detail for detail in told) is wrong
+
+
+def test_any_number_of_clusters_may_read_as_zeros() -> None:
+    assert problems(Memory(handmade.qcow2(l2=(1, 1, 1)))) == ()
+    assert problems(Memory(handmade.qcow2(l2=(COPIED, COPIED)))) == ()
+
+
 @pytest.mark.parametrize("lost", [0, 1])
 def test_an_l2_table_in_which_the_file_ends_is_not_judged(lost: int) -> None:
     # given a table in an odd cluster that maps to a place far away
@@ -219,6 +238,7 @@ def test_an_l2_table_in_which_the_file_ends_is_not_judged(lost: int) -> None:
         (7, 24575, [(24575, 25088 - 24575)]),
         (7, 24576, [(24576, 25088 - 24576)]),
         (7, 24577, []),
+        (5, 24575, []),
         (6, 24575, []),  # the sector in which it may end is in no cluster that is used
         (7, 24180, [(24180, 7 * CLUSTER - 24180)]),  # nothing of it is there
     ],
