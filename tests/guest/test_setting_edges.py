@@ -225,6 +225,20 @@ def test_a_line_of_group(group, members):
     assert set(passwd.administrators(files_of(tree))) == members
 
 
+def test_who_may_become_root_in_several_ways():
+    tree = {
+        "etc/passwd": "root:x:0:0::/root:/bin/sh\na:x:1000:27::/a:/bin/sh\nb:x:1001:1::/b:/bin/sh\n",
+        "etc/shadow": "root:$6$x:1\na:$6$y:1\nb:$6$z:1\n",
+        "etc/group": "sudo:x:27:a,root\nwheel:x:10:a\n",
+        "etc/sudoers": "root ALL=(ALL) ALL\na ALL=(ALL) ALL\n",
+        "etc/sudoers.d/a": f"a ALL=ALL\n{'b'.ljust(993)}ALL=ALL\n{'b'.ljust(994)}ALL=ALL\n",
+    }
+
+    assert passwd.administrators(files_of(tree)) == ("a", "b", "root")
+    tree["etc/sudoers.d/a"] = f"a ALL=ALL\n{'b'.ljust(994)}ALL=ALL\n"
+    assert passwd.administrators(files_of(tree)) == ("a", "root")
+
+
 @pytest.mark.parametrize(
     ("field", "of_shadow", "password", "empty", "root"),
     [

@@ -205,6 +205,34 @@ def test_what_makes_the_partition_larger(tree, has):
     assert found.growpart is has
 
 
+@pytest.mark.parametrize(
+    ("told", "root", "boot"),
+    [({}, "auto", "auto"), ({"/dev/sda1": "zfs"}, "zfs", "auto"), ({"/dev/sda2": "ext4"}, "auto", "ext4"),
+     ({"/dev/sda1": "zfs", "/dev/sda2": "ext4", "/dev/sda3": "xfs"}, "zfs", "ext4")],
+)  # fmt: skip
+def test_what_libguestfs_finds_is_mounted_as_it_says(told, root, boot):
+    # given a disk of which only libguestfs finds out what it holds
+    asked = []
+
+    class Inspected(Disk):
+        def mount(self, device, kind):
+            asked.append((device, kind))
+            return super().mount(device, kind)
+
+        def inspect(self):
+            points = {"/": "/dev/sda1", "/boot": "/dev/sda2", "/data": "/dev/sda3"}
+            return [{"root": "/dev/sda9", "mountpoints": points, "kinds": told}]
+
+    volumes = tuple(
+        replace(VOLUME, device=f"/dev/sda{n}", type="zfs_member", partition=n) for n in (1, 2, 3)
+    )
+
+    found = facts(Inspected(volumes, (tree_of(), {}, {})))
+
+    assert (found["systems"], found["found_by"]) == (1, "inspect_os")
+    assert asked == [("/dev/sda1", root), ("/dev/sda2", boot)]
+
+
 # ------------------------------------------------------------------------------------------ fstab
 
 

@@ -161,7 +161,7 @@ def choose(
         )
         asked = list(near) or list(reaches)
     price = _prices(asked, noticed)
-    asked.sort(key=lambda each: (not each.runs(wanted), price[each.test]))
+    asked.sort(key=lambda each: (bool(each.lines) and not each.runs(wanted), price[each.test]))
     cost_s, kept = 0.0, asked[:1]
     for each in asked[1:]:
         cost_s += each.cost_s
