@@ -227,7 +227,7 @@ def _wide(volume: Reader, raw: bytes, sector: int, reserved: int) -> int:
     require(not flags & 0x80, "only one of its tables is in use")
     require(version == 0, "its version is unknown")
     place, backup = struct.unpack_from("<HH", raw, 48)
-    require(place in (0, 0xFFFF) or place < reserved, "its FSInfo lies outside")
+    require(place == 0xFFFF or place < reserved, "its FSInfo lies outside")
     require(0 < backup < reserved, "it has no copy of its boot sector")
     copy = exactly(volume, backup * sector, 512, "boot sector's copy")
     same = raw[11:28] + raw[32:52] == copy[11:28] + copy[32:52]  # but for where it lies

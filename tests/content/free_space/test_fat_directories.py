@@ -13,7 +13,7 @@ from pipeline.content.free_space.base import Effort, KeptError
 from pipeline.content.free_space.fat import FatMap, Geometry
 from tests.content.free_space.kept import reason
 
-TABLE, TABLE_SIZE, ROOT, CLUSTER = 512, 1024, 5 * 512, 1024
+TABLE, TABLE_SIZE, ROOT, CLUSTER = 1536, 1536, 5 * 512, 1024
 DATA = TABLE + 2 * TABLE_SIZE + ROOT
 CLUSTERS = 400
 Listing = Sequence[bytes]
@@ -53,6 +53,7 @@ CASES: dict[str, tuple[Listing, Mapping[int, Listing], str | None]] = {
     "none in the first cluster": ([named(3), named(2)], {3: ()}, NONE),
     "another there": ([named(9)], {9 + 256: (), 9: ()}, None),
     "deleted": ([named(4, b"\xe5LD"), named(3)], {3: ()}, None),
+    "of a name in other letters": ([named(4, b"\xf1DIR"), named(3)], {3: ()}, NONE),
     "a label": ([named(4, b"LABEL", 0x08), named(3)], {3: ()}, None),
     "a label that says it is one": ([named(4, b"LABEL", 0x18), named(3)], {3: ()}, None),
     "hidden, of the system, to read only": ([named(4, b"D", 0x17)], {4: ()}, None),

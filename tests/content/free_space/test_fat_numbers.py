@@ -150,6 +150,7 @@ LIMITS: dict[str, tuple[Mapping[str, Any], str | None]] = {
     "the copy in the first sector": ({**FAT32, "backup": 1}, None),
     "the copy in the last sector": ({**FAT32, "backup": 32}, None),
     "the copy in the table": ({**FAT32, "backup": 33}, _BACKUP),
+    "the copy far in the table": ({**FAT32, "backup": 400}, _BACKUP),
     "no copy": ({**FAT32, "backup": 0}, _BACKUP),
 }  # fmt: skip
 
