@@ -107,7 +107,7 @@ def stores(reader: Reader, footer: Footer, offset: int, length: int) -> bool:
 
 
 def _sane_block(size: int) -> bool:
-    return MIN_BLOCK <= size <= MAX_BLOCK and size & (size - 1) == 0
+    return MIN_BLOCK <= size <= MAX_BLOCK and not size & (size - 1)
 
 
 def _header(header: Header, data: bytes, at: int) -> Iterator[Problem]:
