@@ -74,13 +74,13 @@ def _data_ends_inside(layout: Qcow2Layout, reader: Reader, tables: list[int], st
         return False  # of an extended cluster a part may be all that was ever written
     each = min(layout.cluster, _L2_BYTES)
     last = sorted(tables)[-(_L2_BYTES // each) :]
-    late = [entries(layout, reader, at, each) for at in last]
-    if late and _packed_data_cut(layout, reader, late[-1]):
+    late = [(at, entries(layout, reader, at, each)) for at in last]
+    if late and _packed_data_cut(layout, reader, late[-1][1]):
         return True
     end_of_disk = -(-(layout.size % layout.cluster) // 512) * 512
     enough = end_of_disk and reader.size >= start + end_of_disk
     at_end = layout.size // layout.cluster % (layout.cluster // 8)  # its place in a table
-    for at, table in zip(last, late, strict=True):
+    for at, table in late:
         entry = next((entry for entry in (start | COPIED, start) if entry in table), None)
         if entry is not None:
             ends_disk = at == tables[-1] and table.index(entry) == at_end

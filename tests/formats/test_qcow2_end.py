@@ -59,6 +59,21 @@ def test_any_other_cluster_is_written_wholly(table: int, index: int) -> None:
     assert lost(ending(DATA + 4096, table=table, index=index)) == []
 
 
+@pytest.mark.parametrize(("table", "told"), [(0, []), (1, [(DATA + 1024, 3072)])])
+def test_the_disk_s_last_table_is_the_last_of_the_l1_table_wherever_it_lies(
+    table: int, told: list[tuple[int, int]]
+) -> None:
+    reader = sparse(
+        DATA + 1024,
+        (2 * CLUSTER, b"\0\1" * 8),
+        (3 * CLUSTER, be64(TABLES[1]) + be64(TABLES[0])),
+        (TABLES[table] + 8 * 3, be64(DATA)),
+        disk=END,
+    )
+
+    assert lost(reader) == told
+
+
 @pytest.mark.parametrize("rest", [0, 3585, 4095])
 def test_a_disk_that_needs_its_whole_last_cluster_has_it_written(rest: int) -> None:
     disk = 514 * CLUSTER + (rest or CLUSTER)
@@ -86,6 +101,7 @@ def test_what_lacks_may_be_many_times_the_file() -> None:
         (5 * CLUSTER, False),
         (1, False),
         (1 << 50, True),
+        (COPIED | 1 << 50, True),
         (COMPRESSED | 1 << 50, False),  # of clusters of a MiB that is a bit of the length
         (COMPRESSED | 6 << 20, True),
         (COMPRESSED | (6 << 20) - 1, False),
@@ -190,9 +206,10 @@ def test_the_stream_that_lies_last_must_be_whole(size: int, whole: bool, order: 
         (44 * 512 + 1, False),
     ],
 )
-def test_the_file_is_cut_where_it_ends_within_a_stream(size: int, cut: bool) -> None:
+@pytest.mark.parametrize("copied", [0, COPIED])
+def test_the_file_is_cut_where_it_ends_within_a_stream(size: int, cut: bool, copied: int) -> None:
     # given bytes that cannot be unpacked, and an entry for a cluster far behind them that is not packed
-    entries = be64(COMPRESSED | 3 << 58 | FIRST) + be64(9 * CLUSTER)
+    entries = be64(COMPRESSED | 3 << 58 | FIRST) + be64(copied | 9 * CLUSTER)
     reader = sparse(
         size,
         (2 * CLUSTER, b"\0\1" * 6),
