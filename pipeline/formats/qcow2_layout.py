@@ -23,7 +23,7 @@ L1_BYTES = 64 << 10  # of the L1 table that are looked at
 
 COPIED, COMPRESSED = 1 << 63, 1 << 62
 OFFSET = 0x00FF_FFFF_FFFF_FE00
-_ZLIB, _ZSTD_MAGIC = 0, b"\x28\xb5\x2f\xfd"
+_ZSTD_MAGIC = b"\x28\xb5\x2f\xfd"
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ class Qcow2Layout:
     cluster_bits: int
     extended: bool
     dirty: bool
-    compression: int
+    compression: int  # 0: zlib
     refcount_order: int
     l1: Region
     refcounts: Region
@@ -67,7 +67,7 @@ def entries(layout: Qcow2Layout, reader: Reader, table: int, length: int) -> arr
 
 def unpacks(data: bytes, layout: Qcow2Layout) -> bool:
     """Whether compressed data begins as its compression does."""
-    if layout.compression != _ZLIB:
+    if layout.compression:
         return data[:4] == _ZSTD_MAGIC
     try:
         return bool(zlib.decompressobj(-15).decompress(data, 1))
@@ -77,7 +77,7 @@ def unpacks(data: bytes, layout: Qcow2Layout) -> bool:
 
 def unpacks_wholly(data: bytes, layout: Qcow2Layout) -> bool:
     """Whether compressed data is all there; what no zlib made is believed."""
-    if layout.compression != _ZLIB:
+    if layout.compression:
         return True
     stream = zlib.decompressobj(-15)
     try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import struct
 import zlib
 
@@ -102,6 +103,16 @@ SHORT = deflated(b"no cluster is full of it")
 def test_a_stream_that_zlib_made(data: bytes, begins: bool, wholly: bool) -> None:
     assert unpacks(data, layout(9)) is begins
     assert unpacks_wholly(data, layout(9)) is wholly
+
+
+def test_a_stream_may_refer_32_kib_back() -> None:
+    # given a cluster that repeats after 30,000 bytes, packed by a writer with zlib's largest window
+    data = (random.Random(3).randbytes(30_000) * 3)[: 1 << 16]
+    packer = zlib.compressobj(9, zlib.DEFLATED, -15)
+    packed = packer.compress(data) + packer.flush()
+
+    assert len(packed) < 40_000
+    assert unpacks_wholly(packed, layout(16))
 
 
 ZSTD = b"\x28\xb5\x2f\xfd"
