@@ -172,7 +172,6 @@ class NtfsMap:
         head = self._stream(log, 0, 4096, "log")
         if head == b"\xff" * len(head):
             return
-        require(head[:4] == b"RSTR", "its log is damaged")
         (size,) = struct.unpack_from("<I", head, 16)
         require(512 <= size <= 65536 and size % 512 == 0, "its log is damaged")
         for at in (0, size):
@@ -272,7 +271,7 @@ def _geometry(volume: Reader) -> Geometry:
     require(sector in (256, 512, 1024, 2048, 4096), "its sector size is not possible")
     factor = factor if factor <= 0x80 else 1 << (256 - factor)
     cluster = factor * sector
-    possible = 1 <= cluster <= 1 << 21 and not cluster & (cluster - 1)
+    possible = sector <= cluster <= 1 << 21 and not cluster & (cluster - 1)
     require(possible, "its cluster size is not possible")
     record = 1 << -each if each < 0 else each * cluster
     require(record in (1024, 2048, 4096), "the size of its MFT's records is not possible")

@@ -97,12 +97,16 @@ LISTS = "the two trees of group 1 hold other extents"
         ({"root": 600}, "a tree of group 1 lies outside"),
         ({"by_size": 0}, "a tree of group 1 lies outside"),
         ({"by_size": 600}, "a tree of group 1 lies outside"),
+        ({"root": 601}, "a tree of group 1 lies outside"),
+        ({"by_size": 601}, "a tree of group 1 lies outside"),
         ({"levels": 0}, "a tree of group 1 is too deep"),
         ({"levels": 10}, "a tree of group 1 is too deep"),
         ({"levels": 9}, "the levels of a tree of group 1 contradict"),
         ({"levels": 1}, "the levels of a tree of group 1 contradict"),
         ({"size_levels": 0}, "a tree of group 1 is too deep"),
         ({"size_levels": 10}, "a tree of group 1 is too deep"),
+        ({"levels": 11}, "a tree of group 1 is too deep"),
+        ({"size_levels": 11}, "a tree of group 1 is too deep"),
         ({"size_levels": 9}, "the levels of a tree of group 1 contradict"),
         ({"size_levels": 3}, "the levels of a tree of group 1 contradict"),
         ({"root": 4}, "a tree of group 1 has a wrong magic number"),
@@ -218,7 +222,7 @@ def test_a_free_list_may_fill_its_place(version: int) -> None:
 
 
 @pytest.mark.parametrize(
-    ("at", "what"), [(3, b"M"), (7, b"\1"), (4, b"\1"), (36, b"\1"), (SECTOR - 1, b"\0")]
+    ("at", "what"), [(3, b"M"), (3, b"K"), (7, b"\1"), (4, b"\1"), (36, b"\1"), (SECTOR - 1, b"\0")]
 )
 def test_a_free_list_of_version_5_has_its_head(at: int, what: bytes) -> None:
     place, raw = 3 * SECTOR, made.free_list(5, 0)
