@@ -252,7 +252,14 @@ def placed(
                 wanted[group * info.inodes_per_group + index + 1] = raw
     found = ExtMap(MemoryDisk(1 << 40, data), info)
     found.descriptor = lambda group: Descriptor(  # type: ignore[assignment]
-        0, 50 + group, 500 * group + 9, 0, False, used if group in groups else 0, 0, 16
+        0,
+        50 + group if group in groups else 1 << 50,
+        500 * group + 9,
+        0,
+        False,
+        used if group in groups else 0,
+        0,
+        16,
     )
     return found, wanted
 

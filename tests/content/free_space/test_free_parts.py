@@ -54,6 +54,8 @@ def test_an_effort_for_maps_is_not_spent_on_witnesses() -> None:
 
     assert not effort.allows(11)
     assert effort.counts(39)
+    assert Effort().thorough
+    assert not effort.thorough
     assert Effort().allows(FAR)
     assert Effort().counts(FAR)
     assert not effort.counts(1)
@@ -71,6 +73,7 @@ def test_an_effort_for_maps_is_not_spent_on_witnesses() -> None:
         ([(5, 5)], []),
         ([(5, 5), (5, 5), (5, 6)], [(5, 6)]),
         ([(int("5000"), int("5000")), (6000, 6001)], [(6000, 6001)]),
+        ([(1, 2), (int("5000"), int("5000"))], [(1, 2)]),
         ([(2, 3), (5, 5), (6, 7)], [(2, 3), (6, 7)]),
     ],
 )
