@@ -67,6 +67,14 @@ def test_of_a_locator_32_entries_are_read(count: int) -> None:
     assert read == tuple(f"{n:04}" for n in range(min(count, 32)))
 
 
+def test_of_a_locator_as_many_entries_are_read_as_it_says() -> None:
+    # given a second entry that is not counted
+    entry = struct.pack("<IIHH", 44, 44, 10, 10)
+    whole = bytes(17) + b"\xff" + struct.pack("<H", 1) + entry * 2 + PATH
+
+    assert look(locator(whole)).external_references == ("_path",)
+
+
 def test_of_a_locator_16_kib_are_read() -> None:
     entries = struct.pack("<IIHHIIHH", 0, 16 * KIB - 8, 10, 8, 0, 16 * KIB - 6, 10, 8)
     whole = (PATH.ljust(18, b"\0") + struct.pack("<H", 2) + entries).ljust(16 * KIB - 8, b"\0")
