@@ -80,3 +80,17 @@ def test_what_is_encrypted_is_told_twice() -> None:
         ("unsupported-format", 0, 8),
         ("encrypted-container", 0, 8),
     ]
+
+
+@pytest.mark.parametrize("length", [0, 1, 36, 39, 40])
+def test_a_luks_volume_is_named_by_a_field_of_40_bytes(length: int) -> None:
+    field = (b"u" * length).ljust(40, b"\0")
+    image = (b"LUKS\xba\xbe\1\2".ljust(168, b"\0") + field + b"x" * 40).ljust(4096, b"\0")
+
+    found = formats.identify(Memory(image)).container
+
+    assert found.uuid == ("u" * length or None)
+    assert found.variant == "v258"
+    assert [(item.rule, item.offset, item.length) for item in found.problems] == [
+        ("encrypted-container", 0, 8)
+    ]
