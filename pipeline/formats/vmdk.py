@@ -112,7 +112,7 @@ class Vmdk(Format):
         if head[:4] != _SPARSE:
             return False
         header = Header.unpack(head)
-        if [*_fields(header)] or header.flags & _COMPRESSED or header.directory_offset == _AT_END:
+        if [*_fields(header)] or header.flags & _COMPRESSED:
             return False
         grains = vmdk_tables.grains(
             reader,

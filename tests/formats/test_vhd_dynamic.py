@@ -314,6 +314,26 @@ def test_the_bytes_of_blocks_are_the_guest_s(offset: int, length: int, held: boo
     assert vhd_dynamic.stores(image, Footer.unpack(image.read(0, 512)), offset, length) is held
 
 
+@pytest.mark.parametrize(
+    ("changes", "held"),
+    [
+        ({"cookie": b"cxsparsf"}, False),
+        ({"version": 0x20000}, False),
+        ({"data_offset": 5}, True),  # a reserved field says nothing about the table
+        ({"reserved1": b"\1\0\0\0"}, True),
+        ({"table_offset": 1537}, False),
+        ({"table_offset": END - 23}, False),
+    ],
+)
+def test_a_header_or_a_table_that_is_broken_stores_nothing(
+    changes: dict[str, Any], held: bool
+) -> None:
+    image = made(**changes)
+    footer = Footer.unpack(image.read(0, 512))
+
+    assert vhd_dynamic.stores(image, footer, FIRST + 512, BLOCK) is held
+
+
 @pytest.mark.parametrize(("size", "held"), [(AT, False), (AT + 1023, False), (AT + 1024, True)])
 def test_a_header_that_is_not_whole_stores_nothing(size: int, held: bool) -> None:
     image = Memory(made().read(0, size))
