@@ -167,7 +167,7 @@ class VhdLayout:
 
     def plan(self) -> dict[str, Any]:
         """Plain JSON from which another process makes the same bytes."""
-        packed = zlib.compress(_bitmap(self.blocks, self.entries), 6)
+        packed = zlib.compress(_bitmap(self.blocks, self.entries))
         return {
             "kind": "tap-vhd",
             "virtual_size": self.virtual_size,

@@ -44,7 +44,7 @@ _HEADER_LENGTH = 512
 _FOOTER_TO_END = 1024  # the footer, and the sector of zeros that ends a stream
 _AT_END = 0xFFFF_FFFF_FFFF_FFFF
 _NEWLINES = b"\n \r\n"
-_NEWLINE_TEST, _REDUNDANT, _COMPRESSED, _MARKERS = 1 << 0, 1 << 1, 1 << 16, 1 << 17
+_NEWLINE_TEST, _REDUNDANT, _COMPRESSED, _MARKERS = 1, 2, 1 << 16, 1 << 17
 _KNOWN_FLAGS = 0x7 | _COMPRESSED | _MARKERS
 
 _ONE_FILE = ("monolithicsparse", "streamoptimized")  # createType, lower case

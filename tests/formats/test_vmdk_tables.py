@@ -219,6 +219,13 @@ def test_the_grains_of_all_tables() -> None:
     assert vmdk_tables.grains(image({13 * 512: le32(2)}), directory=11, count=1, length=20) == {2}
 
 
+def test_what_stands_behind_a_directory_is_no_table() -> None:
+    more = image({11 * 512 + 8: le32(0) * 2 + le32(17), 17 * 512: le32(99)})
+
+    assert vmdk_tables.grains(more, directory=11, count=4, length=20) == {19, 27, 35}
+    assert vmdk_tables.grains(more, directory=11, count=5, length=20) == {19, 27, 35, 99}
+
+
 @pytest.mark.parametrize("count", [64, 65])
 def test_the_grains_of_so_many_tables_are_asked_for(count: int) -> None:
     # given a directory with a gap, tables of one entry, and as many grains
