@@ -116,7 +116,7 @@ class _Entry:
 
 def _mbr_entries(sector: bytes) -> tuple[_Entry, ...]:
     """The four entries, or () when this is no MBR (a FAT or NTFS boot sector ends in 55 AA too)."""
-    if len(sector) < SECTOR or sector[510:512] != b"\x55\xaa":
+    if sector[510:512] != b"\x55\xaa":
         return ()
     entries = []
     for index in range(4):

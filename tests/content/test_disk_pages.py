@@ -50,6 +50,13 @@ def test_a_long_range_is_not_kept():
     assert disk.reads == 1
 
 
+def test_a_long_range_may_begin_anywhere():
+    disk = bytes(range(251)) * (64 * PAGE // 251)
+
+    for offset in (0, 1, 5, PAGE, PAGE + 7, 3 * PAGE - 1):
+        assert PagedReader(Counting(disk)).read(offset, 40 * PAGE) == disk[offset:][: 40 * PAGE]
+
+
 def test_old_pages_go():
     disk = Counting(bytes(100 * PAGE))
     pages = PagedReader(disk)

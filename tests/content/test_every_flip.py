@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 from handmade import Memory, le32, le64, patched
 
-from pipeline.content import filesystems, fs_sizes
+from pipeline.content import filesystems, fs_sizes, lvm
 from tests import every_field
 from tests.content import test_every_superblock as superblocks
 from tests.content.test_every_superblock import KIB, at, tell_group
@@ -152,3 +152,5 @@ def test_a_volume_is_the_same_wherever_it_lies(name: str) -> None:
     assert filesystems.describe(there, BASE, len(data)) == found
     kind = found.type if found else None
     assert fs_sizes.stated(there, kind, BASE) == fs_sizes.stated(here, kind)
+    assert lvm.parse(there, BASE) == lvm.parse(here, 0)
+    assert lvm.identifier(there, BASE) == lvm.identifier(here, 0)

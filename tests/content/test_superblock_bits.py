@@ -2,6 +2,7 @@
 
 import struct
 
+import made_volumes
 import pytest
 from handmade import Memory, le32, le64, patched
 
@@ -108,7 +109,9 @@ def marked(**numbers):
 
 @pytest.mark.parametrize("cluster", [1, 2, 4, 64])
 @pytest.mark.parametrize(("root", "of_root"), [(16, 1), (17, 2), (32, 2), (33, 3), (512, 32)])
-@pytest.mark.parametrize(("reserved", "copies", "table"), [(1, 2, 32), (3, 1, 32), (7, 2, 19)])
+@pytest.mark.parametrize(
+    ("reserved", "copies", "table"), [(1, 2, 32), (3, 1, 32), (7, 2, 19), (1, 1, 300)]
+)
 def test_a_fat_with_4085_clusters_is_a_fat16(cluster, root, of_root, reserved, copies, table):
     before = reserved + copies * table + of_root
     shape = {
@@ -200,6 +203,42 @@ def test_an_attribute_at_the_end_of_a_record(short):
 
     label = NAME[: max(0, 16 - short)].decode("utf-16-le", "replace") if short < 17 else ""
     assert found.label == (label or None)
+
+
+@pytest.mark.parametrize(("length", "label"), [(63, None), (64, "Volume"), (65, "Volume")])
+def test_the_shortest_record_of_the_mft(length, label):
+    record = (
+        b"FILE".ljust(20, b"\0") + struct.pack("<H", 24) + bytes(2) + attribute(0x60, NAME, 40)
+    )[:length]
+
+    assert filesystems._ntfs_volume(record.ljust(length, b"\0"))[0] == label
+
+
+def test_nothing_behind_a_record_belongs_to_it():
+    # given a record that its first attribute fills to the end, and a label behind it
+    whole = ntfs(attribute(0x10, b"", 1024 - 56), record=1024, end=b"")
+    place = 8 * 512 + 3 * 1024
+
+    behind = whole.also(place + 1024, attribute(0x60, NAME))
+
+    assert filesystems.describe(behind).label is None
+
+
+@pytest.mark.parametrize(
+    ("code", "sectors"), [(0xFF, 2), (0xFE, 4), (0xFC, 16), (0x81, None), (0x80, 128)]
+)
+def test_a_cluster_s_size_may_be_a_power(code, sectors):
+    image = ntfs(attribute(0x60, NAME), mft=1, cluster=sectors or 1).also(13, bytes([code]))
+
+    assert filesystems.describe(image).label == ("Volume" if sectors else None)
+
+
+def test_an_ntfs_whose_dirty_flag_cannot_be_read_is_not_called_clean():
+    whole = Memory(made_volumes.ntfs())
+    record = made_volumes.NTFS_MFT * 512 + 3 * 1024
+
+    assert filesystems.describe(whole).clean is True
+    assert filesystems.describe(whole.also(record, b"BAAD")).clean is None
 
 
 @pytest.mark.parametrize("mft", [8, 9, 12, 15, 31, 47])

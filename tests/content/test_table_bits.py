@@ -1,12 +1,13 @@
 """Partition tables, volume groups and archives whose numbers have bits in common, and their limits."""
 
+import dataclasses
 import struct
 import zlib
 
 import pytest
 from handmade import Memory, gpt_disk, patched
 
-from pipeline.content import cpio, lvm, partitions
+from pipeline.content import cpio, filesystems, lvm, partitions
 from tests.content import test_every_superblock as superblocks
 from tests.content.test_every_edge import _gpt, _mbr
 
@@ -71,6 +72,8 @@ def test_a_label_of_gpt_may_fill_its_field():
     (found,) = partitions._gpt_partitions(header, 512)
 
     assert found.name == label
+    cut = dataclasses.replace(header, entries=header.entries[:127])
+    assert list(partitions._gpt_partitions(cut, 512)) == []
 
 
 @pytest.mark.parametrize("more", [0, 1, 256, 511])
@@ -188,3 +191,77 @@ def test_a_volume_without_segments_has_no_size():
 
     (bare,) = [volume for volume in found.logical_volumes if volume.name == "bare"]
     assert (bare.size, bare.offset, bare.pieces) == (0, None, ())
+
+
+@pytest.mark.parametrize(
+    ("place", "size"), [(471, 64 * 1024), (472, 64 * 1024), (473, None), (512, None)]
+)
+def test_the_header_of_a_physical_volume_ends_with_its_sector(place, size):
+    image = patched(superblocks._lvm(), 532, struct.pack("<I", place))
+    header = image[544:584]
+
+    found = lvm.device_size(Memory(image).also(512 + place, header), 0)
+
+    assert found == size
+
+
+def test_sector_0_is_no_header_of_gpt():
+    # given a disk of one sector that looks like an MBR, and like a header of GPT
+    head = struct.pack(
+        "<8sIIIIQQQQ16sQIII", b"EFI PART", 0x10000, 92, 0, 0, 0, 0, 0, 0, bytes(16), 9, 0, 128, 0
+    )
+    head = patched(head, 16, struct.pack("<I", zlib.crc32(head)))
+    guard = _mbr((0, 0xEE, 1, 0), size=512).read(446, 66)
+
+    assert partitions.parse(Memory(head.ljust(446, b"\0") + guard)).scheme == "mbr"
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        'id word "x"',
+        'id ["x"]',
+        'id > "x"',
+        'id < "x"',
+        'id | "x"',
+        'id "x"',
+        'id , "x"',
+        "id }",
+        'id ~ "x"',
+    ],
+)
+def test_a_line_of_lvm_s_language_that_is_none(line):
+    text = superblocks._TEXT.replace(b'id = "x"', line.encode())
+
+    assert lvm.parse(Memory(superblocks._lvm()), 0) is not None
+    assert lvm.parse(Memory(superblocks._lvm(text)), 0) is None
+
+
+@pytest.mark.parametrize(("place", "mark"), [(512, b"LABELONE"), (536, b"LVM2 001")])
+def test_the_label_of_lvm_byte_by_byte(place, mark):
+    image = superblocks._lvm()
+    assert filesystems.signature(Memory(image)) == "LVM2_member"
+
+    for at in range(8):
+        for change in (-1, 1):
+            other = Memory(image).also(place + at, bytes([mark[at] + change]))
+            assert filesystems.signature(other) is None
+            assert lvm.identifier(other, 0) is None
+
+
+@pytest.mark.parametrize(
+    ("field", "value"), [(54, b"-0000001"), (94, b"-0000001"), (94, b"-0000009"), (94, b"00000000")]
+)
+def test_numbers_of_cpio_that_are_none(field, value):
+    data = patched(superblocks._file(b"n", b"x"), field, value)
+
+    for read in (lambda: cpio.plain_part(Memory(data)), lambda: list(cpio.names(iter([data])))):
+        with pytest.raises(cpio.NotReadableError, match="a name of"):
+            read()
+
+
+@pytest.mark.parametrize("sectors", [0, 1, 7])
+def test_the_guard_of_a_table_that_cannot_be_read(sectors):
+    image = _mbr((0, 0xEE, 1, sectors)).also(512, b"EFI PART".ljust(512, b"\1"))
+
+    assert partitions.parse(image).protective_mbr == "odd"
