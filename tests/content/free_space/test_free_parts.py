@@ -5,6 +5,7 @@ from __future__ import annotations
 import struct
 from typing import Any
 
+import made_volumes as made
 import pytest
 from handmade import Memory
 from vhd_files import MemoryDisk
@@ -32,6 +33,7 @@ from pipeline.content.free_space.base import (
 from pipeline.content.partitions import Partition, PartitionTable
 from pipeline.model import digest
 from tests.content.free_space.kept import reason
+from tests.content.free_space.test_every_survey import _TEXTS, _volumes
 from tests.content.test_every_edge import _mbr
 
 MIB = 1 << 20
@@ -300,6 +302,29 @@ def test_gaps_of_a_disk() -> None:
 
     assert list(found.between(0, 16 * MIB)) == [(3 * MIB, 5 * MIB), (6 * MIB, 15 * MIB)]
     assert list(found.between(4 * MIB, 7 * MIB)) == [(4 * MIB, 5 * MIB), (6 * MIB, 7 * MIB)]
+
+
+def test_a_partition_table_in_the_boot_block_of_a_file_system() -> None:
+    disk = _mbr((0, 0x83, 2048, 4096), size=16 * MIB)
+
+    found = survey(disk.also(1024, made.ext()[1024:2048]))
+
+    assert [(area.place, area.reason) for area in found.areas] == [
+        ("the disk", "it has a partition table, but is also a ext2")
+    ]
+    assert survey(disk).free > 0
+
+
+def test_a_physical_volume_in_a_logical_one_is_kept() -> None:
+    whole = _volumes(_TEXTS["two"])
+    inner = Memory(whole).also(32 * 512, whole[: 4 * 4096])
+
+    found = survey(inner)
+
+    assert [(area.place, area.reason) for area in found.areas] == [
+        ("volume vg/root", "LVM2_member is not looked into"),
+        ("volume vg/swap", None),
+    ]
 
 
 def test_what_names_it() -> None:
