@@ -106,6 +106,13 @@ def test_a_continuation_is_the_next_part_of_the_same_file(
     assert why(found) == (None if whole else "its MFT is not whole")
 
 
+def test_a_continuation_may_begin_far_into_a_file() -> None:
+    far = made.record(11, data((22, 2), size=0, lowest=300), base=1 << 48)
+    found = NtfsMap(volume({11: far}), INFO)
+    assert found._continuation(PIECES, 0, 300) == [(22, 2)]
+    assert found._continuation(PIECES, 0, 299) == []
+
+
 @pytest.mark.parametrize(
     ("size", "pieces", "words"),
     [
