@@ -162,6 +162,15 @@ def test_a_block_at_the_first_mib_is_legal_where_no_log_is() -> None:
     assert told(there) == [("corrupt-metadata", TABLE, 32)]
 
 
+def test_a_log_that_is_not_used_may_be_anywhere_but_at_a_block_s_place() -> None:
+    # given a log without an id, half a MiB before a block
+    moved = edges_vhdx.head(72, le64(3 * MIB + MIB // 2))
+    assert told(moved) == []
+
+    there = edges_vhdx.head(72, le64(4 * MIB))
+    assert told(there) == [("corrupt-metadata", TABLE, 32)]
+
+
 @pytest.mark.parametrize("state", range(8))
 def test_only_blocks_that_are_present_have_a_place(state: int) -> None:
     found = look(Memory(image()).also(TABLE, le64(1 << 50 | state) + le64(2 << 50 | state)))
