@@ -76,3 +76,4 @@ def test_a_part_of_lz4_that_ends_with_four_bytes():
     for more in (4, 5, 8):
         found = names(packed + (9).to_bytes(4, "little").ljust(more, b"x"))
         assert found == {"names": ["a", "TRAILER!!!"], "error": ends}
+    assert names(packed + b"\x09\0\0")["error"] == "its compression"  # three bytes are no length

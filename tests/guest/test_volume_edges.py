@@ -6,6 +6,7 @@ import pytest
 from guests import BOOT, OTHER, ROOT, TABLE, VOLUME, Disk, disks, facts, trees
 from phony import files_of
 
+from pipeline.content import lvm
 from pipeline.content.partition_types import EFI_SYSTEM, MBR_EFI_SYSTEM
 from pipeline.content.partitions import Partition, PartitionTable
 from pipeline.guest import fstab, root_volume, survey
@@ -45,6 +46,20 @@ def test_volumes_of_lvm_count_like_partitions(tmp_path, monkeypatch):
             found = survey.survey(source)
             assert [volume.device for volume in found.volumes] == names[:most]
             assert found.truncated is (most < 5)
+
+
+@pytest.mark.parametrize(
+    ("places", "offset", "spread"),
+    [(None, None, None), ((), None, None), ((lvm.Place("p", 4, 5),), 104, None),
+     ((lvm.Place("p", 4, 5), lvm.Place("p", 19, 5)), None, ((104, 5), (119, 5))),
+     ((lvm.Place("p", 4, 5), lvm.Place("q", 19, 5)), None, None)],
+)  # fmt: skip
+def test_where_a_logical_volume_lies(places, offset, spread):
+    group = lvm.VolumeGroup("vg", 1, (lvm.LogicalVolume("lv", 10, None, None, places),))
+
+    (found,) = survey._logical(Bytes(bytes(512)), group, {"p": 100})
+
+    assert (found.device, found.offset, found.spread) == ("/dev/vg/lv", offset, spread)
 
 
 @pytest.mark.parametrize(
