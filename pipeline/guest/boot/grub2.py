@@ -267,7 +267,7 @@ def _doubtful(sure: _Started, maybe: _Started) -> bool:
 
 def _way(kernel: list[str]) -> tuple[str, ...]:
     """A kernel and its root, if it is told."""
-    return (kernel[0], *[word for word in kernel[1:] if word.startswith("root=")][-1:])
+    return (kernel[0], *[word for word in kernel if word.startswith("root=")][-1:])
 
 
 def _is_open(path: str) -> bool:
