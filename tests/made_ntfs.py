@@ -12,8 +12,13 @@ from collections.abc import Sequence
 import made_volumes as made
 from vhd_files import MemoryDisk
 
+from pipeline.content.free_space import ntfs
+from pipeline.content.free_space.base import Effort, KeptError
+from pipeline.content.free_space.ntfs import Geometry, NtfsMap
+
 CLUSTER, CLUSTERS, RECORD = 2048, 300, 1024
 MFT, MIRROR, BITMAP, LOG = 5, 10, 40, 50  # clusters
+INFO = Geometry(CLUSTER, CLUSTERS, RECORD, MFT, MIRROR)
 Run = tuple[int | None, int]
 PIECES: list[Run] = [(MFT, 4), (20, 2), (22, 2)]  # of the MFT: 16 records
 STATE = made.resident(0x70, bytes(8) + b"\3\1\0\0")
@@ -84,3 +89,16 @@ def boot(
     raw = b"\xeb\x52\x90" + name + struct.pack("<HB", sector, factor)
     raw = raw.ljust(40, b"\x35") + struct.pack("<QQQb", sectors, mft, mirror, record)
     return raw.ljust(512, b"\x35")
+
+
+def look(disk: MemoryDisk, effort: Effort | None = None) -> NtfsMap | str:
+    """Its free space, or why nothing is free."""
+    try:
+        return ntfs.look(disk, effort or Effort())
+    except KeptError as error:
+        return str(error)
+
+
+def why(found: NtfsMap | str) -> str | None:
+    """Why nothing is free."""
+    return found if isinstance(found, str) else None

@@ -9,17 +9,18 @@ import pytest
 from made_ntfs import (
     BITMAP,
     CLUSTER,
-    CLUSTERS,
+    INFO,
     LOG,
     MFT,
-    MIRROR,
     PIECES,
     RECORD,
     USED,
     boot,
     data,
+    look,
     records,
     volume,
+    why,
 )
 from vhd_files import MemoryDisk
 
@@ -27,20 +28,6 @@ from pipeline.content.free_space import ntfs
 from pipeline.content.free_space.base import NOT_COUNTED, Effort, KeptError
 from pipeline.content.free_space.ntfs import Geometry, NtfsMap
 from pipeline.content.free_space.ntfs_records import Attribute, Record, Run
-
-INFO = Geometry(CLUSTER, CLUSTERS, RECORD, MFT, MIRROR)
-
-
-def look(disk: MemoryDisk, effort: Effort | None = None) -> NtfsMap | str:
-    """Its free space, or why nothing is free."""
-    try:
-        return ntfs.look(disk, effort or Effort())
-    except KeptError as error:
-        return str(error)
-
-
-def why(found: NtfsMap | str) -> str | None:
-    return found if isinstance(found, str) else None
 
 
 @pytest.mark.parametrize(("number", "what"), [(0, "MFT"), (2, "log"), (6, "bitmap")])

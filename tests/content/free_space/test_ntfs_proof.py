@@ -9,34 +9,22 @@ import pytest
 from made_ntfs import (
     CLUSTER,
     CLUSTERS,
+    INFO,
     LOG,
     MFT,
     MIRROR,
     RECORD,
     USED,
+    look,
     records,
     volume,
+    why,
 )
 from vhd_files import MemoryDisk
 
-from pipeline.content.free_space import ntfs
-from pipeline.content.free_space.base import Effort, KeptError, Span
-from pipeline.content.free_space.ntfs import Geometry, NtfsMap
+from pipeline.content.free_space.base import KeptError, Span
+from pipeline.content.free_space.ntfs import NtfsMap
 from pipeline.content.free_space.ntfs_records import Attribute, Record
-
-INFO = Geometry(CLUSTER, CLUSTERS, RECORD, MFT, MIRROR)
-
-
-def look(disk: MemoryDisk, effort: Effort | None = None) -> NtfsMap | str:
-    """Its free space, or why nothing is free."""
-    try:
-        return ntfs.look(disk, effort or Effort())
-    except KeptError as error:
-        return str(error)
-
-
-def why(found: NtfsMap | str) -> str | None:
-    return found if isinstance(found, str) else None
 
 
 def test_what_nobody_owns_is_free() -> None:
