@@ -214,6 +214,14 @@ def test_the_shortest_record_of_the_mft(length, label):
     assert filesystems._ntfs_volume(record.ljust(length, b"\0"))[0] == label
 
 
+def test_the_last_bytes_of_a_record_may_be_an_attribute():
+    # given the flags of a volume in an attribute that is nothing but its head
+    last = struct.pack("<IIBBHHHIH", 0x70, 24, 0, 0, 1, 0, 0, 12, 0).ljust(24, b"\0")
+    filler = attribute(0x10, b"", 1024 - 56 - 24)
+
+    assert filesystems.describe(ntfs(filler, last, end=b"")).detail == "its dirty flag is set"
+
+
 def test_nothing_behind_a_record_belongs_to_it():
     # given a record that its first attribute fills to the end, and a label behind it
     whole = ntfs(attribute(0x10, b"", 1024 - 56), record=1024, end=b"")

@@ -7,7 +7,7 @@ import zlib
 import pytest
 from handmade import Memory, gpt_disk, patched
 
-from pipeline.content import cpio, filesystems, lvm, partitions
+from pipeline.content import cpio, disk, filesystems, lvm, partitions
 from tests.content import test_every_superblock as superblocks
 from tests.content.test_every_edge import _gpt, _mbr
 
@@ -265,3 +265,16 @@ def test_the_guard_of_a_table_that_cannot_be_read(sectors):
     image = _mbr((0, 0xEE, 1, sectors)).also(512, b"EFI PART".ljust(512, b"\1"))
 
     assert partitions.parse(image).protective_mbr == "odd"
+
+
+def test_what_a_disk_with_partitions_begins_with_is_not_its_content():
+    image = _mbr((0, 0x83, 8, 8)).also(4086, b"SWAPSPACE2")
+
+    assert filesystems.signature(image) == "swap"
+    assert disk.inspect(image, is_file=True).content is None
+
+
+def test_a_name_of_lvm_s_language_may_begin_with_any_sign():
+    text = superblocks._TEXT.replace(b'id = "x"', b"~a = 1")
+
+    assert lvm.parse(Memory(superblocks._lvm(text)), 0) is not None
