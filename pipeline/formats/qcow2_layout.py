@@ -70,7 +70,7 @@ def unpacks(data: bytes, layout: Qcow2Layout) -> bool:
     if layout.compression:
         return data[:4] == _ZSTD_MAGIC
     try:
-        return bool(zlib.decompressobj(-15).decompress(data, 1))
+        return bool(zlib.decompressobj(-15).decompress(data, 16))  # 0 were no limit
     except zlib.error:
         return False
 
