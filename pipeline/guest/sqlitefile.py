@@ -25,7 +25,7 @@ class Database:
     """Pages of a database file."""
 
     def __init__(self, read: Callable[[int, int], bytes]) -> None:
-        header = read(0, 100)
+        header = read(0, 18)
         if not header.startswith(b"SQLite format 3\0"):
             raise TreeError("it is no SQLite database")
         size = int.from_bytes(header[16:18], "big")

@@ -113,6 +113,13 @@ y [ ( -f /x ) -o x ]
 """
 )
 
+NESTED = """
+while true; do echo a
+  until false; do echo b
+    while true; do echo c; break %s; done
+  echo d; break; done
+echo e; break; done; echo end
+"""
 PRINTED = [
     # what is in double quotes
     ('echo "\\$two" "a\\\\b" "\\"q\\"" "\\a$two" "\\\'" "x\\\ny"', "$two a\\b \"q\" \\ax y \\' xy"),
@@ -128,12 +135,17 @@ PRINTED = [
      "<xa b> <cy> <xa> <b> <cy>"),
     ("function f { for i in \"$@\" $@; do echo \"<$i>\"; done; echo $#; }; f; echo \"<$@$#$*>\"", "<> 0 <>"),
     ("function f { echo $1 $#; shift 2; echo $1 $#; shift; echo $1 $#; }; f a b c", "a 3 c 1 0"),
+    ("function f { shift x; echo $1; shift -1; echo $1; }; f a b", "a a"),
     ("function f { shift 3; echo $1 $#; shift 0; echo $1; }; f a b", "a 2 a"),
     ("function f { setparams x y z; echo $# $3; }; f a; echo $#", "3 z"),
     ("function f { echo $1; }; function g { f in; echo $1; }; g out", "in out"),
     # whiles whose condition does something
     ("while x=a$x; [ $x != aaa ]; do echo $x; done; echo end", "a aa end"),
     ("until echo q; true; do echo no; done", "q"),
+    # loops within loops
+    *((NESTED % count, said) for count, said in (
+        ("", "a b c d e end"), (1, "a b c d e end"), (2, "a b c e end"), (3, "a b c end"), (4, "a b c end"),
+    )),
 ]  # fmt: skip
 
 
@@ -168,6 +180,8 @@ def test_conditions_that_only_grub_knows_are_taken_for_false(condition, said):
         ("function f { for i in 1; do if [ -f /x ]; then return; fi; done; echo a; }; f; echo b", "[a] b"),
         ("function f { for i in 1; do for j in 1; do if [ -f /x ]; then return; fi; done; done; echo a; }; f",
          "[a]"),
+        ("function f { for i in 1; do if [ -f /x ]; then return 1; fi; done; echo a; }; f; echo b", "[a] b"),
+        ("function f { for i in 1; do if [ -f /x ]; then break return; fi; done; echo a; }; f", "a"),
         ("function f { if [ -f /x ]; then shift; fi; echo $1 $#; }; f a b c", "? 2"),
         ("function f { if [ -f /x ]; then setparams d; fi; echo $1 $#; }; f a b", "? 1"),
         ("while echo in; [ -f /x ]; do echo body; done; echo end", "in [body] end"),

@@ -50,6 +50,16 @@ def cmdline(words):
             {"etc/cloud/ds-identify.cfg": "policy: search\n", f"{D}/9.cfg": "datasource_list: [B]"},
             ["B"],
         ),
+        *(
+            (
+                {
+                    "etc/cloud/ds-identify.cfg": f"datasource: {named}\n",
+                    f"{D}/9.cfg": "datasource_list: [B]",
+                },
+                ["B"],
+            )
+            for named in ("[A]", "''", "1", "")
+        ),
         (cmdline("ds=nocloud quiet"), ["NoCloud"]),
         (cmdline("ds=nocloud-net"), ["NoCloud"]),
         (cmdline("ci.ds=Ec2"), ["Ec2"]),

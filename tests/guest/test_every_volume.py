@@ -453,6 +453,7 @@ def who_read_it() -> Iterator[str]:
             for entries in (
                 found["filesystems"],
                 [dict(x, use=None) for x in found["filesystems"]],
+                [dict(x, use="/") for x in found["filesystems"]],  # as of several systems
             ):
                 section = {**found, "found_by": by, "filesystems": entries}
                 said = facts_of.credited(section, one, rungs)

@@ -228,14 +228,14 @@ class Interpreter:
         return command == "return" and self.arguments is not None
 
     def _leave(self, words: list[str], sure: bool) -> None:
-        told = words[1] if len(words) > 1 else "1"
-        loops = int(told[:6]) if told.isascii() and told.isdigit() else 1
-        loops = max(1, min(loops, self._loops))
-        if not sure:
-            self.guess = self.guess or f"a {words[0]} may end a loop"
-            self._ended = max(self._ended, self._loops + 1 if words[0] == "return" else loops)
+        loops = self._loops + 1  # a return leaves all that are around it
+        if words[0] != "return":
+            loops = max(1, min(_number(words, otherwise=1), self._loops))
+        if sure:
+            self._leaving = (words[0], loops)
         else:
-            self._leaving = (words[0], 0 if words[0] == "return" else loops)
+            self.guess = self.guess or f"a {words[0]} may end a loop"
+            self._ended = max(self._ended, loops)
 
     # --------------------------------------------------------------------------------- conditions
 
@@ -287,9 +287,14 @@ def _assigned(words: Sequence[str]) -> tuple[str, str] | None:
 
 def _shifted(words: Sequence[str], arguments: Sequence[str]) -> Sequence[str]:
     """The arguments without as many as ``shift`` says; all of them where there are fewer."""
-    told = "".join(words[1:2]) or "1"
-    count = int(told[:6]) if told.isascii() and told.isdigit() else 0
+    count = _number(words, otherwise=0) if words[1:] else 1
     return arguments[count:] if count <= len(arguments) else arguments
+
+
+def _number(words: Sequence[str], *, otherwise: int) -> int:
+    """The number behind a command's name."""
+    told = "".join(words[1:2])
+    return int(told[:6]) if told.isascii() and told.isdigit() else otherwise
 
 
 def _set_by(words: Sequence[str]) -> Iterator[str]:

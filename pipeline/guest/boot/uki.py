@@ -36,7 +36,7 @@ class Section:
 def sections(files: Files, path: str) -> dict[str, Section]:
     """The sections of a PE file by name; empty when it is none."""
     head = files.read(path, _HEAD) or b""
-    if head[:2] != b"MZ" or len(head) < 64:
+    if head[:2] != b"MZ":
         return {}
     at = int.from_bytes(head[60:64], "little")
     if head[at : at + 4] != b"PE\0\0":
