@@ -96,6 +96,7 @@ def test_what_a_loop_comes_to(text, said, tmp_path):
         ("for i in /boot/a-*; do echo $i; x=$i; done; echo $i $x end", "[/boot/a-1] [/boot/a-2] ? ? end"),
         ("for i in /boot/none-*; do echo $i; done; echo end", "[?] end"),
         ("for i in (hd*,gpt*); do echo $i/x; j=$i; k=$i/; done; echo $i $j $k end", "[(?)/x] (?) (?) ? end"),
+        ("for i in (hd*) '!'; do true; done; echo $i; for i in '!' (hd*); do true; done; echo $i", "? (?)"),
         ("j=a; for i in (hd*)/x; do echo $i; j=$i; done; echo $i $j end", "[(?)/x] ? ? end"),
         ("for i in (hd*)/boot/b-*; do echo $i; done; echo end", "[(?)?] end"),
         ("for i in hd*; do echo $i; done", "[?]"),
@@ -174,6 +175,32 @@ def test_a_line_of_variables_fills_no_memory():
     assert sum(len(each.text) for each in found) <= words.MAX_TEXT + words.MAX_VALUE
     assert {len(each.text) for each in found[1:]} == {words.MAX_VALUE}
     assert len(words.expand("$x" * 1000 + "y", many)) == words.MAX_VALUE
+
+
+def test_no_more_variables_are_put_in_than_there_is_room_for():
+    class Counted(dict):
+        asked = 0
+
+        def get(self, *name):
+            self.asked += 1
+            return super().get(*name)
+
+    for length, asked in ((5000, 2), (4096, 2), (4095, 3)):
+        counted = Counted(x="a" * length)
+        assert len(words.expand("$x" * 1000, words.Values(counted))) == words.MAX_VALUE
+        assert counted.asked == asked
+
+
+@pytest.mark.parametrize(("calls", "ends"), [(99, True), (100, False), (400, False)])
+@pytest.mark.parametrize("before", ["", "if true; then true; fi\n" * 400])
+def test_functions_call_one_another_up_to_a_depth(calls, ends, before):
+    chain = "".join(f"function f{i} {{ f{i + 1}; }}\n" for i in range(1, calls))
+    interpreter = shell.Interpreter({}, lambda *_: None, lambda *_: None, lambda _: False)
+
+    interpreter.run(script.parse(f"{before}{chain}function f{calls} {{ x=here; }}\nf1"))
+
+    assert (interpreter.variables.get("x") == "here") is ends
+    assert (interpreter.steps <= script.MAX_COMMANDS) is ends
 
 
 ENTRY = "menuentry '%s' {\n" + GOOD + "}\n"

@@ -76,7 +76,7 @@ class Interpreter:
         """Carry statements out; when not ``certain`` only entries count."""
         self._depth += 1
         if self._depth > MAX_NESTED:
-            self.steps = MAX_COMMANDS + 1
+            self.steps += MAX_COMMANDS
         for statement in statements:
             self.steps += 1
             if self.steps > MAX_COMMANDS or self._leaving:
@@ -145,7 +145,7 @@ class Interpreter:
                 del self.variables[words[1]]
         elif self._may_leave(words[0]):
             self._leave(words, sure)
-        elif words[0] in self.functions and self.steps < MAX_COMMANDS:
+        elif words[0] in self.functions:
             body = self.functions.pop(words[0])  # a function that calls itself ends here
             self.with_arguments(words[1:], body, certain=sure)
             self.functions[words[0]] = body

@@ -58,6 +58,10 @@ class Text(NamedTuple):
     text: str
     pattern: str
 
+    def with_behind(self, other: Text) -> Text:
+        """Both as one word."""
+        return Text(self.text + other.text, self.pattern + other.pattern)
+
     @property
     def is_wild(self) -> bool:
         """Whether it may stand for other words."""
@@ -103,7 +107,7 @@ def _texts(word: Word, values: Values) -> list[Text]:
                 if at or not found:
                     found.append(new)
                 else:
-                    found[-1] = Text(*map("".join, zip(found[-1], new, strict=True)))
+                    found[-1] = found[-1].with_behind(new)
                 left -= len(new.text)
             if left <= 0:
                 return found
