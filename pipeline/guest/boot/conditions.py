@@ -112,9 +112,10 @@ def _number(text: str) -> int | None:
     match = _NUMBER.match(text)
     if match is None:
         return 0
-    digits = match[match.lastindex or 0]
-    value = int(digits[:64], _BASES[(match.lastindex or 0) - 2])
-    return None if value >= _MAX else -value if match[1] else value
+    sign, *numbers = match.groups()
+    digits, base = next(each for each in zip(numbers, _BASES, strict=True) if each[0])
+    value = int(digits.lstrip("0")[:64] or "0", base)
+    return None if value >= _MAX else -value if sign else value
 
 
 def _not(value: Truth) -> Truth:

@@ -147,8 +147,8 @@ def expand(text: str, values: Values) -> str:
     """Variables put in; those that are not set are empty, as in GRUB."""
     found, left = list[str](), MAX_VALUE
     for literal, name in _split(text):
-        found += (literal, values.get(name) if name else "")
-        left -= len(found[-2]) + len(found[-1])
+        found.append(literal + (values.get(name) if name else ""))
+        left -= len(found[-1])
         if left <= 0:  # or a line of variables would fill the memory
             break
     return "".join(found)[:MAX_VALUE]
