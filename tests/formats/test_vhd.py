@@ -115,6 +115,10 @@ MUTATIONS: dict[str, tuple[Mutation, set[str]]] = {
     "sector appended": (lambda d: d + bytes(512), {"vhd-trailing-bytes"}),
     "one byte appended": (lambda d: d + b"!", {"vhd-trailing-bytes"}),
     "511-byte footer": (lambda d: d[:-1], {"vhd-short-footer"}),
+    "511 bytes of a footer that ends in no zero": (
+        lambda d: set_footer(d, reserved=bytes(425) + b"!")[:-1],
+        {"vhd-short-footer", "vhd-footer", "vhd-reserved-fields"},
+    ),
     "header cookie": (lambda d: set_header(d, cookie=b"cxsparsf"), {"vhd-header"}),
     "header checksum": (lambda d: poke(d, 1000, b"!"), {"vhd-header"}),
     "header version": (lambda d: set_header(d, version=0x20000), {"vhd-header"}),
