@@ -10,6 +10,7 @@ import os
 import shutil
 import subprocess
 import sys
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,6 +23,17 @@ ROOT = Path(__file__).resolve().parents[1]
 # A busy machine is no reason to fail: no test of ours is about its own speed.
 hypothesis.settings.register_profile("imgprep", deadline=None, print_blob=True)
 hypothesis.settings.load_profile("imgprep")
+
+
+LONG = 100
+
+
+def pytest_make_parametrize_id(val: object, argname: str) -> str | None:
+    """A name for long data: pytest would spell out an image, byte by byte, and send it between processes."""
+    if isinstance(val, bytes | bytearray | str) and len(val) > LONG:
+        data = val.encode("utf-8", "backslashreplace") if isinstance(val, str) else val
+        return f"{argname}-{len(val)}-{zlib.crc32(data):08x}"
+    return None
 
 
 def missing(need: str) -> bool:
