@@ -242,6 +242,19 @@ def test_pieces_of_a_logical_volume_that_touch_are_one(places, pieces):
     assert survey._pieces_on_disk(volume, {"a": 100, "b": 1000}) == pieces
 
 
+@pytest.mark.parametrize("length", range(1, 10))
+def test_numbers_of_any_length_lie_anywhere(length):
+    # seven bits a byte, the highest one set where another follows; of nine bytes the last is whole
+    number = bytes([*range(0x81, 0x80 + length), 0x7F])
+    value = 0
+    for at, byte in enumerate(number):
+        value = value << 8 | byte if at == 8 else value << 7 | byte & 0x7F
+
+    for at in range(40):
+        data = bytes([0x55] * at) + number + b"\xaa"
+        assert sqlitefile._varint(data, at) == (value, at + length)
+
+
 TEXTS = (
     "etc/apt/apt.conf", "etc/apt/apt.conf.d/a", "etc/cloud/cloud.cfg", "etc/crypttab", "etc/dnf/dnf.conf",
     "etc/environment", "etc/fstab", "etc/netplan/a.yaml", "etc/network/interfaces", "etc/passwd",

@@ -48,6 +48,14 @@ def test_other_commands_put_no_entries_into_the_menu(word):
     assert [x.title for x in grub(f"blscfg\n{menu('a')}", **tree).entries] == ["B", "a"]
 
 
+@pytest.mark.parametrize(("default", "title"), [("0", "a"), ("1", "B"), ("1>0", "B"), ("2", "c")])
+def test_entries_come_into_the_menu_that_asks_for_them(default, title):
+    tree = {"boot/loader/entries/b.conf": "title B\nlinux /b\n"}
+    text = f"set default='{default}'\n{menu('a')}submenu S {{\nblscfg\n}}\n{menu('c')}"
+
+    assert grub(text, **tree).default_entry.title == title
+
+
 @pytest.mark.parametrize(
     "text", ["source\n", "if [ -f /q ]; then source; fi\n", "if [ -f /q ]; then . ; fi\n"]
 )

@@ -52,9 +52,9 @@ def configurations(files: Files) -> list[Configuration]:
 
 def _lines(text: str) -> Iterator[tuple[str, str]]:
     for line in text.replace("\\\n", " ").splitlines():
-        parts = re.split(r"[\s=]+", line.strip(), maxsplit=1)
-        if parts[0] and not parts[0].startswith("#"):
-            yield parts[0].lower(), parts[1] if len(parts) > 1 else ""
+        key, *value = re.split(r"[\s=]+", line.strip(), maxsplit=1)
+        if key and not key.startswith("#"):
+            yield key.lower(), "".join(value)
 
 
 def _legacy(files: Files, text: str, path: str) -> Configuration:
