@@ -191,6 +191,20 @@ def test_no_more_variables_are_put_in_than_there_is_room_for():
         assert counted.asked == asked
 
 
+@pytest.mark.parametrize(
+    ("length", "word", "lengths"),
+    [
+        (8191, "$x'yz'", [8192]), (8191, "$x$two", [8192]), (8192, "$x$two", [8192]), (8193, "$x", [8192]),
+        (8190, "$x$two", [8191, 1]), (8190, "$x$two$x", [8191, 1]), (8189, "$x$two$x", [8190, 2]),
+    ],
+)  # fmt: skip
+def test_a_word_is_cut_where_it_is_too_long(length, word, lengths):
+    (statement,) = script.parse(f"echo {word}")
+    values = words.Values({"x": "a" * length, "two": "b c"})
+
+    assert [len(text.text) for text in words.texts(statement.words[1:], values)] == lengths
+
+
 @pytest.mark.parametrize(("calls", "ends"), [(99, True), (100, False), (400, False)])
 @pytest.mark.parametrize("before", ["", "if true; then true; fi\n" * 400])
 def test_functions_call_one_another_up_to_a_depth(calls, ends, before):

@@ -6,7 +6,7 @@ from phony import files_of
 
 from pipeline.guest import network, units
 from pipeline.guest.network import netplan, plain
-from pipeline.guest.network.seen import Seen
+from pipeline.guest.network.seen import Seen, fixed
 
 MAC = "52:54:00:12:34:56"
 OTHER = "52:54:00:12:34:57"
@@ -270,3 +270,17 @@ def test_no_auto_default_of_network_manager():
                        ("#no-auto-default=*", False), ("no-auto-default=eth0", False)):  # fmt: skip
         found = facts({"usr/lib/NetworkManager/conf.d/a.conf": f"[main]\n{text}\n"})["network"]
         assert found["no_auto_default"] is says
+
+
+@pytest.mark.parametrize(
+    ("text", "is_fixed"),
+    [
+        ("192.0.2.7", True), (" 192.0.2.7/24 ", True), ("192.0.2.7/24 192.0.2.1", True),
+        ("192.0.2.7 x", True),
+        ("2001:db8::7/64 x", True), ("x 192.0.2.7", False), ("", False), (" ", False), ("x", False),
+        ("127.0.0.1 192.0.2.7", False), ("169.254.1.1", False), ("fe80::1/64", False), ("0.0.0.0/24", False),
+        ("::", False), ("::1", False), ("192.0.2.300", False),
+    ],
+)  # fmt: skip
+def test_an_address_is_the_first_word_and_no_one_of_this_machine_s_own(text, is_fixed):
+    assert fixed(text) is is_fixed

@@ -3,7 +3,8 @@
     run.py [--room NAME] [--file PATH] [--sample N] [--seed TEXT] [--workers N]
 
 Of each room a sample by seed is tried (``--sample 0``: all).  Survivors that ``equivalent.toml`` names
-with a reason do not count; of the others 95 % must be noticed, else the end is 1.
+with a reason do not count; of the others 95 % must be noticed, else the end is 1.  A sample that shows a
+little less may do so by chance: it ends with 1 where that happens to one room of 95 % in fifty.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ from rooms import ROOMS, Room
 from session import Outcome, Session
 
 ENOUGH = 0.95
+CHANCE = 0.02  # how seldom a room that has just enough may be called wanting, for its sample's sake
 PATIENCE_S = 300.0  # for one mutant on a busy machine, and more where its tests cost more
 
 
@@ -62,10 +64,30 @@ class Score:
         return self.count(Outcome.SURVIVED) - len(self.unnamed)
 
     @property
+    def counted(self) -> int:
+        """Those that change something."""
+        return len(self.tried) - self.named
+
+    @property
     def share(self) -> float:
         """Noticed, of those that change something."""
-        counted = len(self.tried) - self.named
-        return 1 - len(self.unnamed) / counted if counted else 1.0
+        return 1 - len(self.unnamed) / self.counted if self.counted else 1.0
+
+    @property
+    def is_enough(self) -> bool:
+        """Whether enough are noticed, as far as a sample can tell."""
+        if self.share >= ENOUGH or len(self.tried) == self.exist:
+            return self.share >= ENOUGH
+        return by_chance(len(self.unnamed), self.counted) > CHANCE
+
+
+def by_chance(survivors: int, of: int) -> float:
+    """How likely a sample has so many survivors, or more, where just enough are noticed."""
+    fewer = (
+        math.comb(of, count) * (1 - ENOUGH) ** count * ENOUGH ** (of - count)
+        for count in range(survivors)
+    )
+    return 1 - sum(fewer)
 
 
 def judge(done: Done) -> Outcome:
@@ -205,7 +227,7 @@ def main() -> int:
     print(f"seed {options.seed}, {options.sample or 'all'} mutants a room", file=sys.stderr)
     scores = [sample(room, options) for room in rooms]
     show(scores)
-    return 0 if all(score.share >= ENOUGH for score in scores) else 1
+    return 0 if all(score.is_enough for score in scores) else 1
 
 
 if __name__ == "__main__":

@@ -103,14 +103,14 @@ def _texts(word: Word, values: Values) -> list[Text]:
     for part in word:
         for pieces in _pieces(part, values):
             for at, piece in enumerate(pieces):
+                if left <= 0:
+                    return found
                 new = Text(piece[:left], _pattern(piece[:left], quoted=part.quoted))
                 if at or not found:
                     found.append(new)
                 else:
                     found[-1] = found[-1].with_behind(new)
                 left -= len(new.text)
-            if left <= 0:
-                return found
     return found
 
 
