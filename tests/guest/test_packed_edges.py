@@ -37,6 +37,15 @@ def test_a_block_of_lzo_is_no_larger_than_the_limit(monkeypatch):
         assert names(whole) == expected
 
 
+@pytest.mark.parametrize("size", [1, 2, 3, 4])
+def test_an_initramfs_may_end_without_padding(size):
+    # given one archive of one file, of which the bytes up to the next multiple of four are not there
+    numbers = [0, 0o100644, 0, 0, 1, 0, size, 0, 0, 0, 0, 2, 0]
+    header = b"070701" + b"".join(b"%08x" % number for number in numbers)
+
+    assert names(header + b"a\0" + b"x" * size) == {"names": ["a"]}
+
+
 def test_a_database_s_list_of_tables_may_be_odd():
     # given a list of tables whose rows are too short to say where a table is
     rows = iter([["table", "Name", "x"], ["table"], [], ["view", "Name", "x", 2]])
