@@ -21,14 +21,13 @@ from dataclasses import dataclass
 
 import named
 from asking import Tests, with_tests
+from chance import CHANCE, ENOUGH, by_chance
 from forks import POLL_S, Done, Forked
 from mutations import Mutant, mutants
 from reach import Reach, choose, survey
 from rooms import ROOMS, Room
 from session import Outcome, Session
 
-ENOUGH = 0.95
-CHANCE = 0.02  # how seldom a room that has just enough may be called wanting, for its sample's sake
 PATIENCE_S = 300.0  # for one mutant on a busy machine, and more where its tests cost more
 
 
@@ -79,15 +78,6 @@ class Score:
         if self.share >= ENOUGH or len(self.tried) == self.exist:
             return self.share >= ENOUGH
         return by_chance(len(self.unnamed), self.counted) > CHANCE
-
-
-def by_chance(survivors: int, of: int) -> float:
-    """How likely a sample has so many survivors, or more, where just enough are noticed."""
-    fewer = (
-        math.comb(of, count) * (1 - ENOUGH) ** count * ENOUGH ** (of - count)
-        for count in range(survivors)
-    )
-    return 1 - sum(fewer)
 
 
 def judge(done: Done) -> Outcome:

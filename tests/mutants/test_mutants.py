@@ -55,7 +55,7 @@ def test_every_room_has_code_and_tests(tool: None) -> None:
 
 @pytest.mark.needs("module:cosmic_ray", "module:coverage")
 def test_a_sample_is_called_wanting_when_chance_does_not_explain_it(tool: None) -> None:
-    from run import by_chance
+    from chance import by_chance
 
     # given the binomial distribution of 100 with 5 %: tables have 0.564 for 5 or more, 0.028 for 10 or more
     assert [round(by_chance(count, 100), 3) for count in (0, 5, 10, 11)] == [1, 0.564, 0.028, 0.011]
