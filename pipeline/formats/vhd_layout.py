@@ -40,9 +40,7 @@ TABLE_AT = vhd.FOOTER_SIZE + vhd.HEADER_SIZE
 
 _STRIDE = 4104 * vhd.SECTOR  # bitmap, 4096 sectors of data, 7 sectors so that the next is aligned
 _ONES = b"\xff" * vhd.SECTOR
-_MOST_BITS = (
-    MAX_SIZE // vhd.BLOCK_SIZE // 8
-)  # bytes that hold a bit for each block of the largest disk
+_MOST_BITS = MAX_SIZE // vhd.BLOCK_SIZE // 8  # bytes: a bit for each block of the largest disk
 
 
 @dataclass(frozen=True)

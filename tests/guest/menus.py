@@ -1,9 +1,6 @@
 """Menus of boot loaders, and files that they start."""
 
-from guests import (
-    KERNEL,
-    ROOT,
-)
+from guests import KERNEL, ROOT
 from phony import files_of
 
 from pipeline.guest import boot
